@@ -1,0 +1,50 @@
+#include "base/process.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "gtest/gtest.h"
+
+namespace umld {
+namespace {
+
+TEST(Process, IdentityTellsAReusedPidApart) {
+  ProcessIdentity self = *IdentifyProcess(getpid());
+  EXPECT_TRUE(IsAlive(self));
+  EXPECT_TRUE(OpenProcess(self).ok());
+  ++self.start_ticks;
+  EXPECT_FALSE(IsAlive(self));
+  EXPECT_EQ(OpenProcess(self).status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST(Process, AZombieIsNotAlive) {
+  Child child = *Spawn({.argv = {"true"}, .environment = {}, .fds = {}});
+  ASSERT_TRUE(WaitForExit(child.pidfd.get(), std::chrono::seconds(10)));
+  EXPECT_FALSE(IsAlive({child.pid, IdentifyProcess(child.pid)->start_ticks}));
+  waitpid(child.pid, nullptr, 0);
+}
+
+TEST(Process, RunCommandGivesOutputAndExitCode) {
+  CommandResult result = *RunCommand({"sh", "-c", "echo out; echo err >&2; exit 3"}, std::chrono::seconds(10));
+  EXPECT_EQ(result.exit_code, 3);
+  EXPECT_EQ(result.output, "out\nerr\n");
+  EXPECT_EQ(RunCommand({"/nonexistent/program"}, std::chrono::seconds(1)).status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST(Process, RunCommandKillsWhatTakesTooLong) {
+  EXPECT_EQ(RunCommand({"sleep", "60"}, std::chrono::milliseconds(20)).status().code(),
+            absl::StatusCode::kDeadlineExceeded);
+}
+
+TEST(Process, ChildHasOnlyTheFdsItWasGiven) {
+  int leak[2];
+  ASSERT_EQ(pipe(leak), 0);  // not CLOEXEC on purpose
+  CommandResult result = *RunCommand({"sh", "-c", "ls /proc/self/fd | wc -l"}, std::chrono::seconds(10));
+  EXPECT_EQ(result.output, "4\n");  // 0, 1, 2 and ls's own folder
+  close(leak[0]);
+  close(leak[1]);
+}
+
+}  // namespace
+}  // namespace umld
