@@ -35,12 +35,14 @@ absl::Status ErrnoError(int error_number, absl::string_view what);
 #define UMLD_CONCAT_INNER(a, b) a##b
 #define UMLD_CONCAT(a, b) UMLD_CONCAT_INNER(a, b)
 
-#define RETURN_IF_ERROR(expr)                                                                 \
-  do {                                                                                        \
-    if (absl::Status status_in_macro = (expr); !status_in_macro.ok()) return status_in_macro; \
+// __COUNTER__ keeps the names apart where one of these stands inside another's expression (a lambda).
+#define RETURN_IF_ERROR(expr) UMLD_RETURN_IF_ERROR(UMLD_CONCAT(status_, __COUNTER__), expr)
+#define UMLD_RETURN_IF_ERROR(tmp, expr)                   \
+  do {                                                    \
+    if (absl::Status tmp = (expr); !tmp.ok()) return tmp; \
   } while (false)
 
-#define ASSIGN_OR_RETURN(lhs, expr) UMLD_ASSIGN_OR_RETURN(UMLD_CONCAT(status_or_, __LINE__), lhs, expr)
+#define ASSIGN_OR_RETURN(lhs, expr) UMLD_ASSIGN_OR_RETURN(UMLD_CONCAT(status_or_, __COUNTER__), lhs, expr)
 #define UMLD_ASSIGN_OR_RETURN(tmp, lhs, expr) \
   auto tmp = (expr);                          \
   if (!tmp.ok()) return tmp.status();         \

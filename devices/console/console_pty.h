@@ -1,0 +1,68 @@
+#ifndef UMLD_DEVICES_CONSOLE_CONSOLE_PTY_H_
+#define UMLD_DEVICES_CONSOLE_CONSOLE_PTY_H_
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "base/unique_fd.h"
+
+namespace umld::devices {
+
+// The host's side of one UML console: a pseudo terminal whose slave goes to the kernel as `conN=fd:K`. The slave stays
+// open here too, so that a kernel that ends or reopens its console neither hangs up the master nor loses the size.
+// Thread: its owner's. Never blocks.
+class ConsolePty {
+ public:
+  using Clock = std::chrono::steady_clock;
+  static constexpr size_t kMaxQueuedInput = size_t{1} << 20;
+
+  // Raw mode, close-on-exec both ends, non-blocking master. Errors as ErrnoError.
+  static absl::StatusOr<std::unique_ptr<ConsolePty>> Open(uint16_t rows, uint16_t columns);
+
+  int master() const { return master_.get(); }
+  // To be passed to the kernel (dup2 it: it is close-on-exec).
+  int slave() const { return slave_.get(); }
+  const std::string& slave_path() const { return slave_path_; }  // "/dev/pts/7"; for people only
+
+  // The kernel gets SIGWINCH. Errors as ErrnoError.
+  absl::Status SetWindowSize(uint16_t rows, uint16_t columns);
+
+  // What the guest has printed, at most `size` bytes; 0: nothing there now. Errors as ErrnoError.
+  absl::StatusOr<size_t> ReadOutput(char* buffer, size_t size);
+
+  // Queues what was typed, all of it or nothing. Call PumpInput afterwards. kResourceExhausted: the guest does not
+  // read, and more than kMaxQueuedInput would wait.
+  absl::Status Enqueue(absl::string_view bytes);
+  size_t queued_bytes() const { return queue_.size() - queue_begin_; }
+  // Forgets what waits, for example when the kernel has ended.
+  void DropInput();
+
+  // Hands the guest the next piece if it has taken the one before: a burst of 8 KB kills a UML console's input for
+  // good, so it is at most 1 KiB every 20 ms. Returns when to call again; nullopt: nothing waits, no timer needed.
+  // A guest that does not read is asked less and less often, down to once a second.
+  std::optional<std::chrono::milliseconds> PumpInput(Clock::time_point now);
+
+ private:
+  ConsolePty(UniqueFd master, UniqueFd slave, std::string slave_path)
+      : master_(std::move(master)), slave_(std::move(slave)), slave_path_(std::move(slave_path)) {}
+
+  UniqueFd master_;
+  UniqueFd slave_;
+  std::string slave_path_;
+  std::string queue_;
+  size_t queue_begin_ = 0;  // what is before it has been written
+  Clock::time_point next_write_{};
+  std::chrono::milliseconds patience_{0};  // the pause before a guest that does not read is asked again
+};
+
+}  // namespace umld::devices
+
+#endif  // UMLD_DEVICES_CONSOLE_CONSOLE_PTY_H_

@@ -1,0 +1,106 @@
+#ifndef UMLD_STATE_ROWS_H_
+#define UMLD_STATE_ROWS_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+
+namespace umld::state {
+
+// What the database holds, as plain structs. Times are nanoseconds since 1970, UTC; sizes are bytes.
+
+struct DiskRow {
+  uint32_t unit = 0;    // 0 to 15
+  std::string path;     // absolute; the COW file when `backing` is set
+  std::string backing;  // absolute, or empty
+  std::string flags;    // of "rscdt"
+  std::string serial;
+  bool managed = false;  // umld made `path` and removes it with the guest
+  friend bool operator==(const DiskRow&, const DiskRow&) = default;
+};
+
+struct ConsoleRow {
+  std::string device;   // "con0"
+  std::string channel;  // UML's spelling of where it goes
+  friend bool operator==(const ConsoleRow&, const ConsoleRow&) = default;
+};
+
+struct NicRow {
+  std::string device;  // "eth0"
+  std::string spec;    // UML's spelling
+  std::string mac;
+  friend bool operator==(const NicRow&, const NicRow&) = default;
+};
+
+// Why a guest's last kernel ended. `kind` is the API's umld.v1.GuestExit.Kind number.
+struct ExitRow {
+  int kind = 0;
+  std::string reason;
+  int exit_code = 0;
+  int signal = 0;
+  std::string last_lines;  // joined with \n
+  std::string stop_stage;
+  int64_t time_ns = 0;
+  friend bool operator==(const ExitRow&, const ExitRow&) = default;
+};
+
+// A guest as it is wanted. Never says whether it runs.
+struct GuestRow {
+  uint64_t id = 0;  // never reused
+  std::string name;
+  std::string kernel;
+  uint64_t memory_bytes = 0;
+  std::string image;  // image's name, or empty
+  std::vector<std::string> kernel_args;
+  std::string description;
+  uint64_t version = 1;  // counts changes of the configuration
+  int64_t created_ns = 0;
+  bool wanted_running = false;
+  std::vector<DiskRow> disks;  // by unit
+  std::vector<ConsoleRow> consoles;
+  std::vector<NicRow> nics;
+  std::optional<ExitRow> last_exit;
+  friend bool operator==(const GuestRow&, const GuestRow&) = default;
+};
+
+struct ImageRow {
+  std::string name;
+  std::string path;
+  uint64_t size_bytes = 0;
+  std::string description;
+  int64_t created_ns = 0;
+  friend bool operator==(const ImageRow&, const ImageRow&) = default;
+};
+
+// One intent and its outcome. Committed before anything is done; `done` with the outcome.
+struct OperationRow {
+  uint64_t id = 0;  // 0 before it is inserted
+  std::string verb;
+  uint64_t guest_id = 0;  // 0: not about a guest
+  std::string target;     // "guests/web1"
+  std::string payload;    // what is needed to finish or undo it; the daemon's own format
+  std::string request_id;
+  bool done = false;
+  absl::StatusCode code = absl::StatusCode::kOk;
+  std::string message, reason, subject, hint;  // of the error
+  int64_t created_ns = 0;
+  int64_t ended_ns = 0;
+  friend bool operator==(const OperationRow&, const OperationRow&) = default;
+};
+
+struct EventRow {
+  uint64_t sequence = 0;  // 0 before it is inserted
+  int64_t time_ns = 0;
+  std::string type;
+  std::string subject;
+  int guest_state = 0;  // the API's umld.v1.GuestState number
+  std::string message;
+  friend bool operator==(const EventRow&, const EventRow&) = default;
+};
+
+}  // namespace umld::state
+
+#endif  // UMLD_STATE_ROWS_H_

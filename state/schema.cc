@@ -1,0 +1,161 @@
+#include "state/schema.h"
+
+#include <iterator>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+
+namespace umld::state {
+namespace {
+
+// "UMLd": marks the file as ours. It is part of the first migration below, as a decimal.
+constexpr int kApplicationId = 0x554d4c64;
+
+// kMigrations[n] leads from version n to n + 1. A migration that was released is never edited: a change of the schema
+// is one more entry at the end.
+constexpr const char* kMigrations[] = {
+    // 1: what is wanted, and its history.
+    R"sql(
+      PRAGMA application_id = 1431129188;
+      CREATE TABLE images (
+        name       TEXT PRIMARY KEY NOT NULL,
+        path       TEXT NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        created_ns INTEGER NOT NULL
+      ) STRICT;
+      CREATE TABLE guests (
+        id             INTEGER PRIMARY KEY AUTOINCREMENT,
+        name           TEXT NOT NULL UNIQUE,
+        kernel         TEXT NOT NULL,
+        memory_bytes   INTEGER NOT NULL,
+        image          TEXT REFERENCES images (name),
+        kernel_args    TEXT NOT NULL,
+        version        INTEGER NOT NULL,
+        created_ns     INTEGER NOT NULL,
+        wanted_running INTEGER NOT NULL
+      ) STRICT;
+      CREATE INDEX guests_by_image ON guests (image);
+      CREATE TABLE disks (
+        guest_id INTEGER NOT NULL REFERENCES guests (id) ON DELETE CASCADE,
+        unit     INTEGER NOT NULL CHECK (unit BETWEEN 0 AND 15),
+        path     TEXT NOT NULL,
+        backing  TEXT NOT NULL,
+        flags    TEXT NOT NULL,
+        serial   TEXT NOT NULL,
+        managed  INTEGER NOT NULL,
+        PRIMARY KEY (guest_id, unit)
+      ) STRICT;
+      CREATE TABLE consoles (
+        guest_id INTEGER NOT NULL REFERENCES guests (id) ON DELETE CASCADE,
+        position INTEGER NOT NULL,
+        device   TEXT NOT NULL,
+        channel  TEXT NOT NULL,
+        PRIMARY KEY (guest_id, device)
+      ) STRICT;
+      CREATE TABLE nics (
+        guest_id INTEGER NOT NULL REFERENCES guests (id) ON DELETE CASCADE,
+        position INTEGER NOT NULL,
+        device   TEXT NOT NULL,
+        spec     TEXT NOT NULL,
+        mac      TEXT NOT NULL,
+        PRIMARY KEY (guest_id, device)
+      ) STRICT;
+      CREATE TABLE exits (
+        guest_id   INTEGER PRIMARY KEY NOT NULL REFERENCES guests (id) ON DELETE CASCADE,
+        kind       INTEGER NOT NULL,
+        reason     TEXT NOT NULL,
+        exit_code  INTEGER NOT NULL,
+        signal     INTEGER NOT NULL,
+        last_lines TEXT NOT NULL,
+        stop_stage TEXT NOT NULL,
+        time_ns    INTEGER NOT NULL
+      ) STRICT;
+      CREATE TABLE operations (
+        id         INTEGER PRIMARY KEY AUTOINCREMENT,
+        verb       TEXT NOT NULL,
+        guest_id   INTEGER NOT NULL,
+        target     TEXT NOT NULL,
+        payload    BLOB NOT NULL,
+        done       INTEGER NOT NULL,
+        code       INTEGER NOT NULL,
+        message    TEXT NOT NULL,
+        reason     TEXT NOT NULL,
+        subject    TEXT NOT NULL,
+        hint       TEXT NOT NULL,
+        created_ns INTEGER NOT NULL,
+        ended_ns   INTEGER NOT NULL
+      ) STRICT;
+      CREATE TABLE events (
+        sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+        time_ns  INTEGER NOT NULL,
+        type     TEXT NOT NULL,
+        subject  TEXT NOT NULL,
+        message  TEXT NOT NULL
+      ) STRICT;
+    )sql",
+    // 2: retries found by their request, descriptions, the state a guest had at an event.
+    R"sql(
+      ALTER TABLE guests ADD COLUMN description TEXT NOT NULL DEFAULT '';
+      ALTER TABLE images ADD COLUMN description TEXT NOT NULL DEFAULT '';
+      ALTER TABLE events ADD COLUMN guest_state INTEGER NOT NULL DEFAULT 0;
+      ALTER TABLE operations ADD COLUMN request_id TEXT;
+      CREATE UNIQUE INDEX operations_by_request_id ON operations (request_id) WHERE request_id IS NOT NULL;
+      CREATE INDEX operations_unfinished ON operations (id) WHERE done = 0;
+    )sql",
+};
+
+absl::Status CheckOrigin(Database& database, int64_t version) {
+  if (version > SchemaVersion()) {
+    return MakeError(absl::StatusCode::kFailedPrecondition,
+                     absl::StrCat(database.path(), ": the database has version ", version,
+                                  ", this umld knows versions up to ", SchemaVersion()),
+                     {"NEWER_DATABASE", database.path(),
+                      "run the newer umld that wrote it, or restore the backup made before that upgrade"});
+  }
+  ASSIGN_OR_RETURN(const int64_t application, database.QueryInt("PRAGMA application_id"));
+  ASSIGN_OR_RETURN(const int64_t tables, database.QueryInt("SELECT COUNT(*) FROM sqlite_schema"));
+  const bool is_new = version == 0 && tables == 0;
+  if (is_new || (version > 0 && application == kApplicationId)) return absl::OkStatus();
+  return MakeError(absl::StatusCode::kFailedPrecondition,
+                   absl::StrCat(database.path(), ": a database of another program"),
+                   {"FOREIGN_DATABASE", database.path(), "use another state directory"});
+}
+
+// One transaction, which also holds the new version number: a crash leaves either version whole.
+absl::Status ApplyNext(Database& database, int version) {
+  ASSIGN_OR_RETURN(ScopedTransaction transaction, ScopedTransaction::Begin(database, ScopedTransaction::Kind::kWrite));
+  // Read again under the lock: another process may have been faster.
+  ASSIGN_OR_RETURN(const int64_t current, database.QueryInt("PRAGMA user_version"));
+  RETURN_IF_ERROR(CheckOrigin(database, current));
+  if (current >= version) return absl::OkStatus();
+  RETURN_IF_ERROR(database.Execute(kMigrations[current]));
+  RETURN_IF_ERROR(database.Execute(absl::StrCat("PRAGMA user_version = ", current + 1)));
+  return transaction.Commit();
+}
+
+}  // namespace
+
+int SchemaVersion() { return static_cast<int>(std::size(kMigrations)); }
+
+absl::Status CheckDatabase(Database& database) {
+  ASSIGN_OR_RETURN(const int64_t version, database.QueryInt("PRAGMA user_version"));
+  RETURN_IF_ERROR(CheckOrigin(database, version));
+  ASSIGN_OR_RETURN(const std::string verdict, database.QueryText("PRAGMA quick_check(1)"));
+  if (verdict == "ok") return absl::OkStatus();
+  // The last line names the place; the ones before are headings.
+  const std::string place = verdict.substr(verdict.rfind('\n') + 1);
+  return MakeError(absl::StatusCode::kDataLoss, absl::StrCat(database.path(), ": the database is damaged: ", place),
+                   {"CORRUPT_DATABASE", database.path(), "keep a copy of the file, then restore it from a backup"});
+}
+
+absl::Status MigrateTo(Database& database, int version) {
+  while (true) {
+    ASSIGN_OR_RETURN(const int64_t current, database.QueryInt("PRAGMA user_version"));
+    RETURN_IF_ERROR(CheckOrigin(database, current));
+    if (current >= version) return absl::OkStatus();
+    RETURN_IF_ERROR(Annotate(ApplyNext(database, version), absl::StrCat("migration to version ", current + 1)));
+  }
+}
+
+}  // namespace umld::state

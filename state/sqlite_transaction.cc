@@ -1,0 +1,290 @@
+#include "state/sqlite_transaction.h"
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "base/status.h"
+
+namespace umld::state {
+namespace {
+
+absl::Status NoGuest(uint64_t id, absl::string_view name) {
+  return MakeError(absl::StatusCode::kNotFound,
+                   name.empty() ? absl::StrCat("there is no guest with id ", id) : absl::StrCat("no guest ", name),
+                   {"GUEST_NOT_FOUND", absl::StrCat("guests/", name), "umlctl list shows the guests"});
+}
+
+absl::StatusOr<std::string> ArgsToJson(const GuestRow& guest) {
+  const nlohmann::json json = guest.kernel_args;
+  std::string text = json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  // JSON holds only UTF-8; what was replaced would come back as something else.
+  if (nlohmann::json::parse(text, nullptr, false) != json) {
+    return MakeError(absl::StatusCode::kInvalidArgument,
+                     absl::StrCat("guest ", guest.name, ": a kernel argument is not UTF-8"),
+                     {"INVALID_KERNEL_ARGUMENT", absl::StrCat("guests/", guest.name), "write it in UTF-8"});
+  }
+  return text;
+}
+
+// A guest of another id has the name.
+absl::Status CheckNameFree(Database& database, const GuestRow& guest, uint64_t own_id) {
+  ASSIGN_OR_RETURN(Statement statement, database.Prepare("SELECT 1 FROM guests WHERE name = ?1 AND id <> ?2"));
+  ASSIGN_OR_RETURN(const bool taken, statement.Bind(guest.name, own_id).Step());
+  if (!taken) return absl::OkStatus();
+  return MakeError(absl::StatusCode::kAlreadyExists, absl::StrCat("there is a guest ", guest.name, " already"),
+                   {"GUEST_EXISTS", absl::StrCat("guests/", guest.name), "choose another name, or delete that guest"});
+}
+
+absl::StatusOr<bool> ImageExists(Database& database, absl::string_view name) {
+  ASSIGN_OR_RETURN(Statement statement, database.Prepare("SELECT 1 FROM images WHERE name = ?1"));
+  return statement.Bind(name).Step();
+}
+
+absl::Status NoImage(absl::string_view name) {
+  return MakeError(absl::StatusCode::kNotFound, absl::StrCat("no image ", name),
+                   {"IMAGE_NOT_FOUND", absl::StrCat("images/", name), "umlctl image list shows the images"});
+}
+
+absl::Status CheckImage(Database& database, const GuestRow& guest) {
+  if (guest.image.empty()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const bool exists, ImageExists(database, guest.image));
+  return exists ? absl::OkStatus() : Annotate(NoImage(guest.image), absl::StrCat("guest ", guest.name));
+}
+
+absl::Status InsertDisks(Database& database, uint64_t id, const std::vector<DiskRow>& disks) {
+  ASSIGN_OR_RETURN(Statement insert, database.Prepare("INSERT INTO disks (guest_id, unit, path, backing, flags, "
+                                                      "serial, managed) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"));
+  for (const DiskRow& disk : disks) {
+    RETURN_IF_ERROR(insert.Run(id, disk.unit, disk.path, disk.backing, disk.flags, disk.serial, disk.managed));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status InsertConsoles(Database& database, uint64_t id, const std::vector<ConsoleRow>& consoles) {
+  ASSIGN_OR_RETURN(
+      Statement insert,
+      database.Prepare("INSERT INTO consoles (guest_id, position, device, channel) VALUES (?1, ?2, ?3, ?4)"));
+  int position = 0;
+  for (const ConsoleRow& console : consoles) {
+    RETURN_IF_ERROR(insert.Run(id, position++, console.device, console.channel));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status InsertNics(Database& database, uint64_t id, const std::vector<NicRow>& nics) {
+  ASSIGN_OR_RETURN(
+      Statement insert,
+      database.Prepare("INSERT INTO nics (guest_id, position, device, spec, mac) VALUES (?1, ?2, ?3, ?4, ?5)"));
+  int position = 0;
+  for (const NicRow& nic : nics) {
+    RETURN_IF_ERROR(insert.Run(id, position++, nic.device, nic.spec, nic.mac));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status InsertExit(Database& database, uint64_t id, const ExitRow& exit) {
+  ASSIGN_OR_RETURN(Statement insert,
+                   database.Prepare("INSERT INTO exits (guest_id, kind, reason, exit_code, signal, last_lines, "
+                                    "stop_stage, time_ns) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"));
+  return insert.Run(id, exit.kind, exit.reason, exit.exit_code, exit.signal, exit.last_lines, exit.stop_stage,
+                    exit.time_ns);
+}
+
+// Everything that hangs on the guest's row.
+absl::Status InsertParts(Database& database, uint64_t id, const GuestRow& guest) {
+  RETURN_IF_ERROR(InsertDisks(database, id, guest.disks));
+  RETURN_IF_ERROR(InsertConsoles(database, id, guest.consoles));
+  RETURN_IF_ERROR(InsertNics(database, id, guest.nics));
+  return guest.last_exit.has_value() ? InsertExit(database, id, *guest.last_exit) : absl::OkStatus();
+}
+
+absl::Status DeleteParts(Database& database, uint64_t id) {
+  for (const char* sql : {"DELETE FROM disks WHERE guest_id = ?1", "DELETE FROM consoles WHERE guest_id = ?1",
+                          "DELETE FROM nics WHERE guest_id = ?1", "DELETE FROM exits WHERE guest_id = ?1"}) {
+    ASSIGN_OR_RETURN(Statement statement, database.Prepare(sql));
+    RETURN_IF_ERROR(statement.Run(id));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status DoInsertGuest(Database& database, const GuestRow& guest) {
+  RETURN_IF_ERROR(CheckNameFree(database, guest, 0));
+  RETURN_IF_ERROR(CheckImage(database, guest));
+  ASSIGN_OR_RETURN(const std::string args, ArgsToJson(guest));
+  ASSIGN_OR_RETURN(Statement insert,
+                   database.Prepare("INSERT INTO guests (name, kernel, memory_bytes, image, kernel_args, description, "
+                                    "version, created_ns, wanted_running) "
+                                    "VALUES (?1, ?2, ?3, NULLIF(?4, ''), ?5, ?6, ?7, ?8, ?9)"));
+  return insert.Run(guest.name, guest.kernel, guest.memory_bytes, guest.image, args, guest.description, guest.version,
+                    guest.created_ns, guest.wanted_running);
+}
+
+absl::Status DoUpdateGuest(Database& database, const GuestRow& guest) {
+  RETURN_IF_ERROR(CheckNameFree(database, guest, guest.id));
+  RETURN_IF_ERROR(CheckImage(database, guest));
+  ASSIGN_OR_RETURN(const std::string args, ArgsToJson(guest));
+  ASSIGN_OR_RETURN(Statement update,
+                   database.Prepare("UPDATE guests SET name = ?1, kernel = ?2, memory_bytes = ?3, "
+                                    "image = NULLIF(?4, ''), kernel_args = ?5, description = ?6, version = ?7, "
+                                    "created_ns = ?8, wanted_running = ?9 WHERE id = ?10"));
+  RETURN_IF_ERROR(update.Run(guest.name, guest.kernel, guest.memory_bytes, guest.image, args, guest.description,
+                             guest.version, guest.created_ns, guest.wanted_running, guest.id));
+  if (database.Changes() == 0) return NoGuest(guest.id, guest.name);
+  RETURN_IF_ERROR(DeleteParts(database, guest.id));
+  return InsertParts(database, guest.id, guest);
+}
+
+absl::Status DoDeleteGuest(Database& database, uint64_t id) {
+  ASSIGN_OR_RETURN(Statement statement, database.Prepare("DELETE FROM guests WHERE id = ?1"));
+  RETURN_IF_ERROR(statement.Run(id));
+  return database.Changes() == 0 ? NoGuest(id, "") : absl::OkStatus();
+}
+
+absl::Status DoInsertImage(Database& database, const ImageRow& image) {
+  ASSIGN_OR_RETURN(const bool exists, ImageExists(database, image.name));
+  if (exists) {
+    return MakeError(
+        absl::StatusCode::kAlreadyExists, absl::StrCat("there is an image ", image.name, " already"),
+        {"IMAGE_EXISTS", absl::StrCat("images/", image.name), "choose another name, or delete that image"});
+  }
+  ASSIGN_OR_RETURN(Statement insert, database.Prepare("INSERT INTO images (name, path, size_bytes, description, "
+                                                      "created_ns) VALUES (?1, ?2, ?3, ?4, ?5)"));
+  return insert.Run(image.name, image.path, image.size_bytes, image.description, image.created_ns);
+}
+
+// Names a few: an image can carry a thousand guests.
+absl::Status CheckImageUnused(Database& database, absl::string_view name) {
+  constexpr size_t kNamed = 5;
+  ASSIGN_OR_RETURN(Statement statement, database.Prepare("SELECT name FROM guests WHERE image = ?1 ORDER BY name"));
+  statement.Bind(name);
+  std::vector<std::string> guests;
+  size_t count = 0;
+  while (true) {
+    ASSIGN_OR_RETURN(const bool more, statement.Step());
+    if (!more) break;
+    if (++count <= kNamed) guests.push_back(statement.Text(0));
+  }
+  if (count == 0) return absl::OkStatus();
+  const std::string rest = count > kNamed ? absl::StrCat(" and ", count - kNamed, " more") : "";
+  return MakeError(absl::StatusCode::kFailedPrecondition,
+                   absl::StrCat("image ", name, " is used by ", count == 1 ? "guest " : "guests ",
+                                absl::StrJoin(guests, ", "), rest),
+                   {"IMAGE_IN_USE", absl::StrCat("images/", name), "delete those guests first"});
+}
+
+absl::Status DoDeleteImage(Database& database, absl::string_view name) {
+  RETURN_IF_ERROR(CheckImageUnused(database, name));
+  ASSIGN_OR_RETURN(Statement statement, database.Prepare("DELETE FROM images WHERE name = ?1"));
+  RETURN_IF_ERROR(statement.Run(name));
+  return database.Changes() == 0 ? NoImage(name) : absl::OkStatus();
+}
+
+// A retry finds its operation by request_id before it inserts; this closes the race of two retries at once.
+absl::Status CheckRequestNew(Database& database, const OperationRow& operation) {
+  if (operation.request_id.empty()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(Statement statement,
+                   database.Prepare("SELECT id FROM operations WHERE request_id = ?1 AND id <> ?2"));
+  ASSIGN_OR_RETURN(const bool taken, statement.Bind(operation.request_id, operation.id).Step());
+  if (!taken) return absl::OkStatus();
+  return MakeError(
+      absl::StatusCode::kAlreadyExists,
+      absl::StrCat("request ", operation.request_id, " already has operation ", statement.Uint(0)),
+      {"REQUEST_ID_TAKEN", absl::StrCat("operations/", statement.Uint(0)), "use a new request_id for a new intent"});
+}
+
+absl::Status DoInsertOperation(Database& database, OperationRow operation) {
+  operation.id = 0;
+  RETURN_IF_ERROR(CheckRequestNew(database, operation));
+  ASSIGN_OR_RETURN(
+      Statement insert,
+      database.Prepare("INSERT INTO operations (verb, guest_id, target, payload, request_id, done, code, message, "
+                       "reason, subject, hint, created_ns, ended_ns) "
+                       "VALUES (?1, ?2, ?3, ?4, NULLIF(?5, ''), ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"));
+  return insert.Run(operation.verb, operation.guest_id, operation.target, Blob{operation.payload}, operation.request_id,
+                    operation.done, static_cast<int>(operation.code), operation.message, operation.reason,
+                    operation.subject, operation.hint, operation.created_ns, operation.ended_ns);
+}
+
+absl::Status DoUpdateOperation(Database& database, const OperationRow& operation) {
+  RETURN_IF_ERROR(CheckRequestNew(database, operation));
+  ASSIGN_OR_RETURN(
+      Statement update,
+      database.Prepare("UPDATE operations SET verb = ?1, guest_id = ?2, target = ?3, payload = ?4, "
+                       "request_id = NULLIF(?5, ''), done = ?6, code = ?7, message = ?8, reason = ?9, subject = ?10, "
+                       "hint = ?11, created_ns = ?12, ended_ns = ?13 WHERE id = ?14"));
+  RETURN_IF_ERROR(update.Run(operation.verb, operation.guest_id, operation.target, Blob{operation.payload},
+                             operation.request_id, operation.done, static_cast<int>(operation.code), operation.message,
+                             operation.reason, operation.subject, operation.hint, operation.created_ns,
+                             operation.ended_ns, operation.id));
+  if (database.Changes() != 0) return absl::OkStatus();
+  return MakeError(absl::StatusCode::kNotFound, absl::StrCat("no operation ", operation.id),
+                   {"OPERATION_NOT_FOUND", absl::StrCat("operations/", operation.id), ""});
+}
+
+absl::Status DoAppendEvent(Database& database, const EventRow& event) {
+  ASSIGN_OR_RETURN(Statement insert, database.Prepare("INSERT INTO events (time_ns, type, subject, guest_state, "
+                                                      "message) VALUES (?1, ?2, ?3, ?4, ?5)"));
+  return insert.Run(event.time_ns, event.type, event.subject, event.guest_state, event.message);
+}
+
+}  // namespace
+
+absl::Status SqliteTransaction::Remember(absl::Status status) {
+  if (failure_.ok()) failure_ = status;
+  return status;
+}
+
+absl::StatusOr<uint64_t> SqliteTransaction::RememberId(const absl::Status& status) {
+  RETURN_IF_ERROR(Remember(status));
+  return database_.LastInsertId();
+}
+
+// After a failure SQLite may have rolled back by itself, and a further statement would commit on its own: every call
+// answers with the first failure from then on.
+absl::StatusOr<uint64_t> SqliteTransaction::InsertGuest(const GuestRow& guest) {
+  RETURN_IF_ERROR(failure_);
+  ASSIGN_OR_RETURN(const uint64_t id, RememberId(DoInsertGuest(database_, guest)));
+  RETURN_IF_ERROR(Remember(InsertParts(database_, id, guest)));
+  return id;
+}
+
+absl::Status SqliteTransaction::UpdateGuest(const GuestRow& guest) {
+  RETURN_IF_ERROR(failure_);
+  return Remember(DoUpdateGuest(database_, guest));
+}
+
+absl::Status SqliteTransaction::DeleteGuest(uint64_t id) {
+  RETURN_IF_ERROR(failure_);
+  return Remember(DoDeleteGuest(database_, id));
+}
+
+absl::Status SqliteTransaction::InsertImage(const ImageRow& image) {
+  RETURN_IF_ERROR(failure_);
+  return Remember(DoInsertImage(database_, image));
+}
+
+absl::Status SqliteTransaction::DeleteImage(absl::string_view name) {
+  RETURN_IF_ERROR(failure_);
+  return Remember(DoDeleteImage(database_, name));
+}
+
+absl::StatusOr<uint64_t> SqliteTransaction::InsertOperation(const OperationRow& operation) {
+  RETURN_IF_ERROR(failure_);
+  return RememberId(DoInsertOperation(database_, operation));
+}
+
+absl::Status SqliteTransaction::UpdateOperation(const OperationRow& operation) {
+  RETURN_IF_ERROR(failure_);
+  return Remember(DoUpdateOperation(database_, operation));
+}
+
+absl::StatusOr<uint64_t> SqliteTransaction::AppendEvent(const EventRow& event) {
+  RETURN_IF_ERROR(failure_);
+  return RememberId(DoAppendEvent(database_, event));
+}
+
+}  // namespace umld::state

@@ -1,0 +1,180 @@
+#include "state/store.h"
+
+#include <fcntl.h>
+#include <sqlite3.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+#include <limits>
+#include <system_error>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "base/status.h"
+#include "base/unique_fd.h"
+#include "state/database.h"
+#include "state/schema.h"
+#include "state/sqlite_reader.h"
+#include "state/sqlite_transaction.h"
+
+namespace umld::state {
+namespace {
+
+// Two connections: under WAL a reader on its own connection never waits for the writer's fsync.
+class SqliteStore final : public Store {
+ public:
+  SqliteStore(std::unique_ptr<Database> writer, std::unique_ptr<Database> reader)
+      : writer_(std::move(writer)), reader_(std::move(reader)) {}
+
+  absl::Status Commit(const std::function<absl::Status(Transaction&)>& body) override;
+  absl::Status Prune(uint64_t events, int64_t operations_before_ns) override;
+
+  absl::StatusOr<std::vector<GuestRow>> LoadGuests() override {
+    absl::MutexLock lock(&read_mutex_);
+    return ReadGuests(*reader_);
+  }
+  absl::StatusOr<std::vector<ImageRow>> LoadImages() override {
+    absl::MutexLock lock(&read_mutex_);
+    return ReadImages(*reader_);
+  }
+  absl::StatusOr<std::vector<OperationRow>> LoadUnfinishedOperations() override {
+    absl::MutexLock lock(&read_mutex_);
+    return ReadUnfinishedOperations(*reader_);
+  }
+  absl::StatusOr<std::optional<OperationRow>> FindOperation(uint64_t id) override {
+    absl::MutexLock lock(&read_mutex_);
+    return ReadOperation(*reader_, id);
+  }
+  absl::StatusOr<std::optional<OperationRow>> FindOperationByRequestId(absl::string_view request_id) override {
+    absl::MutexLock lock(&read_mutex_);
+    return ReadOperationByRequestId(*reader_, request_id);
+  }
+  absl::StatusOr<std::vector<OperationRow>> ListOperations(uint64_t before_id, int limit,
+                                                           bool unfinished_only) override {
+    absl::MutexLock lock(&read_mutex_);
+    return ReadOperations(*reader_, before_id, limit, unfinished_only);
+  }
+  absl::StatusOr<std::vector<EventRow>> ListEvents(uint64_t after, int limit) override {
+    absl::MutexLock lock(&read_mutex_);
+    return ReadEvents(*reader_, after, limit);
+  }
+  absl::StatusOr<std::pair<uint64_t, uint64_t>> EventRange() override {
+    absl::MutexLock lock(&read_mutex_);
+    return ReadEventRange(*reader_);
+  }
+  absl::Status Ping() override {
+    absl::MutexLock lock(&read_mutex_);
+    return reader_->QueryInt("SELECT COUNT(*) FROM sqlite_schema").status();
+  }
+
+ private:
+  absl::Mutex write_mutex_;
+  absl::Mutex read_mutex_;
+  // In this order: the reader goes first, so that the writer is the last to close and puts the WAL into the file.
+  const std::unique_ptr<Database> writer_ ABSL_PT_GUARDED_BY(write_mutex_);
+  const std::unique_ptr<Database> reader_ ABSL_PT_GUARDED_BY(read_mutex_);
+};
+
+absl::Status SqliteStore::Commit(const std::function<absl::Status(Transaction&)>& body) {
+  absl::MutexLock lock(&write_mutex_);
+  ASSIGN_OR_RETURN(ScopedTransaction scope, ScopedTransaction::Begin(*writer_, ScopedTransaction::Kind::kWrite));
+  SqliteTransaction transaction(*writer_);
+  RETURN_IF_ERROR(body(transaction));
+  RETURN_IF_ERROR(transaction.failure());
+  return scope.Commit();
+}
+
+absl::Status SqliteStore::Prune(uint64_t events, int64_t operations_before_ns) {
+  absl::MutexLock lock(&write_mutex_);
+  ASSIGN_OR_RETURN(ScopedTransaction scope, ScopedTransaction::Begin(*writer_, ScopedTransaction::Kind::kWrite));
+  {
+    // The newest event that goes is the one after `events` newer ones; there may be none.
+    ASSIGN_OR_RETURN(Statement statement,
+                     writer_->Prepare("DELETE FROM events WHERE sequence <= "
+                                      "(SELECT sequence FROM events ORDER BY sequence DESC LIMIT 1 OFFSET ?1)"));
+    RETURN_IF_ERROR(statement.Run(std::min<uint64_t>(events, std::numeric_limits<int64_t>::max())));
+  }
+  {
+    ASSIGN_OR_RETURN(Statement statement, writer_->Prepare("DELETE FROM operations WHERE done <> 0 AND ended_ns < ?1"));
+    RETURN_IF_ERROR(statement.Run(operations_before_ns));
+  }
+  return scope.Commit();
+}
+
+// Makes an empty file of mode 0600, which SQLite takes for an empty database and whose mode its WAL inherits.
+// False: there was a file.
+absl::StatusOr<bool> CreateFile(const std::string& path) {
+  const UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  if (fd.ok()) return true;
+  if (errno == EEXIST) return false;
+  return ErrnoError(errno, absl::StrCat("create ", path));
+}
+
+bool Exists(const std::string& path) {
+  struct stat info = {};
+  return ::lstat(path.c_str(), &info) == 0;
+}
+
+// Everything that can be refused is found here, before anything is opened for writing.
+absl::Status InspectFile(const std::string& path) {
+  // With no WAL and no journal the file is all there is, and need not be locked or given an index beside it.
+  const bool alone = !Exists(path + "-wal") && !Exists(path + "-journal");
+  ASSIGN_OR_RETURN(std::unique_ptr<Database> database,
+                   Database::Open(path, alone ? Database::Mode::kImmutable : Database::Mode::kReadOnly));
+  absl::Status status = CheckDatabase(*database);
+  // A crash in the very first write, before the WAL is on, leaves a rollback journal, which only a writer can apply.
+  if (database->last_code() == SQLITE_READONLY_ROLLBACK) return absl::OkStatus();
+  return status;
+}
+
+// A restored backup may be readable by all; it holds paths and kernel arguments of every guest.
+absl::Status RestrictMode(const std::string& path) {
+  struct stat info = {};
+  if (::stat(path.c_str(), &info) != 0) return ErrnoError(errno, absl::StrCat("stat ", path));
+  if ((info.st_mode & 0077) == 0) return absl::OkStatus();
+  if (::chmod(path.c_str(), 0600) != 0) return ErrnoError(errno, absl::StrCat("chmod 0600 ", path));
+  return absl::OkStatus();
+}
+
+absl::Status Configure(Database& writer) {
+  RETURN_IF_ERROR(writer.Execute("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF"));
+  ASSIGN_OR_RETURN(const std::string mode, writer.QueryText("PRAGMA journal_mode = WAL"));
+  if (mode == "wal") return absl::OkStatus();
+  return MakeError(absl::StatusCode::kFailedPrecondition,
+                   absl::StrCat(writer.path(), ": no write-ahead log on this filesystem"),
+                   {"WAL_UNSUPPORTED", writer.path(), "use a state directory on a local filesystem"});
+}
+
+absl::StatusOr<std::unique_ptr<Database>> OpenWriter(const std::string& path) {
+  ASSIGN_OR_RETURN(std::unique_ptr<Database> writer, Database::Open(path, Database::Mode::kReadWrite));
+  RETURN_IF_ERROR(writer->CheckWritable());
+  RETURN_IF_ERROR(MigrateTo(*writer, 0));  // Refuses what InspectFile could not read, before WAL is switched on.
+  RETURN_IF_ERROR(Configure(*writer));
+  RETURN_IF_ERROR(MigrateTo(*writer, SchemaVersion()));
+  return writer;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Store>> Store::Open(const std::string& given_path) {
+  ASSIGN_OR_RETURN(const bool created, CreateFile(given_path));
+  // SQLite keeps the WAL beside the file itself, not beside a symbolic link to it.
+  std::error_code error;
+  const std::string path = std::filesystem::canonical(given_path, error);
+  if (error) return ErrnoError(error.value(), absl::StrCat("open ", given_path));
+  if (!created) {
+    RETURN_IF_ERROR(InspectFile(path));
+    RETURN_IF_ERROR(RestrictMode(path));
+  }
+  ASSIGN_OR_RETURN(std::unique_ptr<Database> writer, OpenWriter(path));
+  ASSIGN_OR_RETURN(std::unique_ptr<Database> reader, Database::Open(path, Database::Mode::kReadOnly));
+  auto store = std::make_unique<SqliteStore>(std::move(writer), std::move(reader));
+  RETURN_IF_ERROR(store->Ping());
+  return store;
+}
+
+}  // namespace umld::state

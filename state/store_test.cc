@@ -1,0 +1,413 @@
+#include "state/store.h"
+
+#include <string>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "state/database.h"
+#include "state/test_folder.h"
+
+namespace umld::state {
+namespace {
+
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+// One value in every field.
+GuestRow FullGuest(const std::string& name) {
+  GuestRow guest;
+  guest.name = name;
+  guest.kernel = "/usr/bin/linux.uml";
+  guest.memory_bytes = uint64_t{1} << 40;
+  guest.kernel_args = {"quiet", "a=\"b c\"", "h\xc3\xa9", ""};
+  guest.description = "it's";
+  guest.version = 3;
+  guest.created_ns = 1'700'000'000'000'000'000;
+  guest.wanted_running = true;
+  guest.disks = {{.unit = 0, .path = "/c", .backing = "/b", .flags = "cs", .serial = "S", .managed = true},
+                 {.unit = 15, .path = "/d", .backing = "", .flags = "", .serial = "", .managed = false}};
+  guest.consoles = {{.device = "con1", .channel = "pts"}, {.device = "con0", .channel = "port:9000"}};
+  guest.nics = {{.device = "eth0", .spec = "vec0:transport=tap", .mac = "02:00:00:00:00:01"}};
+  guest.last_exit = ExitRow{.kind = 2,
+                            .reason = "panic",
+                            .exit_code = -1,
+                            .signal = 9,
+                            .last_lines = std::string("a\nb\0\xff", 5),
+                            .stop_stage = "kill",
+                            .time_ns = 5};
+  return guest;
+}
+
+OperationRow FullOperation(const std::string& request_id) {
+  return {.id = 0,
+          .verb = "start",
+          .guest_id = 12,
+          .target = "guests/web1",
+          .payload = std::string("\0\1\xff", 3),
+          .request_id = request_id,
+          .done = false,
+          .code = absl::StatusCode::kNotFound,
+          .message = "m",
+          .reason = "r",
+          .subject = "s",
+          .hint = "h",
+          .created_ns = 1,
+          .ended_ns = 2};
+}
+
+EventRow Event(const std::string& message) {
+  EventRow event;
+  event.time_ns = 77;
+  event.type = "CREATED";
+  event.subject = "guests/web1";
+  event.guest_state = 2;
+  event.message = message;
+  return event;
+}
+
+class StoreTest : public testing::Test {
+ protected:
+  void SetUp() override { Reopen(); }
+
+  void Reopen() {
+    store_.reset();
+    auto store = Store::Open(path_);
+    ASSERT_TRUE(store.ok()) << store.status();
+    store_ = *std::move(store);
+  }
+
+  absl::Status InsertGuest(GuestRow& guest) {
+    return store_->Commit([&](Transaction& transaction) -> absl::Status {
+      ASSIGN_OR_RETURN(guest.id, transaction.InsertGuest(guest));
+      return absl::OkStatus();
+    });
+  }
+  absl::Status InsertOperation(OperationRow& operation) {
+    return store_->Commit([&](Transaction& transaction) -> absl::Status {
+      ASSIGN_OR_RETURN(operation.id, transaction.InsertOperation(operation));
+      return absl::OkStatus();
+    });
+  }
+  absl::Status UpdateGuest(const GuestRow& guest) {
+    return store_->Commit([&](Transaction& transaction) { return transaction.UpdateGuest(guest); });
+  }
+  absl::Status DeleteGuest(uint64_t id) {
+    return store_->Commit([&](Transaction& transaction) { return transaction.DeleteGuest(id); });
+  }
+  absl::Status InsertImage(const ImageRow& image) {
+    return store_->Commit([&](Transaction& transaction) { return transaction.InsertImage(image); });
+  }
+  absl::Status DeleteImage(const std::string& name) {
+    return store_->Commit([&](Transaction& transaction) { return transaction.DeleteImage(name); });
+  }
+  absl::Status AppendEvents(int count) {
+    return store_->Commit([&](Transaction& transaction) -> absl::Status {
+      for (int i = 0; i < count; ++i) {
+        RETURN_IF_ERROR(transaction.AppendEvent(Event(absl::StrCat(i))).status());
+      }
+      return absl::OkStatus();
+    });
+  }
+
+  TestFolder folder_;
+  const std::string path_ = folder_.File("umld.db");
+  std::unique_ptr<Store> store_;
+};
+
+TEST_F(StoreTest, EmptyToBeginWith) {
+  EXPECT_THAT(*store_->LoadGuests(), IsEmpty());
+  EXPECT_THAT(*store_->LoadImages(), IsEmpty());
+  EXPECT_THAT(*store_->LoadUnfinishedOperations(), IsEmpty());
+  EXPECT_THAT(*store_->ListEvents(0, 10), IsEmpty());
+  EXPECT_EQ(*store_->EventRange(), std::make_pair(uint64_t{0}, uint64_t{0}));
+  EXPECT_TRUE(store_->Ping().ok());
+}
+
+TEST_F(StoreTest, GuestsComeBackWholeAndByName) {
+  GuestRow web = FullGuest("web");
+  GuestRow bare;
+  bare.name = "bare";
+  ASSERT_TRUE(InsertGuest(web).ok());
+  ASSERT_TRUE(InsertGuest(bare).ok());
+  EXPECT_NE(web.id, bare.id);
+  for (int opened = 0; opened < 2; ++opened) {
+    const auto guests = store_->LoadGuests();
+    ASSERT_TRUE(guests.ok()) << guests.status();
+    ASSERT_THAT(*guests, SizeIs(2));
+    EXPECT_TRUE(guests->at(0) == bare);
+    EXPECT_TRUE(guests->at(1) == web);
+    Reopen();
+  }
+}
+
+TEST_F(StoreTest, UpdateReplacesTheGuestAndItsDevices) {
+  GuestRow guest = FullGuest("web");
+  ASSERT_TRUE(InsertGuest(guest).ok());
+  guest.name = "renamed";
+  guest.disks.erase(guest.disks.begin());
+  guest.consoles.push_back({.device = "con2", .channel = "null"});
+  guest.nics.clear();
+  guest.last_exit.reset();
+  guest.wanted_running = false;
+  ASSERT_TRUE(UpdateGuest(guest).ok());
+  ASSERT_THAT(*store_->LoadGuests(), SizeIs(1));
+  EXPECT_TRUE(store_->LoadGuests()->front() == guest);
+
+  guest.id = 999;
+  guest.name = "nobody";
+  const absl::Status status = UpdateGuest(guest);
+  EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(GetErrorDetail(status).reason, "GUEST_NOT_FOUND");
+}
+
+TEST_F(StoreTest, NamesAreTakenOnce) {
+  GuestRow first = FullGuest("web");
+  GuestRow second = FullGuest("db");
+  GuestRow again = FullGuest("web");
+  ASSERT_TRUE(InsertGuest(first).ok());
+  ASSERT_TRUE(InsertGuest(second).ok());
+  second.name = "web";
+  for (const absl::Status& status : {InsertGuest(again), UpdateGuest(second)}) {
+    EXPECT_EQ(status.code(), absl::StatusCode::kAlreadyExists);
+    EXPECT_EQ(GetErrorDetail(status).reason, "GUEST_EXISTS");
+    EXPECT_EQ(GetErrorDetail(status).subject, "guests/web");
+  }
+  EXPECT_EQ(store_->LoadGuests()->at(0).name, "db");
+  EXPECT_THAT(store_->LoadGuests()->at(0).disks, SizeIs(2)) << "the failed update took the devices";
+}
+
+TEST_F(StoreTest, DeleteTakesDevicesAndKeepsHistory) {
+  GuestRow guest = FullGuest("web");
+  ASSERT_TRUE(InsertGuest(guest).ok());
+  OperationRow operation = FullOperation("");
+  operation.guest_id = guest.id;
+  ASSERT_TRUE(InsertOperation(operation).ok());
+  ASSERT_TRUE(AppendEvents(1).ok());
+  ASSERT_TRUE(DeleteGuest(guest.id).ok());
+  EXPECT_THAT(*store_->LoadGuests(), IsEmpty());
+  EXPECT_TRUE(store_->FindOperation(operation.id)->has_value());
+  EXPECT_THAT(*store_->ListEvents(0, 10), SizeIs(1));
+  EXPECT_EQ(DeleteGuest(guest.id).code(), absl::StatusCode::kNotFound);
+
+  const uint64_t old_id = guest.id;
+  store_.reset();
+  {
+    auto database = Database::Open(path_, Database::Mode::kReadOnly);
+    ASSERT_TRUE(database.ok()) << database.status();
+    for (const char* sql : {"SELECT COUNT(*) FROM disks", "SELECT COUNT(*) FROM consoles", "SELECT COUNT(*) FROM nics",
+                            "SELECT COUNT(*) FROM exits"}) {
+      EXPECT_EQ((*database)->QueryInt(sql).value(), 0) << sql;
+    }
+  }
+  Reopen();
+  ASSERT_TRUE(InsertGuest(guest).ok());
+  EXPECT_GT(guest.id, old_id) << "an id was used again";
+}
+
+TEST_F(StoreTest, ImagesInUseStay) {
+  const ImageRow image = {.name = "debian", .path = "/i", .size_bytes = 7, .description = "d", .created_ns = 8};
+  ASSERT_TRUE(InsertImage(image).ok());
+  EXPECT_EQ(InsertImage(image).code(), absl::StatusCode::kAlreadyExists);
+  GuestRow guest = FullGuest("web1");
+  guest.image = "debian";
+  GuestRow other = FullGuest("web2");
+  other.image = "debian";
+  ASSERT_TRUE(InsertGuest(guest).ok());
+  ASSERT_TRUE(InsertGuest(other).ok());
+  EXPECT_EQ(store_->LoadGuests()->front().image, "debian");
+
+  const absl::Status in_use = DeleteImage("debian");
+  EXPECT_EQ(in_use.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(GetErrorDetail(in_use).reason, "IMAGE_IN_USE");
+  EXPECT_THAT(std::string(in_use.message()), HasSubstr("web1, web2"));
+
+  ASSERT_TRUE(DeleteGuest(guest.id).ok());
+  ASSERT_TRUE(DeleteGuest(other.id).ok());
+  EXPECT_TRUE(store_->LoadImages()->front() == image);
+  EXPECT_TRUE(DeleteImage("debian").ok());
+  EXPECT_EQ(DeleteImage("debian").code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(*store_->LoadImages(), IsEmpty());
+}
+
+TEST_F(StoreTest, AGuestNeedsItsImage) {
+  GuestRow guest = FullGuest("web");
+  guest.image = "gone";
+  const absl::Status status = InsertGuest(guest);
+  EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(GetErrorDetail(status).subject, "images/gone");
+}
+
+TEST_F(StoreTest, BadValuesAreRefused) {
+  GuestRow guest = FullGuest("web");
+  guest.kernel_args = {"\xff"};
+  EXPECT_EQ(InsertGuest(guest).code(), absl::StatusCode::kInvalidArgument);
+  guest = FullGuest("web");
+  guest.disks[1].unit = 16;
+  EXPECT_EQ(InsertGuest(guest).code(), absl::StatusCode::kInvalidArgument);
+  guest.disks[1].unit = 0;
+  EXPECT_EQ(InsertGuest(guest).code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_THAT(*store_->LoadGuests(), IsEmpty());
+}
+
+TEST_F(StoreTest, AnErrorOfTheBodyRollsBack) {
+  const absl::Status status = store_->Commit([](Transaction& transaction) -> absl::Status {
+    RETURN_IF_ERROR(transaction.InsertGuest(FullGuest("web")).status());
+    RETURN_IF_ERROR(transaction.AppendEvent(Event("")).status());
+    return MakeError(absl::StatusCode::kAborted, "no", {"R", "s", "h"});
+  });
+  EXPECT_EQ(status.code(), absl::StatusCode::kAborted);
+  EXPECT_EQ(GetErrorDetail(status).reason, "R");
+  EXPECT_THAT(*store_->LoadGuests(), IsEmpty());
+  EXPECT_THAT(*store_->ListEvents(0, 10), IsEmpty());
+  EXPECT_TRUE(AppendEvents(1).ok());
+}
+
+TEST_F(StoreTest, AnErrorThatTheBodySwallowsRollsBackToo) {
+  const absl::Status status = store_->Commit([](Transaction& transaction) {
+    transaction.AppendEvent(Event("")).status().IgnoreError();
+    transaction.DeleteGuest(999).IgnoreError();
+    EXPECT_EQ(transaction.AppendEvent(Event("")).status().code(), absl::StatusCode::kNotFound);
+    return absl::OkStatus();
+  });
+  EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(*store_->ListEvents(0, 10), IsEmpty());
+}
+
+TEST_F(StoreTest, OperationsComeBackWhole) {
+  OperationRow operation = FullOperation("req-1");
+  ASSERT_TRUE(InsertOperation(operation).ok());
+  ASSERT_THAT(*store_->LoadUnfinishedOperations(), SizeIs(1));
+  EXPECT_TRUE(store_->LoadUnfinishedOperations()->front() == operation);
+
+  operation.done = true;
+  operation.code = absl::StatusCode::kUnauthenticated;
+  operation.message = "other";
+  operation.ended_ns = 9;
+  ASSERT_TRUE(store_->Commit([&](Transaction& t) { return t.UpdateOperation(operation); }).ok());
+  EXPECT_THAT(*store_->LoadUnfinishedOperations(), IsEmpty());
+  EXPECT_TRUE(**store_->FindOperation(operation.id) == operation);
+  EXPECT_TRUE(**store_->FindOperationByRequestId("req-1") == operation);
+  EXPECT_FALSE(store_->FindOperation(99)->has_value());
+  EXPECT_FALSE(store_->FindOperationByRequestId("req-2")->has_value());
+
+  operation.id = 99;
+  operation.request_id = "";
+  EXPECT_EQ(store_->Commit([&](Transaction& t) { return t.UpdateOperation(operation); }).code(),
+            absl::StatusCode::kNotFound);
+}
+
+TEST_F(StoreTest, ARequestIdHasOneOperation) {
+  OperationRow first = FullOperation("req");
+  OperationRow second = FullOperation("req");
+  ASSERT_TRUE(InsertOperation(first).ok());
+  const absl::Status status = InsertOperation(second);
+  EXPECT_EQ(status.code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(GetErrorDetail(status).reason, "REQUEST_ID_TAKEN");
+  EXPECT_EQ(GetErrorDetail(status).subject, absl::StrCat("operations/", first.id));
+  OperationRow none = FullOperation("");
+  ASSERT_TRUE(InsertOperation(none).ok());
+  ASSERT_TRUE(InsertOperation(none).ok()) << "no request_id is not a request_id";
+  EXPECT_FALSE(store_->FindOperationByRequestId("")->has_value());
+}
+
+TEST_F(StoreTest, ListOperationsPages) {
+  std::vector<uint64_t> ids;
+  for (int i = 0; i < 5; ++i) {
+    OperationRow operation = FullOperation("");
+    operation.done = i % 2 == 0;
+    ASSERT_TRUE(InsertOperation(operation).ok());
+    ids.push_back(operation.id);
+  }
+  const auto list = [&](uint64_t before, int limit, bool unfinished) {
+    std::vector<uint64_t> found;
+    const auto operations = store_->ListOperations(before, limit, unfinished);
+    for (const OperationRow& operation : *operations) found.push_back(operation.id);
+    return found;
+  };
+  EXPECT_THAT(list(0, 2, false), testing::ElementsAre(ids[4], ids[3]));
+  EXPECT_THAT(list(ids[3], 2, false), testing::ElementsAre(ids[2], ids[1]));
+  EXPECT_THAT(list(0, 9, true), testing::ElementsAre(ids[3], ids[1]));
+  EXPECT_THAT(list(UINT64_MAX, 9, false), SizeIs(5));
+  EXPECT_THAT(list(0, 0, false), IsEmpty());
+  EXPECT_THAT(list(0, -1, false), IsEmpty());
+}
+
+TEST_F(StoreTest, EventsAreRangedAndPruned) {
+  ASSERT_TRUE(AppendEvents(10).ok());
+  EXPECT_EQ(*store_->EventRange(), std::make_pair(uint64_t{1}, uint64_t{10}));
+  const auto some = store_->ListEvents(3, 2);
+  ASSERT_THAT(*some, SizeIs(2));
+  EventRow fourth = Event("3");
+  fourth.sequence = 4;
+  EXPECT_TRUE(some->at(0) == fourth);
+  EXPECT_EQ(some->at(1).sequence, 5u);
+  EXPECT_THAT(*store_->ListEvents(UINT64_MAX, 10), IsEmpty());
+
+  ASSERT_TRUE(store_->Prune(4, 0).ok());
+  EXPECT_EQ(*store_->EventRange(), std::make_pair(uint64_t{7}, uint64_t{10}));
+  ASSERT_TRUE(store_->Prune(UINT64_MAX, 0).ok());
+  EXPECT_THAT(*store_->ListEvents(0, 10), SizeIs(4));
+  ASSERT_TRUE(store_->Prune(0, 0).ok());
+  EXPECT_EQ(*store_->EventRange(), std::make_pair(uint64_t{0}, uint64_t{0}));
+  Reopen();
+  ASSERT_TRUE(AppendEvents(1).ok());
+  EXPECT_EQ(*store_->EventRange(), std::make_pair(uint64_t{11}, uint64_t{11})) << "a sequence was used again";
+}
+
+TEST_F(StoreTest, PruneDropsOldDoneOperations) {
+  OperationRow old_done = FullOperation("");
+  old_done.done = true;
+  old_done.ended_ns = 10;
+  OperationRow new_done = old_done;
+  new_done.ended_ns = 20;
+  OperationRow old_open = FullOperation("");
+  old_open.ended_ns = 0;
+  for (OperationRow* operation : {&old_done, &new_done, &old_open}) ASSERT_TRUE(InsertOperation(*operation).ok());
+  ASSERT_TRUE(store_->Prune(0, 20).ok());
+  EXPECT_FALSE(store_->FindOperation(old_done.id)->has_value());
+  EXPECT_TRUE(store_->FindOperation(new_done.id)->has_value());
+  EXPECT_TRUE(store_->FindOperation(old_open.id)->has_value());
+}
+
+TEST_F(StoreTest, ReadsGoOnDuringACommit) {
+  ASSERT_TRUE(AppendEvents(1).ok());
+  const absl::Status status = store_->Commit([&](Transaction& transaction) -> absl::Status {
+    RETURN_IF_ERROR(transaction.AppendEvent(Event("")).status());
+    // Still inside the commit: neither blocks nor sees it.
+    EXPECT_THAT(*store_->ListEvents(0, 10), SizeIs(1));
+    EXPECT_TRUE(store_->Ping().ok());
+    return absl::OkStatus();
+  });
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_THAT(*store_->ListEvents(0, 10), SizeIs(2));
+}
+
+TEST_F(StoreTest, ThreadsCommitAndReadAtOnce) {
+  constexpr int kEach = 50;
+  const auto commit = [&](const std::string& prefix) {
+    for (int i = 0; i < kEach; ++i) {
+      GuestRow guest = FullGuest(absl::StrCat(prefix, i));
+      EXPECT_TRUE(InsertGuest(guest).ok());
+      EXPECT_TRUE(AppendEvents(1).ok());
+    }
+  };
+  std::thread first(commit, "a");
+  std::thread second(commit, "b");
+  for (size_t seen = 0; seen < size_t{2} * kEach;) {
+    const auto guests = store_->LoadGuests();
+    ASSERT_TRUE(guests.ok()) << guests.status();
+    ASSERT_GE(guests->size(), seen);
+    seen = guests->size();
+    for (const GuestRow& guest : *guests) ASSERT_THAT(guest.disks, SizeIs(2)) << "half a commit was read";
+  }
+  first.join();
+  second.join();
+  EXPECT_EQ(*store_->EventRange(), std::make_pair(uint64_t{1}, uint64_t{2} * kEach));
+}
+
+}  // namespace
+}  // namespace umld::state

@@ -1,0 +1,39 @@
+#ifndef UMLD_STATE_TRANSACTION_H_
+#define UMLD_STATE_TRANSACTION_H_
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "state/rows.h"
+
+namespace umld::state {
+
+// One open write transaction. Valid only inside the function that Store::Commit calls; every method is part of the
+// same commit. An error from any of them is to be returned, which rolls all of it back.
+class Transaction {
+ public:
+  virtual ~Transaction() = default;
+
+  // Inserts with devices; returns the new id. kAlreadyExists: the name is taken. kNotFound: no such image.
+  virtual absl::StatusOr<uint64_t> InsertGuest(const GuestRow& guest) = 0;
+  // Replaces the row and all its devices. kNotFound, also for its image; kAlreadyExists: a rename to a taken name.
+  virtual absl::Status UpdateGuest(const GuestRow& guest) = 0;
+  // Removes the guest and its devices; its operations and events stay as history.
+  virtual absl::Status DeleteGuest(uint64_t id) = 0;
+
+  virtual absl::Status InsertImage(const ImageRow& image) = 0;   // kAlreadyExists
+  virtual absl::Status DeleteImage(absl::string_view name) = 0;  // kNotFound; kFailedPrecondition: guests use it
+
+  // Returns the new id. kAlreadyExists REQUEST_ID_TAKEN: another operation has that request_id, unless it is empty.
+  virtual absl::StatusOr<uint64_t> InsertOperation(const OperationRow& operation) = 0;
+  virtual absl::Status UpdateOperation(const OperationRow& operation) = 0;  // kNotFound
+
+  // Returns the sequence number given.
+  virtual absl::StatusOr<uint64_t> AppendEvent(const EventRow& event) = 0;
+};
+
+}  // namespace umld::state
+
+#endif  // UMLD_STATE_TRANSACTION_H_

@@ -1,0 +1,296 @@
+#include "umlctl/client.h"
+
+#include <grpc/support/log.h>
+#include <grpcpp/channel.h>
+#include <grpcpp/create_channel_posix.h>
+#include <sys/random.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "base/status.h"
+#include "umlctl/address.h"
+#include "umlctl/rpc_status.h"
+#include "umld/v1/services.grpc.pb.h"
+
+namespace umld::umlctl {
+namespace {
+
+constexpr absl::Duration kReadTimeout = absl::Seconds(30);
+// Deleting a large guest, freezing a busy one: the daemon has its own, shorter deadlines towards the guest.
+constexpr absl::Duration kChangeTimeout = absl::Minutes(2);
+// What WaitOperation gets on top of the time it may wait.
+constexpr absl::Duration kWaitSlack = absl::Seconds(15);
+constexpr absl::Duration kRestartPatience = absl::Seconds(30);
+constexpr absl::Duration kRetryPause = absl::Milliseconds(200);
+constexpr uint32_t kPageSize = 1000;
+
+enum class Resend { kSafe, kUnsafe };
+
+void SetDeadline(grpc::ClientContext& context, absl::Time deadline) {
+  if (deadline != absl::InfiniteFuture()) context.set_deadline(absl::ToChronoTime(deadline));
+}
+
+// gRPC's own lines ("connection reset") would stand beside our one error message.
+void QuietLibrary() {
+  if (std::getenv("GRPC_VERBOSITY") == nullptr) gpr_set_log_function([](gpr_log_func_args*) {});
+}
+
+class GrpcConsoleStream final : public ConsoleStream {
+ public:
+  explicit GrpcConsoleStream(const std::shared_ptr<grpc::Channel>& channel)
+      : stub_(v1::Consoles::NewStub(channel)), stream_(stub_->AttachConsole(&context_)) {}
+
+  bool Write(const v1::AttachConsoleRequest& request) override { return stream_->Write(request); }
+  void WritesDone() override { stream_->WritesDone(); }
+  bool Read(v1::AttachConsoleResponse* response) override { return stream_->Read(response); }
+  void Cancel() override { context_.TryCancel(); }
+  absl::Status Finish() override { return FromRpc(stream_->Finish()); }
+
+ private:
+  grpc::ClientContext context_;
+  std::unique_ptr<v1::Consoles::Stub> stub_;
+  std::unique_ptr<grpc::ClientReaderWriter<v1::AttachConsoleRequest, v1::AttachConsoleResponse>> stream_;
+};
+
+}  // namespace
+
+class Client::Impl {
+ public:
+  explicit Impl(std::string socket_path) : socket_path_(std::move(socket_path)) {}
+
+  absl::Status Connect() {
+    ASSIGN_OR_RETURN(UniqueFd fd, ConnectSocket(socket_path_));
+    // A channel over a socket that is connected already: no resolver, no balancer, no second connect. It does not
+    // reconnect by itself, which is why Call does.
+    std::shared_ptr<grpc::Channel> channel = grpc::CreateInsecureChannelFromFd("umld", fd.release());
+    absl::MutexLock lock(&mutex_);
+    channel_ = std::move(channel);
+    return absl::OkStatus();
+  }
+
+  // Replaces `broken` unless another thread was quicker.
+  absl::Status Reconnect(const std::shared_ptr<grpc::Channel>& broken) {
+    absl::MutexLock reconnecting(&reconnect_mutex_);
+    if (channel() != broken) return absl::OkStatus();
+    return Connect();
+  }
+
+  std::shared_ptr<grpc::Channel> channel() {
+    absl::MutexLock lock(&mutex_);
+    return channel_;
+  }
+
+  template <typename Service, typename Method, typename Request, typename Response>
+  absl::Status Call(Method method, const Request& request, Response* response, Resend resend, absl::Duration timeout) {
+    absl::Time give_up = absl::InfiniteFuture();
+    while (true) {
+      const std::shared_ptr<grpc::Channel> used = channel();
+      absl::Status status;
+      {
+        grpc::ClientContext context;
+        SetDeadline(context, absl::Now() + timeout);
+        const auto stub = Service::NewStub(used);
+        response->Clear();
+        status = FromRpc(((*stub).*method)(&context, request, response));
+      }
+      if (resend == Resend::kUnsafe || !IsDisconnected(status)) return status;
+      give_up = std::min(give_up, absl::Now() + kRestartPatience);
+      while (true) {
+        const absl::Status again = Reconnect(used);
+        if (again.ok()) break;
+        if (!IsDisconnected(again) || absl::Now() >= give_up) return again;
+        absl::SleepFor(kRetryPause);
+      }
+      if (absl::Now() >= give_up) return status;
+      // A socket that takes connections and drops them must not make us spin.
+      absl::SleepFor(absl::Milliseconds(20));
+    }
+  }
+
+ private:
+  const std::string socket_path_;
+  absl::Mutex reconnect_mutex_;
+  absl::Mutex mutex_;
+  std::shared_ptr<grpc::Channel> channel_;
+};
+
+namespace {
+
+// The page loop of every List: `call` fills one page.
+template <typename Request, typename Response, typename Items>
+absl::StatusOr<Response> AllPages(Request request, size_t limit, Items items,
+                                  absl::FunctionRef<absl::StatusOr<Response>(const Request&)> call) {
+  Response all;
+  do {
+    ASSIGN_OR_RETURN(Response page, call(request));
+    request.set_page_token(page.next_page_token());
+    items(&all)->MergeFrom(*items(&page));
+  } while (!request.page_token().empty() && static_cast<size_t>(items(&all)->size()) < limit);
+  return all;
+}
+
+}  // namespace
+
+Client::Client(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Client::~Client() = default;
+
+absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const std::string& socket_path) {
+  QuietLibrary();
+  auto impl = std::make_unique<Impl>(socket_path);
+  RETURN_IF_ERROR(impl->Connect());
+  return std::unique_ptr<Client>(new Client(std::move(impl)));
+}
+
+bool Client::IsDisconnected(const absl::Status& status) {
+  const std::string reason = GetErrorDetail(status).reason;
+  return status.code() == absl::StatusCode::kUnavailable && (reason.empty() || reason == kDaemonUnreachable);
+}
+
+absl::Status Client::Reconnect() { return impl_->Reconnect(impl_->channel()); }
+
+// One line per method of the API: what it is called, how it may be sent again, how long it may take.
+#define UMLCTL_CALL(service, method, request_type, response_type, resend, timeout)                          \
+  absl::StatusOr<v1::response_type> Client::method(const v1::request_type& request) {                       \
+    v1::response_type response;                                                                             \
+    RETURN_IF_ERROR(                                                                                        \
+        impl_->Call<v1::service>(&v1::service::Stub::method, request, &response, Resend::resend, timeout)); \
+    return response;                                                                                        \
+  }
+UMLCTL_CALL(Guests, CreateGuest, CreateGuestRequest, Guest, kSafe, kChangeTimeout)
+UMLCTL_CALL(Guests, UpdateGuest, UpdateGuestRequest, Guest, kSafe, kChangeTimeout)
+UMLCTL_CALL(Guests, RenameGuest, RenameGuestRequest, Guest, kUnsafe, kChangeTimeout)
+UMLCTL_CALL(Guests, StartGuest, StartGuestRequest, Operation, kSafe, kChangeTimeout)
+UMLCTL_CALL(Guests, StopGuest, StopGuestRequest, Operation, kSafe, kChangeTimeout)
+UMLCTL_CALL(Guests, RebootGuest, RebootGuestRequest, Operation, kSafe, kChangeTimeout)
+UMLCTL_CALL(Guests, KillGuest, KillGuestRequest, Operation, kSafe, kChangeTimeout)
+UMLCTL_CALL(Guests, PauseGuest, PauseGuestRequest, Guest, kUnsafe, kChangeTimeout)
+UMLCTL_CALL(Guests, ResumeGuest, ResumeGuestRequest, Guest, kUnsafe, kChangeTimeout)
+UMLCTL_CALL(Guests, PlugDevice, PlugDeviceRequest, Device, kSafe, kChangeTimeout)
+UMLCTL_CALL(Guests, QueryDevice, QueryDeviceRequest, Device, kSafe, kChangeTimeout)
+UMLCTL_CALL(Guests, SendMconsole, SendMconsoleRequest, SendMconsoleResponse, kUnsafe, kChangeTimeout)
+UMLCTL_CALL(Images, GetImage, GetImageRequest, Image, kSafe, kReadTimeout)
+UMLCTL_CALL(Images, BuildImage, BuildImageRequest, Operation, kSafe, kChangeTimeout)
+UMLCTL_CALL(Operations, GetOperation, GetOperationRequest, Operation, kSafe, kReadTimeout)
+UMLCTL_CALL(Host, CreateDiskFile, CreateDiskFileRequest, DiskFile, kUnsafe, kChangeTimeout)
+#undef UMLCTL_CALL
+
+absl::StatusOr<v1::Guest> Client::GetGuest(const std::string& name) {
+  v1::GetGuestRequest request;
+  request.set_name(name);
+  v1::Guest guest;
+  RETURN_IF_ERROR(impl_->Call<v1::Guests>(&v1::Guests::Stub::GetGuest, request, &guest, Resend::kSafe, kReadTimeout));
+  return guest;
+}
+
+absl::StatusOr<v1::ListGuestsResponse> Client::ListGuests() {
+  v1::ListGuestsRequest first;
+  first.set_page_size(kPageSize);
+  return AllPages<v1::ListGuestsRequest, v1::ListGuestsResponse>(
+      first, SIZE_MAX, [](v1::ListGuestsResponse* page) { return page->mutable_guests(); },
+      [this](const v1::ListGuestsRequest& request) -> absl::StatusOr<v1::ListGuestsResponse> {
+        v1::ListGuestsResponse page;
+        RETURN_IF_ERROR(
+            impl_->Call<v1::Guests>(&v1::Guests::Stub::ListGuests, request, &page, Resend::kSafe, kReadTimeout));
+        return page;
+      });
+}
+
+absl::Status Client::DeleteGuest(const v1::DeleteGuestRequest& request) {
+  v1::DeleteGuestResponse response;
+  return impl_->Call<v1::Guests>(&v1::Guests::Stub::DeleteGuest, request, &response, Resend::kUnsafe, kChangeTimeout);
+}
+
+absl::Status Client::UnplugDevice(const v1::UnplugDeviceRequest& request) {
+  v1::UnplugDeviceResponse response;
+  return impl_->Call<v1::Guests>(&v1::Guests::Stub::UnplugDevice, request, &response, Resend::kSafe, kChangeTimeout);
+}
+
+absl::StatusOr<v1::ListImagesResponse> Client::ListImages() {
+  v1::ListImagesRequest first;
+  first.set_page_size(kPageSize);
+  return AllPages<v1::ListImagesRequest, v1::ListImagesResponse>(
+      first, SIZE_MAX, [](v1::ListImagesResponse* page) { return page->mutable_images(); },
+      [this](const v1::ListImagesRequest& request) -> absl::StatusOr<v1::ListImagesResponse> {
+        v1::ListImagesResponse page;
+        RETURN_IF_ERROR(
+            impl_->Call<v1::Images>(&v1::Images::Stub::ListImages, request, &page, Resend::kSafe, kReadTimeout));
+        return page;
+      });
+}
+
+absl::Status Client::DeleteImage(const v1::DeleteImageRequest& request) {
+  v1::DeleteImageResponse response;
+  return impl_->Call<v1::Images>(&v1::Images::Stub::DeleteImage, request, &response, Resend::kUnsafe, kChangeTimeout);
+}
+
+absl::StatusOr<v1::ListOperationsResponse> Client::ListOperations(bool unfinished_only, size_t limit) {
+  v1::ListOperationsRequest first;
+  first.set_page_size(static_cast<uint32_t>(std::min<size_t>(limit, kPageSize)));
+  first.set_unfinished_only(unfinished_only);
+  return AllPages<v1::ListOperationsRequest, v1::ListOperationsResponse>(
+      first, limit, [](v1::ListOperationsResponse* page) { return page->mutable_operations(); },
+      [this](const v1::ListOperationsRequest& request) -> absl::StatusOr<v1::ListOperationsResponse> {
+        v1::ListOperationsResponse page;
+        RETURN_IF_ERROR(impl_->Call<v1::Operations>(&v1::Operations::Stub::ListOperations, request, &page,
+                                                    Resend::kSafe, kReadTimeout));
+        return page;
+      });
+}
+
+absl::StatusOr<v1::Operation> Client::WaitOperation(const v1::WaitOperationRequest& request) {
+  const absl::Duration wait = absl::Seconds(request.timeout().seconds()) + absl::Nanoseconds(request.timeout().nanos());
+  v1::Operation operation;
+  RETURN_IF_ERROR(impl_->Call<v1::Operations>(&v1::Operations::Stub::WaitOperation, request, &operation, Resend::kSafe,
+                                              wait + kWaitSlack));
+  return operation;
+}
+
+absl::StatusOr<v1::HostInfo> Client::GetHost() {
+  v1::HostInfo info;
+  RETURN_IF_ERROR(
+      impl_->Call<v1::Host>(&v1::Host::Stub::GetHost, v1::GetHostRequest(), &info, Resend::kSafe, kReadTimeout));
+  return info;
+}
+
+absl::Status Client::Watch(const v1::WatchRequest& request, absl::Time deadline,
+                           absl::FunctionRef<bool(const v1::WatchResponse&)> take) {
+  grpc::ClientContext context;
+  SetDeadline(context, deadline);
+  const auto stub = v1::Events::NewStub(impl_->channel());
+  const auto reader = stub->Watch(&context, request);
+  v1::WatchResponse response;
+  bool enough = false;
+  while (!enough && reader->Read(&response)) enough = !take(response);
+  if (enough) context.TryCancel();
+  const absl::Status status = FromRpc(reader->Finish());
+  return enough ? absl::OkStatus() : status;
+}
+
+absl::Status Client::ReadConsoleLog(const v1::ReadConsoleLogRequest& request,
+                                    absl::FunctionRef<bool(const v1::ReadConsoleLogResponse&)> take) {
+  grpc::ClientContext context;
+  const auto stub = v1::Consoles::NewStub(impl_->channel());
+  const auto reader = stub->ReadConsoleLog(&context, request);
+  v1::ReadConsoleLogResponse response;
+  bool enough = false;
+  while (!enough && reader->Read(&response)) enough = !take(response);
+  if (enough) context.TryCancel();
+  const absl::Status status = FromRpc(reader->Finish());
+  return enough ? absl::OkStatus() : status;
+}
+
+std::unique_ptr<ConsoleStream> Client::AttachConsole() { return std::make_unique<GrpcConsoleStream>(impl_->channel()); }
+
+std::string NewRequestId() {
+  char bytes[16];
+  while (getrandom(bytes, sizeof(bytes), 0) != static_cast<ssize_t>(sizeof(bytes))) {
+  }
+  return absl::BytesToHexString(absl::string_view(bytes, sizeof(bytes)));
+}
+
+}  // namespace umld::umlctl

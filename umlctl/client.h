@@ -1,0 +1,101 @@
+#ifndef UMLD_UMLCTL_CLIENT_H_
+#define UMLD_UMLCTL_CLIENT_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "umld/v1/services.pb.h"
+
+namespace umld::umlctl {
+
+// An attached console: messages both ways.
+// Thread: one may Write, another Read, any may Cancel; Finish when both are over.
+class ConsoleStream {
+ public:
+  virtual ~ConsoleStream() = default;
+  // Blocks while the daemon takes no more. False: the stream is over.
+  virtual bool Write(const v1::AttachConsoleRequest& request) = 0;
+  // No more Writes: asks the daemon to end the stream.
+  virtual void WritesDone() = 0;
+  // Blocks for the next message. False: the stream is over.
+  virtual bool Read(v1::AttachConsoleResponse* response) = 0;
+  // Makes blocked Reads and Writes return false.
+  virtual void Cancel() = 0;
+  // Why it ended.
+  virtual absl::Status Finish() = 0;
+};
+
+// The daemon's API, one blocking function per call; the comments of umld/v1/services.proto say what each does. Every
+// error carries the daemon's reason, subject and hint.
+//
+// The connection is made once, by a plain connect(). When it breaks later (umld restarts), calls that are safe to send
+// twice (reads, and changes with a request_id) are sent again for up to 30 s; the others fail with kUnavailable.
+//
+// Thread: any, at the same time.
+class Client {
+ public:
+  // `socket_path` is absolute. kUnavailable with reason kDaemonUnreachable: see ConnectSocket.
+  static absl::StatusOr<std::unique_ptr<Client>> Connect(const std::string& socket_path);
+  ~Client();
+
+  // True when the connection broke: no answer, and thus no reason, from the daemon itself.
+  static bool IsDisconnected(const absl::Status& status);
+  // A new connection in place of the broken one; as Connect.
+  absl::Status Reconnect();
+
+  absl::StatusOr<v1::Guest> CreateGuest(const v1::CreateGuestRequest& request);
+  absl::StatusOr<v1::Guest> GetGuest(const std::string& name);
+  // All pages.
+  absl::StatusOr<v1::ListGuestsResponse> ListGuests();
+  absl::StatusOr<v1::Guest> UpdateGuest(const v1::UpdateGuestRequest& request);
+  absl::StatusOr<v1::Guest> RenameGuest(const v1::RenameGuestRequest& request);
+  absl::Status DeleteGuest(const v1::DeleteGuestRequest& request);
+  absl::StatusOr<v1::Operation> StartGuest(const v1::StartGuestRequest& request);
+  absl::StatusOr<v1::Operation> StopGuest(const v1::StopGuestRequest& request);
+  absl::StatusOr<v1::Operation> RebootGuest(const v1::RebootGuestRequest& request);
+  absl::StatusOr<v1::Operation> KillGuest(const v1::KillGuestRequest& request);
+  absl::StatusOr<v1::Guest> PauseGuest(const v1::PauseGuestRequest& request);
+  absl::StatusOr<v1::Guest> ResumeGuest(const v1::ResumeGuestRequest& request);
+
+  absl::StatusOr<v1::Device> PlugDevice(const v1::PlugDeviceRequest& request);
+  absl::Status UnplugDevice(const v1::UnplugDeviceRequest& request);
+  absl::StatusOr<v1::Device> QueryDevice(const v1::QueryDeviceRequest& request);
+  absl::StatusOr<v1::SendMconsoleResponse> SendMconsole(const v1::SendMconsoleRequest& request);
+
+  absl::StatusOr<v1::ListImagesResponse> ListImages();
+  absl::StatusOr<v1::Image> GetImage(const v1::GetImageRequest& request);
+  absl::StatusOr<v1::Operation> BuildImage(const v1::BuildImageRequest& request);
+  absl::Status DeleteImage(const v1::DeleteImageRequest& request);
+
+  absl::StatusOr<v1::Operation> GetOperation(const v1::GetOperationRequest& request);
+  // At most `limit`, newest first.
+  absl::StatusOr<v1::ListOperationsResponse> ListOperations(bool unfinished_only, size_t limit);
+  absl::StatusOr<v1::Operation> WaitOperation(const v1::WaitOperationRequest& request);
+
+  absl::StatusOr<v1::HostInfo> GetHost();
+  absl::StatusOr<v1::DiskFile> CreateDiskFile(const v1::CreateDiskFileRequest& request);
+
+  // Calls `take` with each message, on this thread, until it returns false (OK), the daemon ends the stream (OK) or
+  // something fails. kDeadlineExceeded at `deadline`. Not sent again when the connection breaks.
+  absl::Status Watch(const v1::WatchRequest& request, absl::Time deadline,
+                     absl::FunctionRef<bool(const v1::WatchResponse&)> take);
+  absl::Status ReadConsoleLog(const v1::ReadConsoleLogRequest& request,
+                              absl::FunctionRef<bool(const v1::ReadConsoleLogResponse&)> take);
+  std::unique_ptr<ConsoleStream> AttachConsole();
+
+ private:
+  class Impl;
+  explicit Client(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+// A request_id: 128 random bits in hexadecimal.
+std::string NewRequestId();
+
+}  // namespace umld::umlctl
+
+#endif  // UMLD_UMLCTL_CLIENT_H_

@@ -1,0 +1,155 @@
+#include "umlctl/completion.h"
+
+#include <CLI/App.hpp>
+#include <algorithm>
+#include <iterator>
+#include <memory>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "umlctl/verbs.h"
+
+namespace umld::umlctl {
+namespace {
+
+// What an option's value, or a verb's word at a place, is a name of. A kind that ends in "..." goes for all words
+// from there on.
+struct Place {
+  const char* verb;   // "" for an option of any verb
+  const char* where;  // the option, or the place: "1", "2"
+  const char* kind;   // of LiveNames, ":files", or the words themselves, divided by spaces
+};
+
+constexpr Place kPlaces[] = {
+    {"start", "1...", "guests"},
+    {"stop", "1...", "guests"},
+    {"reboot", "1...", "guests"},
+    {"pause", "1...", "guests"},
+    {"resume", "1...", "guests"},
+    {"kill", "1...", "guests"},
+    {"delete", "1...", "guests"},
+    {"describe", "1...", "guests"},
+    {"wait", "1...", "guests"},
+    {"rename", "1", "guests"},
+    {"set", "1", "guests"},
+    {"events", "1", "guests"},
+    {"logs", "1", "guests"},
+    {"logs", "2", "consoles"},
+    {"console", "1", "guests"},
+    {"console", "2", "consoles"},
+    {"plug", "1", "guests"},
+    {"plug", "2", ":files"},
+    {"unplug", "1", "guests"},
+    {"unplug", "2", "devices"},
+    {"config", "1", "guests"},
+    {"config", "2", "devices"},
+    {"mconsole", "1", "guests"},
+    {"mconsole", "2", "version help config remove sysrq cad stop go log proc stack halt reboot"},
+    {"image build", "1", "tiny"},
+    {"image describe", "1...", "images"},
+    {"image delete", "1...", "images"},
+    {"disk create", "1", ":files"},
+    {"operations describe", "1...", "operations"},
+    {"completion", "1", "bash zsh fish"},
+    {"", "--image", "images"},
+    {"", "--kernel", ":files"},
+    {"", "--disk", ":files"},
+    {"", "--address", ":files"},
+    {"", "--for", "running stopped paused crashed"},
+    {"", "-o", "table wide json yaml name"},
+    {"", "--output", "table wide json yaml name"},
+};
+
+const char* KindOfPlace(const std::string& verb, size_t place) {
+  const std::string exact = absl::StrCat(place);
+  for (const Place& entry : kPlaces) {
+    if (entry.verb == verb && !verb.empty() && (exact == entry.where || absl::EndsWith(entry.where, "..."))) {
+      return entry.kind;
+    }
+  }
+  return "";
+}
+
+const char* KindOfOption(const std::string& option) {
+  for (const Place& entry : kPlaces) {
+    if (entry.verb[0] == '\0' && option == entry.where) return entry.kind;
+  }
+  return "";
+}
+
+// The option of `app`, or of those above it, that `word` names; null for none.
+const CLI::Option* FindOption(const CLI::App* app, const std::string& word) {
+  for (; app != nullptr; app = app->get_parent()) {
+    if (const CLI::Option* option = app->get_option_no_throw(word); option != nullptr) return option;
+  }
+  return nullptr;
+}
+
+// The command line as far as it is finished.
+struct Typed {
+  const CLI::App* app;
+  std::string verb;                // "image build"
+  std::vector<std::string> plain;  // words that are neither verbs nor options
+  std::string open_option;         // waits for its value
+};
+
+Typed Read(const CLI::App& root, const std::vector<std::string>& words) {
+  Typed typed{&root, "", {}, ""};
+  for (size_t i = 0; i + 1 < words.size(); ++i) {
+    const std::string& word = words[i];
+    if (!typed.open_option.empty()) {
+      typed.open_option.clear();
+    } else if (absl::StartsWith(word, "-")) {
+      const CLI::Option* option = FindOption(typed.app, word);
+      if (option != nullptr && option->get_expected_min() > 0) typed.open_option = word;
+    } else if (const CLI::App* next = typed.plain.empty() ? typed.app->get_subcommand_no_throw(word) : nullptr;
+               next != nullptr) {
+      typed.app = next;
+      absl::StrAppend(&typed.verb, typed.verb.empty() ? "" : " ", word);
+    } else {
+      typed.plain.push_back(word);
+    }
+  }
+  return typed;
+}
+
+std::vector<std::string> Options(const CLI::App* app) {
+  std::vector<std::string> names;
+  for (; app != nullptr; app = app->get_parent()) {
+    for (const CLI::Option* option : app->get_options()) {
+      for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+      for (const std::string& name : option->get_snames()) names.push_back("-" + name);
+    }
+  }
+  return names;
+}
+
+std::vector<std::string> OfKind(const std::string& kind, const std::vector<std::string>& plain, const LiveNames& live) {
+  if (kind.empty() || kind == kCompleteFiles) return {kind.empty() ? kCompleteFiles : kind};
+  for (const char* name : {"guests", "images", "operations", "devices", "consoles"}) {
+    if (kind == name) return live(kind, plain.empty() ? "" : plain[0]);
+  }
+  std::vector<std::string> words = CLI::detail::split(kind, ' ');
+  return words;
+}
+
+}  // namespace
+
+std::vector<std::string> Complete(const CLI::App& root, const std::vector<std::string>& words, const LiveNames& live) {
+  const Typed typed = Read(root, words);
+  const std::string& current = words.empty() ? "" : words.back();
+  if (!typed.open_option.empty()) return OfKind(KindOfOption(typed.open_option), {}, live);
+  if (absl::StartsWith(current, "-")) return Options(typed.app);
+  const std::vector<const CLI::App*> subcommands =
+      typed.app->get_subcommands([](const CLI::App* app) { return !absl::StartsWith(app->get_name(), "__"); });
+  if (!subcommands.empty()) {
+    std::vector<std::string> names;
+    std::transform(subcommands.begin(), subcommands.end(), std::back_inserter(names),
+                   [](const CLI::App* app) { return app->get_name(); });
+    return names;
+  }
+  const std::string kind = KindOfPlace(typed.verb, typed.plain.size() + 1);
+  return kind.empty() ? std::vector<std::string>() : OfKind(kind, typed.plain, live);
+}
+
+}  // namespace umld::umlctl

@@ -1,0 +1,69 @@
+#include <CLI/App.hpp>
+#include <memory>
+
+#include "base/byte_size.h"
+#include "base/status.h"
+#include "umlctl/spec_path.h"
+#include "umlctl/verbs.h"
+
+namespace umld::umlctl {
+namespace {
+
+struct Options {
+  std::string name;
+  std::string image;
+  std::string memory;
+  std::string kernel;
+  std::string description;
+  std::vector<std::string> disks;
+  std::vector<std::string> kernel_args;
+};
+
+absl::Status Create(Session& session, const Options& options) {
+  v1::CreateGuestRequest request;
+  request.set_request_id(NewRequestId());
+  v1::Guest& guest = *request.mutable_guest();
+  if (!options.name.empty()) {
+    ASSIGN_OR_RETURN(*guest.mutable_name(), GuestName(options.name));
+  }
+  if (!options.memory.empty()) {
+    ASSIGN_OR_RETURN(const uint64_t bytes, ParseByteSize(options.memory));
+    guest.set_memory_bytes(bytes);
+  }
+  ASSIGN_OR_RETURN(const std::string folder, CurrentFolder());
+  guest.set_kernel(AbsolutePath(options.kernel, folder));
+  if (!options.image.empty()) {
+    ASSIGN_OR_RETURN(*guest.mutable_image(), NameIn("images", options.image));
+  }
+  guest.set_description(options.description);
+  for (const std::string& arg : options.kernel_args) guest.add_kernel_args(arg);
+  for (const std::string& disk : options.disks) {
+    ASSIGN_OR_RETURN(*request.add_disk_specs(), AbsoluteSpec(disk, folder));
+  }
+  ASSIGN_OR_RETURN(Client* const client, session.client());
+  ASSIGN_OR_RETURN(const v1::Guest created, client->CreateGuest(request));
+  if (session.output.ForPrograms()) {
+    PrintMessage(created, session.output.format, session.out());
+  } else {
+    session.Say(ShortName(created.name()));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddCreate(CLI::App& app, Session& session) {
+  CLI::App* verb = app.add_subcommand("create", "Define a guest, and print its name")->group(kGuestsGroup);
+  auto options = std::make_shared<Options>();
+  verb->add_option("NAME", options->name, "the guest's name (umid); without one a random name is made");
+  verb->add_option("--image", options->image, "image that the root disk is a copy-on-write of");
+  verb->add_option("--mem", options->memory, "memory, as 256M");
+  verb->add_option("--kernel", options->kernel, "UML kernel binary");
+  verb->add_option("--disk", options->disks, "a disk, as ubdb=FILE or ubdb=COW,BACKING; may be repeated")
+      ->allow_extra_args(false);
+  verb->add_option("--arg", options->kernel_args, "a kernel argument; may be repeated")->allow_extra_args(false);
+  verb->add_option("--description", options->description, "free text");
+  OnVerb(verb, session, [&session, options] { return Create(session, *options); });
+}
+
+}  // namespace umld::umlctl

@@ -1,0 +1,109 @@
+#include <CLI/App.hpp>
+#include <memory>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "base/byte_size.h"
+#include "base/status.h"
+#include "umlctl/details.h"
+#include "umlctl/each_guest.h"
+#include "umlctl/verbs.h"
+
+namespace umld::umlctl {
+namespace {
+
+std::string StateLine(const v1::Guest& guest) {
+  std::string text = StateText(guest.state());
+  if (guest.has_start_time()) absl::StrAppend(&text, " for ", AgeText(guest.start_time()));
+  if (guest.boots() > 1) absl::StrAppend(&text, ", ", guest.boots(), " boots");
+  if (!guest.unreachable_reason().empty()) absl::StrAppend(&text, ": ", guest.unreachable_reason());
+  return text;
+}
+
+std::string DiskLine(const v1::Disk& disk) {
+  std::vector<std::string> notes;
+  if (!disk.plugged()) notes.push_back("from the next boot");
+  if (!disk.persistent()) notes.push_back("until the next boot");
+  if (disk.managed()) notes.push_back("made by umld");
+  if (!disk.serial().empty()) notes.push_back(absl::StrCat("serial ", disk.serial()));
+  return absl::StrCat(disk.spec(), notes.empty() ? "" : absl::StrCat("  (", absl::StrJoin(notes, ", "), ")"));
+}
+
+std::string ConsoleLine(const v1::Console& console) {
+  std::string text = console.role();
+  if (!console.host_tty().empty()) absl::StrAppend(&text, ", ", console.host_tty());
+  absl::StrAppend(&text, ", ", console.viewers(), console.viewers() == 1 ? " viewer, " : " viewers, ",
+                  HumanByteSize(console.bytes_out()), " written");
+  if (!console.log_path().empty()) absl::StrAppend(&text, ", log ", console.log_path());
+  return text;
+}
+
+void AddLastExit(const v1::GuestExit& end, Details& details) {
+  std::string text = v1::GuestExit_Kind_Name(end.kind());
+  if (end.has_time()) absl::StrAppend(&text, " at ", TimeText(end.time()));
+  if (!end.stop_stage().empty()) absl::StrAppend(&text, ", by ", end.stop_stage());
+  if (end.signal() != 0) absl::StrAppend(&text, ", signal ", end.signal());
+  if (end.signal() == 0 && end.exit_code() != 0) absl::StrAppend(&text, ", exit code ", end.exit_code());
+  details.Add("Last exit", text);
+  if (!end.reason().empty()) details.AddUnder("reason", end.reason());
+  for (const std::string& line : end.last_lines()) details.AddText(line);
+}
+
+Details Describe(const v1::Guest& guest) {
+  Details details;
+  details.Add("Name", ShortName(guest.name()));
+  details.Add("State", StateLine(guest));
+  if (!guest.description().empty()) details.Add("Description", guest.description());
+  if (!guest.operation().empty()) details.Add("Under way", guest.operation());
+  details.Add("Memory", HumanByteSize(guest.memory_bytes()));
+  details.Add("Kernel", guest.kernel());
+  if (!guest.kernel_version().empty()) details.AddUnder("says", guest.kernel_version());
+  if (guest.kernel_args_size() > 0) details.Add("Arguments", absl::StrJoin(guest.kernel_args(), " "));
+  if (!guest.image().empty()) details.Add("Image", ShortName(guest.image()));
+  details.Add("Created", TimeText(guest.create_time()));
+  if (guest.has_start_time()) details.Add("Started", TimeText(guest.start_time()));
+  details.Add("Starts with umld", guest.wanted_running() ? "yes" : "no");
+  details.Add("Isolation", guest.isolation());
+  if (guest.has_processes()) {
+    const v1::GuestProcesses& processes = guest.processes();
+    details.Add("Processes", absl::StrCat("supervisor ", processes.supervisor_pid(), ", init ", processes.init_pid(),
+                                          ", kernel ", processes.kernel_pid()));
+    details.AddUnder("folder", processes.runtime_directory());
+  }
+  details.Add("Disks", guest.disks_size() == 0 ? "none" : "");
+  for (const v1::Disk& disk : guest.disks()) details.AddUnder(ShortName(disk.name()), DiskLine(disk));
+  if (guest.consoles_size() > 0) details.Add("Consoles", "");
+  for (const v1::Console& console : guest.consoles()) {
+    details.AddUnder(ShortName(console.name()), ConsoleLine(console));
+  }
+  if (guest.has_last_exit()) AddLastExit(guest.last_exit(), details);
+  details.Add("Id, etag", absl::StrCat(guest.id(), ", ", guest.etag()));
+  return details;
+}
+
+absl::Status Run(Session& session, const std::vector<std::string>& typed) {
+  ASSIGN_OR_RETURN(Client* const client, session.client());
+  std::vector<v1::Guest> guests;
+  for (const std::string& text : typed) {
+    ASSIGN_OR_RETURN(const std::string name, GuestName(text));
+    absl::StatusOr<v1::Guest> guest = client->GetGuest(name);
+    if (guest.ok()) {
+      guests.push_back(*std::move(guest));
+    } else {
+      session.Report(NamingGuest(guest.status(), name));
+    }
+  }
+  PrintDescriptions<v1::Guest>(guests, typed.size() == 1, Describe, session.output, session.out());
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddDescribe(CLI::App& app, Session& session) {
+  CLI::App* verb = app.add_subcommand("describe", "Say all about guests")->group(kGuestsGroup);
+  auto names = std::make_shared<std::vector<std::string>>();
+  verb->add_option("NAME", *names, "guests")->required();
+  OnVerb(verb, session, [&session, names] { return Run(session, *names); });
+}
+
+}  // namespace umld::umlctl

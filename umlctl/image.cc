@@ -1,0 +1,120 @@
+#include <CLI/App.hpp>
+#include <memory>
+
+#include "absl/strings/str_cat.h"
+#include "base/byte_size.h"
+#include "base/status.h"
+#include "umlctl/details.h"
+#include "umlctl/interrupt.h"
+#include "umlctl/operation_wait.h"
+#include "umlctl/verbs.h"
+
+namespace umld::umlctl {
+namespace {
+
+const std::vector<Column<v1::Image>>& Columns() {
+  static const auto* const kColumns = new std::vector<Column<v1::Image>>{
+      {"NAME", [](const v1::Image& image) { return ShortName(image.name()); }},
+      {"SIZE", [](const v1::Image& image) { return HumanByteSize(image.size_bytes()); }},
+      {"ON DISK", [](const v1::Image& image) { return HumanByteSize(image.allocated_bytes()); }},
+      {"GUESTS", [](const v1::Image& image) { return std::to_string(image.guests()); }},
+      {"CREATED", [](const v1::Image& image) { return TimeText(image.create_time()); }},
+      {"PATH", [](const v1::Image& image) { return image.path(); }, true},
+      {"DESCRIPTION", [](const v1::Image& image) { return image.description(); }, true},
+  };
+  return *kColumns;
+}
+
+Details Describe(const v1::Image& image) {
+  Details details;
+  details.Add("Name", ShortName(image.name()));
+  if (!image.description().empty()) details.Add("Description", image.description());
+  details.Add("Path", image.path());
+  details.Add("Size", HumanByteSize(image.size_bytes()));
+  details.Add("On disk", HumanByteSize(image.allocated_bytes()));
+  details.Add("Created", TimeText(image.create_time()));
+  details.Add("Guests", std::to_string(image.guests()));
+  return details;
+}
+
+absl::Status Build(Session& session, const std::string& kind, const std::string& name) {
+  v1::BuildImageRequest request;
+  request.set_kind(kind);
+  if (!name.empty()) {
+    ASSIGN_OR_RETURN(const std::string full, NameIn("images", name));
+    request.set_image_id(ShortName(full));
+  }
+  request.set_request_id(NewRequestId());
+  ASSIGN_OR_RETURN(Client* const client, session.client());
+  const InterruptNotice notice;
+  ASSIGN_OR_RETURN(v1::Operation operation, client->BuildImage(request));
+  ASSIGN_OR_RETURN(operation, WaitForOperation(session, *client, std::move(operation)));
+  if (session.output.ForPrograms()) {
+    PrintMessage(operation, session.output.format, session.out());
+    return absl::OkStatus();
+  }
+  const std::string built = name.empty() ? kind : ShortName(name);
+  session.Say(session.output.format == Format::kName ? built : absl::StrCat(built, ": built"));
+  return absl::OkStatus();
+}
+
+absl::Status List(Session& session) {
+  ASSIGN_OR_RETURN(Client* const client, session.client());
+  ASSIGN_OR_RETURN(const v1::ListImagesResponse list, client->ListImages());
+  PrintList(list.images(), Columns(), session.output, session.out());
+  return absl::OkStatus();
+}
+
+absl::Status DescribeImages(Session& session, const std::vector<std::string>& typed) {
+  ASSIGN_OR_RETURN(Client* const client, session.client());
+  std::vector<v1::Image> images;
+  for (const std::string& text : typed) {
+    v1::GetImageRequest request;
+    ASSIGN_OR_RETURN(*request.mutable_name(), NameIn("images", text));
+    absl::StatusOr<v1::Image> image = client->GetImage(request);
+    if (image.ok()) images.push_back(*std::move(image));
+    session.Report(image.status());
+  }
+  PrintDescriptions<v1::Image>(images, typed.size() == 1, Describe, session.output, session.out());
+  return absl::OkStatus();
+}
+
+absl::Status Delete(Session& session, const std::vector<std::string>& typed) {
+  ASSIGN_OR_RETURN(Client* const client, session.client());
+  for (const std::string& text : typed) {
+    v1::DeleteImageRequest request;
+    ASSIGN_OR_RETURN(*request.mutable_name(), NameIn("images", text));
+    const absl::Status status = client->DeleteImage(request);
+    session.Report(status);
+    if (status.ok() && !session.output.ForPrograms()) session.Say(absl::StrCat(ShortName(text), ": deleted"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddImage(CLI::App& app, Session& session) {
+  CLI::App* noun = app.add_subcommand("image", "Root filesystems that guests are made from")->group(kHostGroup);
+  noun->require_subcommand(1);
+
+  CLI::App* build = noun->add_subcommand("build", "Make an image on the daemon's host");
+  auto kind = std::make_shared<std::string>();
+  auto name = std::make_shared<std::string>();
+  build->add_option("KIND", *kind, "tiny: a few MiB of busybox")->required();
+  build->add_option("--name", *name, "the image's name; without it the kind's");
+  OnVerb(build, session, [&session, kind, name] { return Build(session, *kind, *name); });
+
+  OnVerb(noun->add_subcommand("list", "List the images"), session, [&session] { return List(session); });
+
+  CLI::App* describe = noun->add_subcommand("describe", "Say all about images");
+  auto described = std::make_shared<std::vector<std::string>>();
+  describe->add_option("NAME", *described, "images")->required();
+  OnVerb(describe, session, [&session, described] { return DescribeImages(session, *described); });
+
+  CLI::App* remove = noun->add_subcommand("delete", "Remove images that no guest is made from");
+  auto removed = std::make_shared<std::vector<std::string>>();
+  remove->add_option("NAME", *removed, "images")->required();
+  OnVerb(remove, session, [&session, removed] { return Delete(session, *removed); });
+}
+
+}  // namespace umld::umlctl

@@ -1,0 +1,86 @@
+#include <CLI/App.hpp>
+#include <memory>
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "base/byte_size.h"
+#include "base/status.h"
+#include "umlctl/each_guest.h"
+#include "umlctl/spec_path.h"
+#include "umlctl/verbs.h"
+
+namespace umld::umlctl {
+namespace {
+
+struct Options {
+  std::string guest;
+  std::optional<std::string> memory;
+  std::optional<std::string> kernel;
+  std::optional<std::string> description;
+  std::vector<std::string> kernel_args;
+  bool no_args = false;
+};
+
+absl::StatusOr<v1::UpdateGuestRequest> Request(const Options& options) {
+  v1::UpdateGuestRequest request;
+  v1::Guest& guest = *request.mutable_guest();
+  google::protobuf::FieldMask& mask = *request.mutable_update_mask();
+  ASSIGN_OR_RETURN(*guest.mutable_name(), GuestName(options.guest));
+  if (options.memory.has_value()) {
+    ASSIGN_OR_RETURN(const uint64_t bytes, ParseByteSize(*options.memory));
+    guest.set_memory_bytes(bytes);
+    mask.add_paths("memory_bytes");
+  }
+  if (options.kernel.has_value()) {
+    ASSIGN_OR_RETURN(const std::string folder, CurrentFolder());
+    guest.set_kernel(AbsolutePath(*options.kernel, folder));
+    mask.add_paths("kernel");
+  }
+  if (options.description.has_value()) {
+    guest.set_description(*options.description);
+    mask.add_paths("description");
+  }
+  if (!options.kernel_args.empty() || options.no_args) {
+    for (const std::string& arg : options.kernel_args) guest.add_kernel_args(arg);
+    mask.add_paths("kernel_args");
+  }
+  if (mask.paths().empty()) return UsageError("nothing to set was given", "umlctl set --help");
+  request.set_request_id(NewRequestId());
+  return request;
+}
+
+absl::Status Set(Session& session, const Options& options) {
+  ASSIGN_OR_RETURN(const v1::UpdateGuestRequest request, Request(options));
+  ASSIGN_OR_RETURN(Client* const client, session.client());
+  const absl::StatusOr<v1::Guest> guest = client->UpdateGuest(request);
+  if (!guest.ok()) return NamingGuest(guest.status(), request.guest().name());
+  const std::string umid = ShortName(guest->name());
+  if (session.output.ForPrograms()) {
+    PrintMessage(*guest, session.output.format, session.out());
+  } else {
+    session.Say(session.output.format == Format::kName ? umid : absl::StrCat(umid, ": set"));
+  }
+  const bool only_description = request.update_mask().paths_size() == 1 && options.description.has_value();
+  if (guest->state() != v1::STOPPED && guest->state() != v1::CRASHED && !only_description) {
+    session.Note(absl::StrCat("note: ", umid, " is ", StateText(guest->state()), "; this holds from the next boot"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddSet(CLI::App& app, Session& session) {
+  CLI::App* verb = app.add_subcommand("set", "Change a guest's configuration")->group(kGuestsGroup);
+  auto options = std::make_shared<Options>();
+  verb->add_option("NAME", options->guest, "the guest")->required();
+  verb->add_option("--mem", options->memory, "memory, as 256M");
+  verb->add_option("--kernel", options->kernel, "UML kernel binary");
+  verb->add_option("--description", options->description, "free text");
+  CLI::Option* args =
+      verb->add_option("--arg", options->kernel_args, "a kernel argument; may be repeated; replaces all there were")
+          ->allow_extra_args(false);
+  verb->add_flag("--no-args", options->no_args, "no kernel arguments of its own")->excludes(args);
+  OnVerb(verb, session, [&session, options] { return Set(session, *options); });
+}
+
+}  // namespace umld::umlctl

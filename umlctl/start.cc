@@ -1,0 +1,51 @@
+#include <CLI/App.hpp>
+#include <memory>
+
+#include "base/status.h"
+#include "umlctl/each_guest.h"
+#include "umlctl/follow.h"
+#include "umlctl/operation_wait.h"
+#include "umlctl/verbs.h"
+
+namespace umld::umlctl {
+namespace {
+
+struct Options {
+  GuestSelection guests;
+  bool follow = false;
+};
+
+absl::StatusOr<GuestResult> StartOne(Session& session, Client& client, const std::string& name) {
+  v1::StartGuestRequest request;
+  request.set_name(name);
+  request.set_request_id(NewRequestId());
+  ASSIGN_OR_RETURN(v1::Operation operation, client.StartGuest(request));
+  ASSIGN_OR_RETURN(operation, WaitForOperation(session, client, std::move(operation)));
+  return GuestResult{"started", std::make_shared<v1::Operation>(std::move(operation))};
+}
+
+absl::Status Start(Session& session, const Options& options) {
+  if (options.follow) {
+    if (options.guests.all || options.guests.names.size() != 1) {
+      return UsageError("--follow takes one guest", "umlctl start --follow NAME");
+    }
+    ASSIGN_OR_RETURN(const std::string name, GuestName(options.guests.names[0]));
+    return StartAndFollow(session, name);
+  }
+  return ForEachGuest(
+      session, options.guests, [](v1::GuestState state) { return state == v1::STOPPED || state == v1::CRASHED; },
+      [&session](Client& client, const std::string& name) { return StartOne(session, client, name); });
+}
+
+}  // namespace
+
+void AddStart(CLI::App& app, Session& session) {
+  CLI::App* verb = app.add_subcommand("start", "Start guests, and wait until they run")->group(kGuestsGroup);
+  auto options = std::make_shared<Options>();
+  AddGuestSelection(*verb, options->guests);
+  verb->add_flag("--follow", options->follow,
+                 "stay until the guest ends, and end as it did; for systemd's Type=notify units");
+  OnVerb(verb, session, [&session, options] { return Start(session, *options); });
+}
+
+}  // namespace umld::umlctl

@@ -1,0 +1,231 @@
+#include "umld/daemon.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/file.h>
+#include <sys/signalfd.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "absl/synchronization/blocking_counter.h"
+#include "base/event_loop.h"
+#include "base/file.h"
+#include "base/status.h"
+#include "spdlog/spdlog.h"
+#include "state/store.h"
+#include "umld/api_server.h"
+#include "umld/console_service.h"
+#include "umld/event_service.h"
+#include "umld/guest_runtime.h"
+#include "umld/guest_service.h"
+#include "umld/host_service.h"
+#include "umld/images.h"
+#include "umld/mconsole_bridge.h"
+#include "umld/operation_service.h"
+#include "umld/version.h"
+#include "umld/worker_pool.h"
+
+namespace umld {
+namespace {
+
+constexpr int kOperationThreads = 64;
+constexpr int kRequestThreads = 32;
+constexpr int kFactsThreads = 8;
+constexpr absl::Duration kAdoptionPatience = absl::Seconds(3);
+constexpr uint64_t kEventsKept = 100'000;
+constexpr absl::Duration kOperationsKept = absl::Hours(24);
+
+// One umld per state directory: the lock names its holder.
+absl::StatusOr<UniqueFd> LockStateDir(const std::string& folder) {
+  const std::string path = folder + "/lock";
+  UniqueFd fd(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!fd.ok()) return ErrnoError(errno, absl::StrCat("open ", path));
+  if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+    absl::StatusOr<std::string> holder = ReadFile(path, 32);
+    return MakeError(absl::StatusCode::kFailedPrecondition,
+                     absl::StrCat("another umld (pid ", holder.ok() ? absl::StripAsciiWhitespace(*holder) : "unknown",
+                                  ") uses the state directory ", folder),
+                     {"ALREADY_RUNNING", folder, "stop that one, or give this one its own --state-dir and --run-dir"});
+  }
+  const std::string pid = absl::StrCat(getpid(), "\n");
+  if (ftruncate(fd.get(), 0) != 0 || pwrite(fd.get(), pid.data(), pid.size(), 0) < 0) {
+    return ErrnoError(errno, absl::StrCat("write ", path));
+  }
+  return fd;
+}
+
+class DaemonImpl final : public Daemon {
+ public:
+  explicit DaemonImpl(const DaemonConfig& config)
+      : config_(config), operations_pool_(kOperationThreads), requests_(kRequestThreads), facts_(kFactsThreads) {}
+
+  ~DaemonImpl() override {
+    if (loop_thread_.joinable()) {
+      operations_pool_.Shutdown();
+      requests_.Shutdown();
+      facts_.Shutdown();
+      loop_->Quit();
+      loop_thread_.join();
+    }
+  }
+
+  absl::Status Start() {
+    RETURN_IF_ERROR(MakeFolders(config_.state_dir, 0700));
+    RETURN_IF_ERROR(MakeFolders(config_.run_dir, 0755));
+    RETURN_IF_ERROR(MakeFolders(config_.run_dir + "/guests", 0700));
+    ASSIGN_OR_RETURN(lock_, LockStateDir(config_.state_dir));
+    ASSIGN_OR_RETURN(store_, state::Store::Open(config_.state_dir + "/umld.db"));
+    ASSIGN_OR_RETURN(UniqueFd listener, OpenApiSocket(config_.socket_path, config_.socket_group));
+    ASSIGN_OR_RETURN(loop_, EventLoop::Create());
+    RETURN_IF_ERROR(Assemble());
+    loop_thread_ = std::thread([this] { loop_->Run(); });
+    RETURN_IF_ERROR(Recover());
+    ASSIGN_OR_RETURN(server_, ApiServer::Create(loop_.get(), std::move(listener),
+                                                {guest_service_.get(), console_service_.get(), image_service_.get(),
+                                                 operation_service_.get(), event_service_.get(), host_service_.get()}));
+    if (bridge_ != nullptr) bridge_->Begin();
+    server_->Serve();
+    WatchSignals();
+    BeginLivenessTest();
+    spdlog::info("umld {} serves {} ({} guests)", kVersion, config_.socket_path, table_->All().size());
+    sd_notifyf(0, "READY=1\nSTATUS=%zu guests defined", table_->All().size());
+    return absl::OkStatus();
+  }
+
+  void Run() override {
+    stopped_.Lock();
+    stopped_.Await(absl::Condition(&stop_));
+    stopped_.Unlock();
+    spdlog::info("umld ends; its guests go on");
+    sd_notify(0, "STOPPING=1");
+    if (bridge_ != nullptr) bridge_->End();
+    server_->Shutdown(std::chrono::milliseconds(500));
+  }
+
+ private:
+  absl::Status Assemble() {
+    ASSIGN_OR_RETURN(events_, EventLog::Create(store_.get()));
+    operations_ = std::make_unique<Operations>(store_.get(), loop_.get());
+    table_ = std::make_unique<GuestTable>(store_.get(), events_.get(), operations_.get());
+    RETURN_IF_ERROR(table_->Load());
+    runtime_ = std::make_unique<GuestRuntime>(&config_, table_.get(), loop_.get(), &facts_);
+    guests_ = std::make_unique<Guests>(&config_, store_.get(), table_.get(), operations_.get(), runtime_.get(),
+                                       &operations_pool_, &requests_);
+    images_ = std::make_unique<Images>(&config_, store_.get(), table_.get(), operations_.get(), events_.get(),
+                                       &operations_pool_);
+    guest_service_ = std::make_unique<GuestService>(guests_.get(), table_.get(), &requests_);
+    console_service_ = std::make_unique<ConsoleService>(&config_, table_.get(), loop_.get(), &requests_);
+    image_service_ = std::make_unique<ImageService>(images_.get(), &requests_);
+    operation_service_ = std::make_unique<OperationService>(operations_.get(), &requests_);
+    event_service_ = std::make_unique<EventService>(events_.get(), table_.get(), guests_.get(), &requests_);
+    host_service_ = std::make_unique<HostService>(&config_, table_.get(), &requests_);
+    if (!config_.mconsole_dir.empty()) {
+      bridge_ = std::make_unique<MconsoleBridge>(config_.mconsole_dir, loop_.get(), events_.get(), table_.get(),
+                                                 guests_.get());
+    }
+    return absl::OkStatus();
+  }
+
+  // Facts first, for all guests at once; then the operations that were under way, which ask them.
+  absl::Status Recover() {
+    const std::vector<GuestPtr> guests = table_->All();
+    absl::BlockingCounter left(static_cast<int>(guests.size()));
+    for (const GuestPtr& guest : guests) {
+      operations_pool_.Submit([this, guest, &left] {
+        runtime_->Recover(guest, kAdoptionPatience);
+        left.DecrementCount();
+      });
+    }
+    left.Wait();
+    ASSIGN_OR_RETURN(std::vector<state::OperationRow> unfinished, store_->LoadUnfinishedOperations());
+    for (const state::OperationRow& operation : unfinished) guests_->ResumeOperation(operation);
+    guests_->StartWanted();
+    const int64_t old = absl::ToUnixNanos(absl::Now() - kOperationsKept);
+    facts_.Submit([this, old] {
+      absl::Status pruned = store_->Prune(kEventsKept, old);
+      if (!pruned.ok()) spdlog::warn("pruning the database: {}", std::string(pruned.message()));
+    });
+    return absl::OkStatus();
+  }
+
+  void WatchSignals() {
+    sigset_t signals;
+    sigemptyset(&signals);
+    for (int number : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, number);
+    signals_.reset(signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+    loop_->Post([this] {
+      loop_->Watch(signals_.get(), EPOLLIN, [this](uint32_t) {
+        signalfd_siginfo info = {};
+        while (read(signals_.get(), &info, sizeof(info)) == static_cast<ssize_t>(sizeof(info))) {
+          if (info.ssi_signo == SIGHUP) continue;
+          absl::MutexLock lock(&stopped_);
+          stop_ = true;
+        }
+      });
+    });
+  }
+
+  // systemd's watchdog is fed only by a round through everything a request needs: the loop, a worker, the database.
+  void BeginLivenessTest() {
+    uint64_t microseconds = 0;
+    if (sd_watchdog_enabled(0, &microseconds) <= 0) return;
+    const auto interval = std::chrono::microseconds(microseconds / 3);
+    loop_->Post([this, interval] { ScheduleLivenessTest(interval); });
+  }
+  void ScheduleLivenessTest(std::chrono::microseconds interval) {
+    loop_->RunAfter(interval, [this, interval] {
+      ScheduleLivenessTest(interval);
+      facts_.Submit([this] {
+        absl::Status status = store_->Ping();
+        if (!status.ok()) return spdlog::error("liveness: {}", std::string(status.message()));
+        sd_notify(0, "WATCHDOG=1");
+      });
+    });
+  }
+
+  const DaemonConfig config_;
+  UniqueFd lock_, signals_;
+  std::unique_ptr<state::Store> store_;
+  std::unique_ptr<EventLoop> loop_;
+  std::thread loop_thread_;
+  // Three, so that nothing waits behind what may wait for a guest.
+  WorkerPool operations_pool_;  // operations
+  WorkerPool requests_;         // requests up to the point where they have become operations; kills
+  WorkerPool facts_;            // what guests report; the liveness test
+  std::unique_ptr<EventLog> events_;
+  std::unique_ptr<Operations> operations_;
+  std::unique_ptr<GuestTable> table_;
+  std::unique_ptr<GuestRuntime> runtime_;
+  std::unique_ptr<Guests> guests_;
+  std::unique_ptr<Images> images_;
+  std::unique_ptr<GuestService> guest_service_;
+  std::unique_ptr<ConsoleService> console_service_;
+  std::unique_ptr<ImageService> image_service_;
+  std::unique_ptr<OperationService> operation_service_;
+  std::unique_ptr<EventService> event_service_;
+  std::unique_ptr<HostService> host_service_;
+  std::unique_ptr<MconsoleBridge> bridge_;
+  std::unique_ptr<ApiServer> server_;
+  absl::Mutex stopped_;
+  bool stop_ = false;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const DaemonConfig& config) {
+  auto daemon = std::make_unique<DaemonImpl>(config);
+  RETURN_IF_ERROR(daemon->Start());
+  return std::unique_ptr<Daemon>(std::move(daemon));
+}
+
+}  // namespace umld

@@ -1,0 +1,144 @@
+// How a guest looks in the API: GuestView to umld.v1.Guest.
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "devices/disk/disk_spec.h"
+#include "google/protobuf/util/time_util.h"
+#include "umld/guest_table.h"
+
+namespace umld {
+namespace {
+
+using google::protobuf::util::TimeUtil;
+
+void FillExit(const state::ExitRow& row, v1::GuestExit* out) {
+  out->set_kind(static_cast<v1::GuestExit::Kind>(row.kind));
+  out->set_reason(row.reason);
+  out->set_exit_code(row.exit_code);
+  out->set_signal(row.signal);
+  out->set_stop_stage(row.stop_stage);
+  *out->mutable_time() = TimeUtil::NanosecondsToTimestamp(row.time_ns);
+  if (row.last_lines.empty()) return;
+  for (absl::string_view line : absl::StrSplit(row.last_lines, '\n')) out->add_last_lines(std::string(line));
+}
+
+bool SameUnit(const state::DiskRow& disk, const vmcore::v1::Disk& other) { return disk.unit == other.unit(); }
+
+void FillDisks(const GuestView& view, v1::Guest* out) {
+  for (const state::DiskRow& disk : view.row.disks) *out->add_disks() = DiskToProto(view, disk, true);
+  if (!view.alive) return;
+  for (const vmcore::v1::Disk& live : view.facts.live_disks()) {
+    bool persistent = false;
+    for (const state::DiskRow& disk : view.row.disks) persistent = persistent || SameUnit(disk, live);
+    if (!persistent) *out->add_disks() = DiskToProto(view, FromVmcoreDisk(live), false);
+  }
+}
+
+void FillConsoles(const GuestView& view, const std::string& state_dir, v1::Guest* out) {
+  for (absl::string_view device : {"con0", "con1"}) {
+    v1::Console* console = out->add_consoles();
+    console->set_name(absl::StrCat(view.name(), "/consoles/", device));
+    console->set_log_path(absl::StrCat(state_dir, "/guests/", view.row.id, "/", device, ".log"));
+    console->set_role(device == "con0" ? "kernel messages" : "login");
+    if (!view.alive) continue;
+    for (const vmcore::v1::ConsoleFacts& facts : view.facts.consoles()) {
+      if (facts.name() != std::string(device)) continue;
+      console->set_host_tty(facts.host_tty());
+      console->set_viewers(facts.viewers());
+      console->set_bytes_out(facts.bytes_out());
+    }
+  }
+}
+
+std::string IsolationName(vmcore::v1::Isolation isolation) {
+  switch (isolation) {
+    case vmcore::v1::ISOLATION_PID_NAMESPACE:
+      return "pid namespace";
+    case vmcore::v1::ISOLATION_USER_NAMESPACE:
+      return "user namespace";
+    case vmcore::v1::ISOLATION_PROCESS_GROUP:
+      return "process group";
+    default:
+      return "";
+  }
+}
+
+void FillFacts(const GuestView& view, const std::string& run_dir, v1::Guest* out) {
+  if (!view.alive) return;
+  if (view.facts.started_unix_ns() != 0) {
+    *out->mutable_start_time() = TimeUtil::NanosecondsToTimestamp(view.facts.started_unix_ns());
+  }
+  v1::GuestProcesses* processes = out->mutable_processes();
+  processes->set_supervisor_pid(view.facts.vmcore().pid());
+  processes->set_init_pid(view.facts.init().pid());
+  processes->set_kernel_pid(view.facts.kernel().pid());
+  processes->set_runtime_directory(absl::StrCat(run_dir, "/guests/", view.row.id));
+  out->set_kernel_version(view.facts.kernel_version());
+  out->set_isolation(IsolationName(view.facts.isolation()));
+  out->set_boots(view.facts.boots());
+  out->set_unreachable_reason(view.unreachable_reason);
+}
+
+}  // namespace
+
+vmcore::v1::Disk ToVmcoreDisk(const state::DiskRow& row) {
+  vmcore::v1::Disk disk;
+  disk.set_unit(row.unit);
+  disk.set_flags(row.flags);
+  disk.set_path(row.path);
+  disk.set_backing(row.backing);
+  disk.set_serial(row.serial);
+  return disk;
+}
+
+state::DiskRow FromVmcoreDisk(const vmcore::v1::Disk& disk) {
+  state::DiskRow row;
+  row.unit = disk.unit();
+  row.flags = disk.flags();
+  row.path = disk.path();
+  row.backing = disk.backing();
+  row.serial = disk.serial();
+  return row;
+}
+
+v1::Disk DiskToProto(const GuestView& view, const state::DiskRow& disk, bool persistent) {
+  v1::Disk out;
+  out.set_name(absl::StrCat(view.name(), "/disks/", devices::DiskName(disk.unit)));
+  out.set_path(disk.path);
+  out.set_backing(disk.backing);
+  out.set_flags(disk.flags);
+  out.set_serial(disk.serial);
+  out.set_persistent(persistent);
+  out.set_managed(disk.managed);
+  out.set_spec(devices::PrintDiskSpec({disk.unit, disk.flags, disk.path, disk.backing, disk.serial}));
+  if (view.alive) {
+    for (const vmcore::v1::Disk& live : view.facts.live_disks()) {
+      if (SameUnit(disk, live)) out.set_plugged(true);
+    }
+  }
+  return out;
+}
+
+v1::Guest ToProto(const GuestView& view, const std::string& state_dir, const std::string& run_dir) {
+  v1::Guest out;
+  out.set_name(view.name());
+  out.set_id(view.row.id);
+  out.set_kernel(view.row.kernel);
+  out.set_memory_bytes(view.row.memory_bytes);
+  if (!view.row.image.empty()) out.set_image(absl::StrCat("images/", view.row.image));
+  for (const std::string& argument : view.row.kernel_args) out.add_kernel_args(argument);
+  out.set_description(view.row.description);
+  out.set_etag(absl::StrCat(view.row.version));
+  *out.mutable_create_time() = TimeUtil::NanosecondsToTimestamp(view.row.created_ns);
+  out.set_state(view.state());
+  out.set_wanted_running(view.row.wanted_running);
+  if (view.row.last_exit.has_value() && !view.alive) FillExit(*view.row.last_exit, out.mutable_last_exit());
+  if (view.operation != 0) out.set_operation(OperationName(view.operation));
+  FillDisks(view, &out);
+  FillConsoles(view, state_dir, &out);
+  FillFacts(view, run_dir, &out);
+  return out;
+}
+
+}  // namespace umld

@@ -1,0 +1,448 @@
+#include "umld/guest_runtime.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include <chrono>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "base/file.h"
+#include "base/packet_socket.h"
+#include "base/status.h"
+#include "devices/disk/cow.h"
+#include "devices/disk/disk_inspect.h"
+#include "kernel/kernel_inspect.h"
+#include "spdlog/spdlog.h"
+
+namespace umld {
+namespace {
+
+using vmcore::v1::Facts;
+using vmcore::v1::Reply;
+using vmcore::v1::Request;
+
+constexpr uint32_t kProtocolVersion = 1;
+constexpr uint32_t kHistoryBytes = 64 * 1024;
+constexpr uint64_t kLogRotateBytes = 4 << 20;
+constexpr size_t kMaxRecordBytes = 1 << 20;
+
+// The lock that a guest's vmcore holds for as long as it lives. nullopt-like: not ok() when a vmcore holds it.
+absl::StatusOr<UniqueFd> TakeLock(const std::string& run_dir) {
+  const std::string path = run_dir + "/lock";
+  UniqueFd fd(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!fd.ok()) return ErrnoError(errno, absl::StrCat("open ", path));
+  if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+    return MakeError(absl::StatusCode::kUnavailable, "a supervisor of this guest is still alive",
+                     {"SUPERVISOR_ALIVE", path, "wait a moment and try again"});
+  }
+  return fd;
+}
+
+absl::StatusOr<UniqueFd> LaunchFd(const vmcore::v1::Launch& launch) {
+  UniqueFd fd(memfd_create("launch", MFD_CLOEXEC));
+  if (!fd.ok()) return ErrnoError(errno, "memfd_create");
+  const std::string bytes = launch.SerializeAsString();
+  if (write(fd.get(), bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size())) {
+    return ErrnoError(errno, "write the launch message");
+  }
+  lseek(fd.get(), 0, SEEK_SET);
+  return fd;
+}
+
+template <typename Message>
+absl::StatusOr<Message> ReadRecord(const std::string& path) {
+  ASSIGN_OR_RETURN(std::string bytes, ReadFile(path, kMaxRecordBytes));
+  Message message;
+  if (!message.ParseFromString(bytes)) return absl::DataLossError(absl::StrCat(path, " is not readable"));
+  return message;
+}
+
+ProcessIdentity ToIdentity(const vmcore::v1::ProcessId& process) { return {process.pid(), process.start_ticks()}; }
+
+v1::GuestExit::Kind ExitKind(vmcore::v1::Exit::Kind kind) {
+  switch (kind) {
+    case vmcore::v1::Exit::POWERED_OFF:
+      return v1::GuestExit::POWERED_OFF;
+    case vmcore::v1::Exit::STOPPED:
+      return v1::GuestExit::STOPPED;
+    case vmcore::v1::Exit::KILLED:
+      return v1::GuestExit::KILLED;
+    default:
+      return v1::GuestExit::CRASHED;
+  }
+}
+
+state::ExitRow ToRow(const vmcore::v1::Exit& exit) {
+  state::ExitRow row;
+  row.kind = ExitKind(exit.kind());
+  row.reason = exit.reason();
+  row.exit_code = exit.exit_code();
+  row.signal = exit.signal();
+  row.last_lines = absl::StrJoin(exit.last_lines(), "\n");
+  row.stop_stage = exit.stop_stage();
+  row.time_ns = exit.ended_unix_ns();
+  return row;
+}
+
+}  // namespace
+
+vmcore::v1::GuestConfig GuestRuntime::ConfigOf(const state::GuestRow& row) {
+  vmcore::v1::GuestConfig config;
+  config.set_name(row.name);
+  config.set_kernel(row.kernel);
+  config.set_memory_bytes(row.memory_bytes);
+  for (const state::DiskRow& disk : row.disks) *config.add_disks() = ToVmcoreDisk(disk);
+  for (const std::string& argument : row.kernel_args) config.add_kernel_args(argument);
+  config.set_etag(row.version);
+  return config;
+}
+
+absl::Status GuestRuntime::PrepareDisks(const GuestView& view) {
+  std::vector<devices::DiskFile> ours;
+  for (const state::DiskRow& disk : view.row.disks) {
+    const std::string noun = absl::StrCat("disk ", devices::DiskName(disk.unit));
+    devices::DiskSpec spec{disk.unit, disk.flags, disk.path, disk.backing, disk.serial};
+    absl::StatusOr<devices::DiskFile> file = devices::InspectDisk(spec);
+    if (file.ok() && file->create_cow && disk.managed) {
+      RETURN_IF_ERROR(Annotate(devices::CreateCow(disk.path, disk.backing), noun));
+      file = devices::InspectDisk(spec);
+    }
+    if (!file.ok()) return Annotate(file.status(), noun);
+    ours.push_back(*file);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status GuestRuntime::AwaitOldProcesses(const GuestView& view) {
+  auto facts = ReadRecord<Facts>(config_->GuestRunDir(view.row.id) + "/status");
+  if (!facts.ok() || facts->boot_id() != ReadBootId()) return absl::OkStatus();
+  auto pidfd = OpenProcess(ToIdentity(facts->init()));
+  if (!pidfd.ok() || WaitForExit(pidfd->get(), std::chrono::seconds(10))) return absl::OkStatus();
+  return MakeError(absl::StatusCode::kUnavailable,
+                   absl::StrCat("processes of its last run are still there (pid ", facts->init().pid(), ")"),
+                   {"OLD_PROCESSES", view.name(), absl::StrCat("see what keeps them: ps ", facts->init().pid())});
+}
+
+absl::StatusOr<vmcore::v1::Launch> GuestRuntime::PrepareLaunch(const GuestView& view) {
+  RETURN_IF_ERROR(kernel::InspectKernel(view.row.kernel));
+  RETURN_IF_ERROR(MakeFolders(config_->GuestStateDir(view.row.id), 0700));
+  RETURN_IF_ERROR(MakeFolders(config_->GuestRunDir(view.row.id), 0700));
+  RETURN_IF_ERROR(PrepareDisks(view));
+  vmcore::v1::Launch launch;
+  launch.set_version(kProtocolVersion);
+  launch.set_guest_id(view.row.id);
+  launch.set_run_dir(config_->GuestRunDir(view.row.id));
+  launch.set_log_dir(config_->GuestStateDir(view.row.id));
+  *launch.mutable_config() = ConfigOf(view.row);
+  launch.set_isolation(config_->isolation);
+  launch.set_history_bytes(kHistoryBytes);
+  launch.set_log_rotate_bytes(kLogRotateBytes);
+  launch.set_created_unix_ns(absl::ToUnixNanos(absl::Now()));
+  return launch;
+}
+
+absl::Status GuestRuntime::Launch(const GuestPtr& guest) {
+  const GuestView view = table_->View(guest);
+  ASSIGN_OR_RETURN(vmcore::v1::Launch launch, PrepareLaunch(view));
+  const std::string run_dir = launch.run_dir();
+  RETURN_IF_ERROR(AwaitOldProcesses(view));
+  ASSIGN_OR_RETURN(UniqueFd lock, TakeLock(run_dir));
+  for (const char* file : {"/exit", "/status", "/launch"}) unlink((run_dir + file).c_str());
+  ASSIGN_OR_RETURN(UniqueFd message, LaunchFd(launch));
+  ASSIGN_OR_RETURN(auto sockets, PacketPair());
+  const std::string log_path = config_->GuestStateDir(view.row.id) + "/vmcore.log";
+  UniqueFd log(open(log_path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600));
+  if (!log.ok()) return ErrnoError(errno, absl::StrCat("open ", log_path));
+
+  SpawnOptions options;
+  options.argv = {config_->vmcore_path};
+  // The lock goes with the process: from the spawn on, vmcore's life is what holds it, whatever becomes of us.
+  options.fds = {{2, log.get()}, {3, message.get()}, {4, lock.get()}, {5, sockets.second.get()}};
+  options.new_session = true;
+  absl::StatusOr<Child> child = Spawn(options);
+  if (!child.ok()) return Annotate(child.status(), "vmcore");
+  table_->Update(guest, [&](GuestView& changed) {
+    changed.alive = true;
+    changed.facts.Clear();
+    changed.facts.set_state(vmcore::v1::STATE_STARTING);
+    changed.facts.mutable_vmcore()->set_pid(child->pid);
+    changed.watched = true;
+    changed.unreachable_reason.clear();
+  });
+  sockets.second.reset();
+  lock.reset();
+  WatchProcess(guest, std::move(child->pidfd), /*our_child=*/true);
+  RecordState(guest, v1::STARTING, "guest.state", "starting");
+  absl::Status connected = Connect(guest, std::move(sockets.first), absl::Seconds(20));
+  // A vmcore that ended at once has left its reason in the exit record.
+  if (!connected.ok()) table_->WaitUntil(guest, absl::Seconds(5), [](const GuestView& now) { return !now.alive; });
+  return absl::OkStatus();
+}
+
+absl::Status GuestRuntime::Connect(const GuestPtr& guest, UniqueFd socket, absl::Duration timeout) {
+  auto client = std::make_shared<VmcoreClient>(loop_, std::move(socket));
+  client->Begin([this, guest](const vmcore::v1::Event& event) { OnEvent(guest, event); },
+                [this, guest] { OnClosed(guest); });
+  Request hello, subscribe;
+  hello.mutable_hello()->set_version(kProtocolVersion);
+  subscribe.mutable_subscribe();
+  absl::StatusOr<Reply> reply = client->Call(hello, timeout);
+  if (reply.ok()) reply = client->Call(subscribe, timeout);
+  if (!reply.ok()) {
+    client->Close();
+    return reply.status();
+  }
+  bool watched = true;
+  table_->Update(guest, [&](GuestView& view) {
+    if (!view.alive) return;
+    view.client = client;
+    view.unreachable_reason.clear();
+    watched = std::exchange(view.watched, true);
+  });
+  if (!watched) {
+    absl::StatusOr<UniqueFd> pidfd = OpenProcess(ToIdentity(reply->facts().vmcore()));
+    if (!pidfd.ok()) return pidfd.status();
+    WatchProcess(guest, *std::move(pidfd), /*our_child=*/false);
+  }
+  TakeOverConfig(guest, reply->facts().config());
+  loop_->Post([this, guest, facts = reply->facts()] { OnFacts(guest, facts); });
+  return absl::OkStatus();
+}
+
+absl::Status GuestRuntime::Reconnect(const GuestPtr& guest, absl::Duration timeout) {
+  const GuestView view = table_->View(guest);
+  ASSIGN_OR_RETURN(UniqueFd socket, ConnectPackets(config_->GuestRunDir(view.row.id) + "/vmcore.sock"));
+  return Connect(guest, std::move(socket), timeout);
+}
+
+void GuestRuntime::RetryLater(const GuestPtr& guest, absl::Duration delay) {
+  loop_->Post([=, this] {
+    loop_->RunAfter(std::chrono::milliseconds(absl::ToInt64Milliseconds(delay)), [=, this] {
+      facts_pool_->Submit([=, this] {
+        const GuestView view = table_->View(guest);
+        if (!view.alive || (view.client != nullptr && view.unreachable_reason.empty())) return;
+        absl::Status status = Reconnect(guest, absl::Seconds(1));
+        if (status.ok()) {
+          spdlog::info("guest {}: its supervisor answers again", view.row.name);
+          return;
+        }
+        table_->Update(guest, [&](GuestView& now) {
+          if (now.alive) now.unreachable_reason = std::string(status.message());
+        });
+        RetryLater(guest, std::min(delay * 2, absl::Seconds(10)));
+      });
+    });
+  });
+}
+
+absl::StatusOr<Reply> GuestRuntime::Call(const GuestPtr& guest, const Request& request, absl::Duration timeout) {
+  const GuestView view = table_->View(guest);
+  if (!view.alive) {
+    return MakeError(absl::StatusCode::kFailedPrecondition, "it is not running",
+                     {"NOT_RUNNING", view.name(), absl::StrCat("umlctl start ", view.row.name)});
+  }
+  if (view.client == nullptr || !view.unreachable_reason.empty()) {
+    return MakeError(absl::StatusCode::kUnavailable,
+                     absl::StrCat("its supervisor (pid ", view.facts.vmcore().pid(), ") does not answer",
+                                  view.unreachable_reason.empty() ? "" : ": ", view.unreachable_reason),
+                     {"UNREACHABLE", view.name(), absl::StrCat("wait, or `umlctl kill ", view.row.name, "`")});
+  }
+  absl::StatusOr<Reply> reply = view.client->Call(request, timeout);
+  if (GetErrorDetail(reply.status()).reason == "SUPERVISOR_SILENT") {
+    table_->Update(guest, [&](GuestView& now) {
+      if (now.alive) now.unreachable_reason = std::string(reply.status().message());
+    });
+    RetryLater(guest, absl::Milliseconds(500));
+  }
+  return reply;
+}
+
+void GuestRuntime::KillSupervisor(const GuestPtr& guest) {
+  const GuestView view = table_->View(guest);
+  ProcessIdentity identity = ToIdentity(view.facts.vmcore());
+  if (identity.start_ticks == 0) {
+    absl::StatusOr<Facts> status = ReadRecord<Facts>(config_->GuestRunDir(view.row.id) + "/status");
+    if (status.ok()) identity = ToIdentity(status->vmcore());
+  }
+  absl::StatusOr<UniqueFd> pidfd = OpenProcess(identity);
+  if (!pidfd.ok()) return;
+  spdlog::warn("guest {}: killing its supervisor, pid {}", view.row.name, identity.pid);
+  syscall(SYS_pidfd_send_signal, pidfd->get(), SIGKILL, nullptr, 0);
+}
+
+void GuestRuntime::WatchProcess(const GuestPtr& guest, UniqueFd pidfd, bool our_child) {
+  auto shared = std::make_shared<UniqueFd>(std::move(pidfd));
+  loop_->Post([this, guest, shared, our_child] {
+    loop_->Watch(shared->get(), EPOLLIN, [this, guest, shared, our_child](uint32_t) {
+      loop_->Unwatch(shared->get());
+      siginfo_t info = {};
+      if (our_child) waitid(P_PIDFD, static_cast<id_t>(shared->get()), &info, WEXITED | WNOHANG);
+      facts_pool_->SubmitInLine(table_->View(guest).row.id, [this, guest] { RecordEnd(guest); });
+    });
+  });
+}
+
+void GuestRuntime::OnEvent(const GuestPtr& guest, const vmcore::v1::Event& event) {
+  if (event.has_facts()) OnFacts(guest, event.facts());
+  if (event.has_rebooted()) {
+    OnFacts(guest, event.rebooted().facts());
+    RecordState(guest, v1::STARTING, "guest.rebooted", event.rebooted().by_guest() ? "from inside" : "as asked");
+  }
+  if (event.has_user_message()) {
+    RecordState(guest, table_->View(guest).state(), "guest.message", event.user_message().substr(0, 512));
+  }
+  // `exit` is taken from the record on disk, when the process is gone: the same path whether or not we were there.
+}
+
+void GuestRuntime::OnFacts(const GuestPtr& guest, const Facts& facts) {
+  v1::GuestState before = v1::GUEST_STATE_UNSPECIFIED, after = before;
+  table_->Update(guest, [&](GuestView& view) {
+    if (!view.alive) return;
+    before = view.state();
+    view.facts = facts;
+    after = view.state();
+  });
+  if (before != after && facts.state() != vmcore::v1::STATE_EXITED) RecordState(guest, after, "guest.state", "");
+}
+
+void GuestRuntime::OnClosed(const GuestPtr& guest) {
+  table_->Update(guest, [](GuestView& view) { view.client = nullptr; });
+  // As a rule vmcore is about to leave; if it is not, it is asked again.
+  RetryLater(guest, absl::Milliseconds(200));
+}
+
+void GuestRuntime::RecordState(const GuestPtr& guest, v1::GuestState state, const char* type,
+                               const std::string& message) {
+  facts_pool_->SubmitInLine(table_->View(guest).row.id, [=, this] {
+    state::EventRow event;
+    event.type = type;
+    event.guest_state = state;
+    event.message = message;
+    GuestTable::Change change;
+    change.events = {event};
+    absl::Status status = table_->Commit(guest, change);
+    if (!status.ok()) spdlog::error("event {}: {}", type, std::string(status.message()));
+  });
+}
+
+void GuestRuntime::TakeOverConfig(const GuestPtr& guest, const vmcore::v1::GuestConfig& config) {
+  const GuestView view = table_->View(guest);
+  if (config.etag() <= view.row.version) return;
+  // vmcore has finished a plug or unplug whose outcome we did not live to commit.
+  GuestTable::Change change;
+  change.edit = [&](state::GuestRow& row) {
+    std::vector<state::DiskRow> disks;
+    for (const vmcore::v1::Disk& disk : config.disks()) {
+      state::DiskRow taken = FromVmcoreDisk(disk);
+      for (const state::DiskRow& known : row.disks)
+        taken.managed = taken.managed || (known.unit == taken.unit && known.path == taken.path && known.managed);
+      disks.push_back(taken);
+    }
+    row.disks = std::move(disks);
+    row.version = config.etag();
+    return absl::OkStatus();
+  };
+  state::EventRow event;
+  event.type = "guest.updated";
+  event.message = "a change of its disks that was under way when umld ended has been finished";
+  change.events = {event};
+  absl::Status status = table_->Commit(guest, change);
+  if (!status.ok()) spdlog::error("guest {}: {}", view.row.name, std::string(status.message()));
+}
+
+void GuestRuntime::RecordEnd(const GuestPtr& guest) {
+  const GuestView view = table_->View(guest);
+  const std::string run_dir = config_->GuestRunDir(view.row.id);
+  auto record = ReadRecord<vmcore::v1::Exit>(run_dir + "/exit");
+  state::ExitRow exit;
+  if (record.ok()) {
+    exit = ToRow(*record);
+    TakeOverConfig(guest, record->config());
+  } else {
+    auto facts = ReadRecord<Facts>(run_dir + "/status");
+    const bool host_went_down = !view.alive && (!facts.ok() || facts->boot_id() != ReadBootId());
+    exit.kind = host_went_down ? v1::GuestExit::HOST_DOWN : v1::GuestExit::CRASHED;
+    exit.reason = host_went_down
+                      ? "the host went down while it ran"
+                      : "its supervisor (vmcore) was killed or failed; see vmcore.log beside the console logs";
+    exit.time_ns = absl::ToUnixNanos(absl::Now());
+  }
+  GuestTable::Change change;
+  const bool crashed = exit.kind == v1::GuestExit::CRASHED;
+  change.edit = [&](state::GuestRow& row) {
+    row.last_exit = exit;
+    if (exit.kind != v1::GuestExit::HOST_DOWN) row.wanted_running = false;
+    return absl::OkStatus();
+  };
+  change.apply = [](GuestView& now) {
+    now.alive = false;
+    now.client = nullptr;
+    now.unreachable_reason.clear();
+    now.facts.Clear();
+    now.watched = false;
+  };
+  state::EventRow event;
+  event.type = crashed ? "guest.crashed" : "guest.state";
+  event.message = exit.reason;
+  change.events = {event};
+  absl::Status status = table_->Commit(guest, change);
+  if (!status.ok()) {
+    // The record stays on disk and is read again at the next start of umld; here and now the guest is down.
+    spdlog::error("guest {}: its end is not recorded: {}", view.row.name, std::string(status.message()));
+    table_->Update(guest, [&](GuestView& now) {
+      change.apply(now);
+      now.row.last_exit = exit;
+    });
+    return;
+  }
+  spdlog::info("guest {}: ended: {}", view.row.name, exit.reason);
+  for (const char* file : {"/exit", "/launch"}) unlink((run_dir + file).c_str());
+}
+
+void GuestRuntime::Recover(const GuestPtr& guest, absl::Duration patience) {
+  const GuestView view = table_->View(guest);
+  const std::string run_dir = config_->GuestRunDir(view.row.id);
+  if (access((run_dir + "/lock").c_str(), F_OK) == 0) {
+    absl::StatusOr<UniqueFd> lock = TakeLock(run_dir);
+    if (absl::IsUnavailable(lock.status())) {
+      table_->Update(guest, [](GuestView& changed) {
+        changed.alive = true;
+        changed.facts.set_state(vmcore::v1::STATE_STARTING);
+      });
+      const absl::Time deadline = absl::Now() + patience;
+      absl::Status status;
+      do {
+        status = Reconnect(guest, std::max(deadline - absl::Now(), absl::Milliseconds(100)));
+        // A vmcore that was spawned in our predecessor's last moment may not listen yet.
+        if (!status.ok()) absl::SleepFor(absl::Milliseconds(20));
+      } while (!status.ok() && absl::Now() < deadline);
+      if (status.ok()) return;
+      spdlog::error("guest {}: {}", view.row.name, std::string(status.message()));
+      absl::StatusOr<Facts> facts = ReadRecord<Facts>(run_dir + "/status");
+      if (facts.ok()) {
+        absl::StatusOr<UniqueFd> pidfd = OpenProcess(ToIdentity(facts->vmcore()));
+        if (!pidfd.ok()) return RecordEnd(guest);  // it ended just now
+        WatchProcess(guest, *std::move(pidfd), /*our_child=*/false);
+      }
+      table_->Update(guest, [&](GuestView& changed) {
+        changed.unreachable_reason = std::string(status.message());
+        changed.watched = facts.ok();
+        if (facts.ok()) changed.facts = *facts;
+      });
+      return RetryLater(guest, absl::Seconds(1));
+    }
+  }
+  const bool left_a_record = access((run_dir + "/exit").c_str(), F_OK) == 0;
+  const bool was_launched = access((run_dir + "/launch").c_str(), F_OK) == 0;
+  if (left_a_record || was_launched || view.row.wanted_running) RecordEnd(guest);
+}
+
+}  // namespace umld

@@ -1,0 +1,69 @@
+#ifndef UMLD_UMLD_GUEST_RUNTIME_H_
+#define UMLD_UMLD_GUEST_RUNTIME_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/event_loop.h"
+#include "base/process.h"
+#include "umld/daemon_config.h"
+#include "umld/guest_table.h"
+#include "umld/worker_pool.h"
+#include "vmcore/vmcore.pb.h"
+
+namespace umld {
+
+// The bond between this daemon and the vmcores: launches them, finds them again after a restart, keeps the facts in the
+// table true, and records how guests ended. Thread-safe. What blocks says so.
+class GuestRuntime {
+ public:
+  // All outlive it. `facts_pool` is its own: it runs what must never wait for an operation.
+  GuestRuntime(const DaemonConfig* config, GuestTable* table, EventLoop* loop, WorkerPool* facts_pool)
+      : config_(config), table_(table), loop_(loop), facts_pool_(facts_pool) {}
+
+  // Starts a vmcore for a guest that has none, and returns when it has taken its launch message. Blocks.
+  // kFailedPrecondition, kNotFound, ...: a kernel or disk that cannot be used, named. The guest's line only.
+  absl::Status Launch(const GuestPtr& guest);
+
+  // Asks the facts about a guest after a start of umld: adopts its vmcore, or records how it ended, or leaves it
+  // UNREACHABLE (and goes on trying). Blocks for at most about `patience`.
+  void Recover(const GuestPtr& guest, absl::Duration patience);
+
+  // A request to the guest's vmcore. kUnavailable: there is none to reach; it is then UNREACHABLE until it answers
+  // again. Blocks at most for `timeout`.
+  absl::StatusOr<vmcore::v1::Reply> Call(const GuestPtr& guest, const vmcore::v1::Request& request,
+                                         absl::Duration timeout);
+
+  // Kills the supervisor itself, and with it everything of the guest: for one that does not answer any more.
+  void KillSupervisor(const GuestPtr& guest);
+
+  // What the guest's next kernel is to be started with.
+  static vmcore::v1::GuestConfig ConfigOf(const state::GuestRow& row);
+
+ private:
+  absl::StatusOr<vmcore::v1::Launch> PrepareLaunch(const GuestView& view);
+  absl::Status PrepareDisks(const GuestView& view);
+  absl::Status AwaitOldProcesses(const GuestView& view);
+  absl::Status Connect(const GuestPtr& guest, UniqueFd socket, absl::Duration timeout);
+  absl::Status Reconnect(const GuestPtr& guest, absl::Duration timeout);
+  void RetryLater(const GuestPtr& guest, absl::Duration delay);
+  void WatchProcess(const GuestPtr& guest, UniqueFd pidfd, bool our_child);
+  void OnEvent(const GuestPtr& guest, const vmcore::v1::Event& event);
+  void OnClosed(const GuestPtr& guest);
+  void OnFacts(const GuestPtr& guest, const vmcore::v1::Facts& facts);
+  void RecordEnd(const GuestPtr& guest);
+  void TakeOverConfig(const GuestPtr& guest, const vmcore::v1::GuestConfig& config);
+  void RecordState(const GuestPtr& guest, v1::GuestState state, const char* type, const std::string& message);
+
+  const DaemonConfig* const config_;
+  GuestTable* const table_;
+  EventLoop* const loop_;
+  WorkerPool* const facts_pool_;
+};
+
+}  // namespace umld
+
+#endif  // UMLD_UMLD_GUEST_RUNTIME_H_

@@ -1,0 +1,122 @@
+#include "umld/guest_service.h"
+
+#include <string>
+#include <utility>
+
+#include "umld/grpc_status.h"
+#include "umld/operation_service.h"
+
+namespace umld {
+
+using Reactor = GuestService::Reactor;
+
+template <typename Response, typename Work>
+Reactor* GuestService::InLine(Context* context, const std::string& name, Response* response, Work work) {
+  Reactor* reactor = context->DefaultReactor();
+  guests_->InLine(name, [=](absl::StatusOr<GuestPtr> guest) {
+    if (!guest.ok()) return reactor->Finish(ToGrpc(guest.status()));
+    Finish<Response>(reactor, response, work(*guest));
+  });
+  return reactor;
+}
+
+Reactor* GuestService::CreateGuest(Context* context, const v1::CreateGuestRequest* request, v1::Guest* response) {
+  return AnswerOnPool<v1::Guest>(context, pool_, response, [=, this] { return guests_->Create(*request); });
+}
+
+Reactor* GuestService::GetGuest(Context* context, const v1::GetGuestRequest* request, v1::Guest* response) {
+  absl::StatusOr<GuestPtr> guest = table_->Find(request->name());
+  return Answer<v1::Guest>(context, response,
+                           guest.ok() ? absl::StatusOr<v1::Guest>(guests_->Show(*guest)) : guest.status());
+}
+
+Reactor* GuestService::ListGuests(Context* context, const v1::ListGuestsRequest* request,
+                                  v1::ListGuestsResponse* response) {
+  return Answer<v1::ListGuestsResponse>(context, response, guests_->List(*request));
+}
+
+Reactor* GuestService::UpdateGuest(Context* context, const v1::UpdateGuestRequest* request, v1::Guest* response) {
+  return InLine(context, request->guest().name(), response,
+                [=, this](const GuestPtr& guest) { return guests_->Update(guest, *request); });
+}
+
+Reactor* GuestService::RenameGuest(Context* context, const v1::RenameGuestRequest* request, v1::Guest* response) {
+  return InLine(context, request->name(), response,
+                [=, this](const GuestPtr& guest) { return guests_->Rename(guest, request->new_name()); });
+}
+
+Reactor* GuestService::DeleteGuest(Context* context, const v1::DeleteGuestRequest* request, v1::DeleteGuestResponse*) {
+  Reactor* reactor = context->DefaultReactor();
+  guests_->Delete(*request, [reactor](const absl::Status& status) { reactor->Finish(ToGrpc(status)); });
+  return reactor;
+}
+
+namespace {
+
+// The answer to a verb that has become an operation.
+absl::StatusOr<v1::Operation> Shown(const absl::StatusOr<OperationView>& operation) {
+  if (!operation.ok()) return operation.status();
+  return ToProto(*operation);
+}
+
+}  // namespace
+
+Reactor* GuestService::StartGuest(Context* context, const v1::StartGuestRequest* request, v1::Operation* response) {
+  return AnswerOnPool<v1::Operation>(
+      context, pool_, response, [=, this] { return Shown(guests_->Start(request->name(), request->request_id())); });
+}
+
+Reactor* GuestService::StopGuest(Context* context, const v1::StopGuestRequest* request, v1::Operation* response) {
+  return AnswerOnPool<v1::Operation>(context, pool_, response, [=, this] {
+    return Shown(guests_->Stop(request->name(), request->policy(), request->request_id()));
+  });
+}
+
+Reactor* GuestService::RebootGuest(Context* context, const v1::RebootGuestRequest* request, v1::Operation* response) {
+  return AnswerOnPool<v1::Operation>(context, pool_, response, [=, this] {
+    return Shown(guests_->Reboot(request->name(), request->policy(), request->request_id()));
+  });
+}
+
+Reactor* GuestService::KillGuest(Context* context, const v1::KillGuestRequest* request, v1::Operation* response) {
+  return AnswerOnPool<v1::Operation>(
+      context, pool_, response, [=, this] { return Shown(guests_->Kill(request->name(), request->request_id())); });
+}
+
+Reactor* GuestService::PauseGuest(Context* context, const v1::PauseGuestRequest* request, v1::Guest* response) {
+  return InLine(context, request->name(), response, [this](const GuestPtr& guest) { return guests_->Pause(guest); });
+}
+
+Reactor* GuestService::ResumeGuest(Context* context, const v1::ResumeGuestRequest* request, v1::Guest* response) {
+  return InLine(context, request->name(), response, [this](const GuestPtr& guest) { return guests_->Resume(guest); });
+}
+
+Reactor* GuestService::PlugDevice(Context* context, const v1::PlugDeviceRequest* request, v1::Device* response) {
+  return InLine(context, request->guest(), response, [=, this](const GuestPtr& guest) {
+    return guests_->Plug(guest, request->spec(), request->live_only(), request->request_id());
+  });
+}
+
+Reactor* GuestService::UnplugDevice(Context* context, const v1::UnplugDeviceRequest* request,
+                                    v1::UnplugDeviceResponse* response) {
+  return InLine(context, request->guest(), response,
+                [=, this](const GuestPtr& guest) -> absl::StatusOr<v1::UnplugDeviceResponse> {
+                  absl::Status status =
+                      guests_->Unplug(guest, request->device(), request->live_only(), request->request_id());
+                  if (!status.ok()) return status;
+                  return v1::UnplugDeviceResponse();
+                });
+}
+
+Reactor* GuestService::QueryDevice(Context* context, const v1::QueryDeviceRequest* request, v1::Device* response) {
+  return InLine(context, request->guest(), response,
+                [=, this](const GuestPtr& guest) { return guests_->Query(guest, request->device()); });
+}
+
+Reactor* GuestService::SendMconsole(Context* context, const v1::SendMconsoleRequest* request,
+                                    v1::SendMconsoleResponse* response) {
+  return InLine(context, request->guest(), response,
+                [=, this](const GuestPtr& guest) { return guests_->SendMconsole(guest, *request); });
+}
+
+}  // namespace umld

@@ -1,0 +1,192 @@
+#include "umld/guest_table.h"
+
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "base/status.h"
+
+namespace umld {
+
+class Guest {
+ public:
+  explicit Guest(state::GuestRow row) { view.row = std::move(row); }
+  GuestView view;            // guarded by the table's mutex
+  absl::Mutex commit_mutex;  // one commit at a time; taken before the table's mutex, held across the disk
+  bool removed = false;      // guarded by commit_mutex
+};
+
+v1::GuestState GuestView::state() const {
+  if (alive && !unreachable_reason.empty()) return v1::UNREACHABLE;
+  if (alive) {
+    switch (facts.state()) {
+      case vmcore::v1::STATE_RUNNING:
+        return v1::RUNNING;
+      case vmcore::v1::STATE_PAUSED:
+        return v1::PAUSED;
+      case vmcore::v1::STATE_STOPPING:
+      case vmcore::v1::STATE_EXITED:
+        return v1::STOPPING;
+      default:
+        return v1::STARTING;
+    }
+  }
+  const bool crashed = row.last_exit.has_value() && row.last_exit->kind == v1::GuestExit::CRASHED;
+  return crashed ? v1::CRASHED : v1::STOPPED;
+}
+
+absl::Status GuestTable::Load() {
+  ASSIGN_OR_RETURN(std::vector<state::GuestRow> rows, store_->LoadGuests());
+  absl::MutexLock lock(&mutex_);
+  for (state::GuestRow& row : rows) {
+    std::string name = row.name;
+    by_name_[name] = std::make_shared<Guest>(std::move(row));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<GuestPtr> GuestTable::Find(absl::string_view name) const {
+  absl::string_view umid = name;
+  absl::ConsumePrefix(&umid, "guests/");
+  absl::MutexLock lock(&mutex_);
+  auto found = by_name_.find(std::string(umid));
+  if (found == by_name_.end()) {
+    return MakeError(absl::StatusCode::kNotFound, absl::StrCat("there is no guest \"", umid, "\""),
+                     {"GUEST_NOT_FOUND", absl::StrCat("guests/", umid), "`umlctl list` shows those there are"});
+  }
+  return found->second;
+}
+
+GuestView GuestTable::View(const GuestPtr& guest) const {
+  absl::MutexLock lock(&mutex_);
+  return guest->view;
+}
+
+std::vector<GuestPtr> GuestTable::All() const {
+  absl::MutexLock lock(&mutex_);
+  std::vector<GuestPtr> guests;
+  for (const auto& [name, guest] : by_name_) guests.push_back(guest);
+  return guests;
+}
+
+std::vector<GuestView> GuestTable::Page(const std::string& after, size_t limit) const {
+  absl::MutexLock lock(&mutex_);
+  std::vector<GuestView> views;
+  for (auto it = after.empty() ? by_name_.begin() : by_name_.upper_bound(after);
+       it != by_name_.end() && views.size() < limit; ++it) {
+    views.push_back(it->second->view);
+  }
+  return views;
+}
+
+std::vector<GuestView> GuestTable::Views() const { return Page("", SIZE_MAX); }
+
+absl::StatusOr<GuestPtr> GuestTable::Insert(state::GuestRow row, const std::function<void(state::GuestRow&)>& complete,
+                                            state::OperationRow* operation) {
+  std::vector<state::EventRow> events(1);
+  events[0].type = "guest.created";
+  events[0].subject = absl::StrCat("guests/", row.name);
+  events[0].guest_state = v1::STOPPED;
+  events[0].time_ns = row.created_ns;
+  RETURN_IF_ERROR(store_->Commit([&](state::Transaction& transaction) -> absl::Status {
+    ASSIGN_OR_RETURN(row.id, transaction.InsertGuest(row));
+    complete(row);
+    RETURN_IF_ERROR(transaction.UpdateGuest(row));
+    if (operation != nullptr) {
+      operation->guest_id = row.id;
+      ASSIGN_OR_RETURN(operation->id, transaction.InsertOperation(*operation));
+    }
+    ASSIGN_OR_RETURN(events[0].sequence, transaction.AppendEvent(events[0]));
+    return absl::OkStatus();
+  }));
+  auto guest = std::make_shared<Guest>(row);
+  {
+    absl::MutexLock lock(&mutex_);
+    by_name_[row.name] = guest;
+  }
+  events_->Publish(events);
+  return guest;
+}
+
+absl::Status GuestTable::Commit(const GuestPtr& guest, const Change& change) {
+  absl::MutexLock commit_lock(&guest->commit_mutex);
+  return CommitRow(guest, change);
+}
+
+absl::Status GuestTable::CommitRow(const GuestPtr& guest, const Change& change) {
+  GuestView after = View(guest);
+  const std::string old_name = after.row.name;
+  if (guest->removed) {
+    return MakeError(absl::StatusCode::kNotFound, absl::StrCat("guest ", old_name, " has been deleted"),
+                     {"GUEST_NOT_FOUND", absl::StrCat("guests/", old_name), ""});
+  }
+  if (change.edit) RETURN_IF_ERROR(change.edit(after.row));
+  if (change.apply) change.apply(after);
+  std::vector<state::EventRow> events = change.events;
+  for (state::EventRow& event : events) {
+    if (event.subject.empty()) event.subject = after.name();
+    if (event.guest_state == 0) event.guest_state = after.state();
+    event.time_ns = absl::ToUnixNanos(absl::Now());
+  }
+  RETURN_IF_ERROR(store_->Commit([&](state::Transaction& transaction) -> absl::Status {
+    if (change.edit) RETURN_IF_ERROR(transaction.UpdateGuest(after.row));
+    for (state::EventRow& event : events) {
+      ASSIGN_OR_RETURN(event.sequence, transaction.AppendEvent(event));
+    }
+    if (change.finished != nullptr) RETURN_IF_ERROR(transaction.UpdateOperation(*change.finished));
+    return absl::OkStatus();
+  }));
+  {
+    absl::MutexLock lock(&mutex_);
+    guest->view.row = after.row;
+    // Applied anew: facts may have changed while the disk was written.
+    if (change.apply) change.apply(guest->view);
+    if (after.row.name != old_name) {
+      by_name_.erase(old_name);
+      by_name_[after.row.name] = guest;
+    }
+  }
+  events_->Publish(events);
+  if (change.finished != nullptr) operations_->Published(*change.finished);
+  return absl::OkStatus();
+}
+
+absl::Status GuestTable::Remove(const GuestPtr& guest, const state::OperationRow* finished) {
+  absl::MutexLock commit_lock(&guest->commit_mutex);
+  const GuestView view = View(guest);
+  if (guest->removed) return absl::OkStatus();
+  std::vector<state::EventRow> events(1);
+  events[0].type = "guest.deleted";
+  events[0].subject = view.name();
+  events[0].guest_state = v1::STOPPED;
+  events[0].time_ns = absl::ToUnixNanos(absl::Now());
+  RETURN_IF_ERROR(store_->Commit([&](state::Transaction& transaction) -> absl::Status {
+    RETURN_IF_ERROR(transaction.DeleteGuest(view.row.id));
+    ASSIGN_OR_RETURN(events[0].sequence, transaction.AppendEvent(events[0]));
+    if (finished != nullptr) RETURN_IF_ERROR(transaction.UpdateOperation(*finished));
+    return absl::OkStatus();
+  }));
+  guest->removed = true;
+  {
+    absl::MutexLock lock(&mutex_);
+    by_name_.erase(view.row.name);
+  }
+  events_->Publish(events);
+  if (finished != nullptr) operations_->Published(*finished);
+  return absl::OkStatus();
+}
+
+void GuestTable::Update(const GuestPtr& guest, const std::function<void(GuestView&)>& change) {
+  absl::MutexLock lock(&mutex_);
+  change(guest->view);
+}
+
+bool GuestTable::WaitUntil(const GuestPtr& guest, absl::Duration timeout,
+                           const std::function<bool(const GuestView&)>& reached) {
+  absl::MutexLock lock(&mutex_);
+  auto condition = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return reached(guest->view); };
+  return mutex_.AwaitWithTimeout(absl::Condition(&condition), timeout);
+}
+
+}  // namespace umld

@@ -1,0 +1,393 @@
+#include "umld/guests.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "base/file.h"
+#include "base/status.h"
+#include "base/umid.h"
+#include "devices/disk/disk_inspect.h"
+#include "devices/disk/disk_spec.h"
+#include "devices/memory/memory_spec.h"
+#include "kernel/kernel_inspect.h"
+#include "spdlog/spdlog.h"
+
+namespace umld {
+namespace {
+
+constexpr uint64_t kDefaultMemory = uint64_t{128} << 20;
+constexpr int kDefaultPage = 100, kMaxPage = 1000;
+
+absl::Status Invalid(absl::string_view message, const char* reason, const std::string& subject,
+                     absl::string_view hint) {
+  return MakeError(absl::StatusCode::kInvalidArgument, message, {reason, subject, std::string(hint)});
+}
+
+// Arguments that vmcore sets because supervision hangs on them.
+absl::Status CheckKernelArguments(const google::protobuf::RepeatedPtrField<std::string>& arguments) {
+  static constexpr absl::string_view kReserved[] = {"umid=",    "uml_dir=",   "mconsole=", "con=",
+                                                    "con0=",    "con1=",      "mem=",      "ubd",
+                                                    "noreboot", "debugtrace", "debug_host"};
+  for (const std::string& argument : arguments) {
+    if (argument.empty() || argument.size() > 1024 ||
+        std::any_of(argument.begin(), argument.end(), [](char c) { return c <= ' ' || c == 127; })) {
+      return Invalid(absl::StrCat("kernel argument \"", absl::CHexEscape(argument.substr(0, 80)),
+                                  "\" is empty, too long or contains a space or a control character"),
+                     "INVALID_KERNEL_ARGUMENT", argument.substr(0, 80), "give each argument on its own");
+    }
+    for (absl::string_view reserved : kReserved) {
+      if (!absl::StartsWith(argument, reserved)) continue;
+      return Invalid(absl::StrCat("kernel argument \"", argument, "\" is umld's to set"), "RESERVED_KERNEL_ARGUMENT",
+                     argument, "memory and disks have options of their own");
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> ResourceId(absl::string_view name, absl::string_view collection) {
+  absl::string_view id = name;
+  absl::ConsumePrefix(&id, collection);
+  ASSIGN_OR_RETURN(Umid umid, Umid::Parse(id));
+  return umid.str();
+}
+
+state::DiskRow ToRow(const devices::DiskSpec& spec) {
+  state::DiskRow row;
+  row.unit = spec.unit;
+  row.path = spec.path;
+  row.backing = spec.backing;
+  row.flags = spec.flags;
+  row.serial = spec.serial;
+  return row;
+}
+
+}  // namespace
+
+void Guests::InLine(absl::string_view name, std::function<void(absl::StatusOr<GuestPtr>)> body) {
+  absl::StatusOr<GuestPtr> guest = table_->Find(name);
+  if (!guest.ok()) return urgent_pool_->Submit([=] { body(guest.status()); });
+  pool_->SubmitInLine(table_->View(*guest).row.id, [this, guest = *guest, body] {
+    // It may have been deleted while we waited; a rename is no matter.
+    const GuestView view = table_->View(guest);
+    if (!view.deleting) return body(guest);
+    body(MakeError(absl::StatusCode::kNotFound, absl::StrCat("guest ", view.row.name, " has been deleted"),
+                   {"GUEST_NOT_FOUND", view.name(), ""}));
+  });
+}
+
+v1::Guest Guests::Show(const GuestPtr& guest) const {
+  return ToProto(table_->View(guest), config_->state_dir, config_->run_dir);
+}
+
+absl::StatusOr<std::vector<state::DiskRow>> Guests::NewDisks(const v1::CreateGuestRequest& request, bool has_image) {
+  std::vector<devices::DiskSpec> specs;
+  for (const std::string& text : request.disk_specs()) {
+    ASSIGN_OR_RETURN(devices::DiskSpec spec, devices::ParseDiskSpec(text));
+    specs.push_back(std::move(spec));
+  }
+  for (const v1::Disk& disk : request.guest().disks()) {
+    absl::string_view device = disk.name();
+    if (size_t slash = device.rfind('/'); slash != absl::string_view::npos) device.remove_prefix(slash + 1);
+    ASSIGN_OR_RETURN(uint32_t unit, devices::ParseDiskName(device));
+    devices::DiskSpec spec{unit, disk.flags(), disk.path(), disk.backing(), disk.serial()};
+    RETURN_IF_ERROR(devices::CheckDiskSpec(spec));
+    specs.push_back(std::move(spec));
+  }
+  std::sort(specs.begin(), specs.end(), [](const auto& a, const auto& b) { return a.unit < b.unit; });
+  std::vector<state::DiskRow> rows;
+  for (const devices::DiskSpec& spec : specs) {
+    const bool twice = !rows.empty() && rows.back().unit == spec.unit;
+    if (twice || (has_image && spec.unit == 0)) {
+      return Invalid(
+          absl::StrCat(devices::DiskName(spec.unit), " is given twice"), "DEVICE_GIVEN_TWICE",
+          devices::DiskName(spec.unit),
+          has_image && spec.unit == 0 ? "ubda comes from the image; use ubdb for this disk" : "give each disk once");
+    }
+    state::DiskRow row = ToRow(spec);
+    RETURN_IF_ERROR(CheckDisk(row, rows, 0));
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+absl::Status Guests::CheckDisk(const state::DiskRow& disk, const std::vector<state::DiskRow>& own,
+                               uint64_t guest_id) const {
+  const std::string noun = absl::StrCat("disk ", devices::DiskName(disk.unit));
+  auto inspect = [](const state::DiskRow& row) {
+    return devices::InspectDisk({row.unit, row.flags, row.path, row.backing, row.serial});
+  };
+  absl::StatusOr<devices::DiskFile> file = inspect(disk);
+  if (!file.ok()) return Annotate(file.status(), noun);
+  auto conflict = [&](const std::string& owner, const state::DiskRow& other, absl::string_view way_out) {
+    return Annotate(MakeError(absl::StatusCode::kFailedPrecondition,
+                              absl::StrCat(disk.path, " is in use ", owner, " as ", devices::DiskName(other.unit)),
+                              {"DISK_IN_USE", disk.path, std::string(way_out)}),
+                    noun);
+  };
+  for (const state::DiskRow& other : own) {
+    if (other.unit == disk.unit) continue;
+    absl::StatusOr<devices::DiskFile> theirs = inspect(other);
+    if (theirs.ok() && devices::Conflicts(*file, *theirs)) {
+      return conflict("by this guest", other, "one file is one disk; make another file");
+    }
+  }
+  for (const GuestView& view : table_->Views()) {
+    if (view.row.id == guest_id) continue;
+    std::vector<state::DiskRow> others = view.row.disks;
+    for (const vmcore::v1::Disk& live : view.facts.live_disks()) others.push_back(FromVmcoreDisk(live));
+    for (const state::DiskRow& other : others) {
+      absl::StatusOr<devices::DiskFile> theirs = inspect(other);
+      if (!theirs.ok() || !devices::Conflicts(*file, *theirs)) continue;
+      const std::string device = devices::DiskName(other.unit);
+      return conflict(
+          "by guest " + view.row.name, other,
+          absl::StrCat("`umlctl unplug ", view.row.name, " ", device, "` first, or make a COW over it for each guest (",
+                       devices::DiskName(disk.unit), "=NEW.cow,", disk.path, ")"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<state::GuestRow> Guests::NewRow(const v1::CreateGuestRequest& request) {
+  const v1::Guest& wanted = request.guest();
+  state::GuestRow row;
+  if (wanted.name().empty()) {
+    row.name = Umid::Random().str();
+  } else {
+    ASSIGN_OR_RETURN(row.name, ResourceId(wanted.name(), "guests/"));
+  }
+  if (table_->Find(row.name).ok()) {
+    return MakeError(absl::StatusCode::kAlreadyExists, absl::StrCat("there is a guest \"", row.name, "\" already"),
+                     {"GUEST_EXISTS", "guests/" + row.name, "choose another name, or delete that one"});
+  }
+  row.memory_bytes = wanted.memory_bytes() == 0 ? kDefaultMemory : wanted.memory_bytes();
+  RETURN_IF_ERROR(devices::CheckMemory(row.memory_bytes));
+  row.kernel = wanted.kernel().empty() ? config_->default_kernel : wanted.kernel();
+  RETURN_IF_ERROR(kernel::InspectKernel(row.kernel));
+  RETURN_IF_ERROR(CheckKernelArguments(wanted.kernel_args()));
+  row.kernel_args.assign(wanted.kernel_args().begin(), wanted.kernel_args().end());
+  if (wanted.description().size() > 4096) {
+    return Invalid("the description is longer than 4,096 bytes", "INVALID_DESCRIPTION", row.name, "shorten it");
+  }
+  row.description = wanted.description();
+  row.created_ns = absl::ToUnixNanos(absl::Now());
+  if (!wanted.image().empty()) {
+    ASSIGN_OR_RETURN(row.image, ResourceId(wanted.image(), "images/"));
+  }
+  ASSIGN_OR_RETURN(row.disks, NewDisks(request, !row.image.empty()));
+  return row;
+}
+
+absl::StatusOr<v1::Guest> Guests::Create(const v1::CreateGuestRequest& request) {
+  if (!request.request_id().empty()) {
+    ASSIGN_OR_RETURN(auto earlier, store_->FindOperationByRequestId(request.request_id()));
+    if (earlier.has_value()) {
+      ASSIGN_OR_RETURN(GuestPtr guest, table_->Find(earlier->target));
+      return Show(guest);
+    }
+  }
+  ASSIGN_OR_RETURN(state::GuestRow row, NewRow(request));
+  std::string backing;
+  if (!row.image.empty()) {
+    ASSIGN_OR_RETURN(std::vector<state::ImageRow> images, store_->LoadImages());
+    for (const state::ImageRow& image : images) {
+      if (image.name == row.image) backing = image.path;
+    }
+    if (backing.empty()) {
+      return MakeError(
+          absl::StatusCode::kNotFound, absl::StrCat("there is no image \"", row.image, "\""),
+          {"IMAGE_NOT_FOUND", "images/" + row.image,
+           row.image == "tiny" ? "`umlctl image build tiny` makes it" : "`umlctl image list` shows those there are"});
+    }
+    if (access(backing.c_str(), R_OK) != 0)
+      return Annotate(ErrnoError(errno, backing), absl::StrCat("image ", row.image));
+  }
+  state::OperationRow operation;
+  operation.verb = "create";
+  operation.target = "guests/" + row.name;
+  operation.request_id = request.request_id();
+  operation.created_ns = row.created_ns;
+  operation = Operations::Outcome(operation, absl::OkStatus());
+  auto complete = [&](state::GuestRow& inserted) {
+    if (backing.empty()) return;
+    state::DiskRow root;
+    root.unit = 0;
+    root.path = config_->GuestStateDir(inserted.id) + "/ubda.cow";
+    root.backing = backing;
+    root.managed = true;
+    inserted.disks.insert(inserted.disks.begin(), root);
+  };
+  absl::StatusOr<GuestPtr> guest = table_->Insert(row, complete, request.request_id().empty() ? nullptr : &operation);
+  if (!guest.ok()) return Annotate(guest.status(), absl::StrCat("guest ", row.name));
+  return Show(*guest);
+}
+
+absl::StatusOr<v1::ListGuestsResponse> Guests::List(const v1::ListGuestsRequest& request) const {
+  std::string after;
+  if (!request.page_token().empty() && !absl::WebSafeBase64Unescape(request.page_token(), &after)) {
+    return Invalid("the page token is not one of ours", "INVALID_PAGE_TOKEN", "", "begin again without it");
+  }
+  const size_t size = request.page_size() == 0 ? kDefaultPage : std::min<size_t>(request.page_size(), kMaxPage);
+  v1::ListGuestsResponse response;
+  std::vector<GuestView> views = table_->Page(after, size + 1);
+  const bool more = views.size() > size;
+  if (more) views.pop_back();
+  for (const GuestView& view : views) *response.add_guests() = ToProto(view, config_->state_dir, config_->run_dir);
+  if (more) response.set_next_page_token(absl::WebSafeBase64Escape(views.back().row.name));
+  return response;
+}
+
+absl::StatusOr<v1::Guest> Guests::Update(const GuestPtr& guest, const v1::UpdateGuestRequest& request) {
+  const v1::Guest& wanted = request.guest();
+  std::vector<std::string> paths(request.update_mask().paths().begin(), request.update_mask().paths().end());
+  if (paths.empty()) return Invalid("update_mask is empty", "INVALID_UPDATE_MASK", wanted.name(), "name the fields");
+  GuestTable::Change change;
+  change.edit = [&](state::GuestRow& row) -> absl::Status {
+    if (!wanted.etag().empty() && wanted.etag() != absl::StrCat(row.version)) {
+      return MakeError(absl::StatusCode::kAborted, absl::StrCat("guest ", row.name, " has been changed by another"),
+                       {"ETAG_MISMATCH", wanted.name(), "get it again and repeat the change"});
+    }
+    for (const std::string& path : paths) {
+      if (path == "memory_bytes") {
+        RETURN_IF_ERROR(devices::CheckMemory(wanted.memory_bytes()));
+        row.memory_bytes = wanted.memory_bytes();
+      } else if (path == "kernel") {
+        row.kernel = wanted.kernel().empty() ? config_->default_kernel : wanted.kernel();
+        RETURN_IF_ERROR(kernel::InspectKernel(row.kernel));
+      } else if (path == "kernel_args") {
+        RETURN_IF_ERROR(CheckKernelArguments(wanted.kernel_args()));
+        row.kernel_args.assign(wanted.kernel_args().begin(), wanted.kernel_args().end());
+      } else if (path == "description") {
+        row.description = wanted.description().substr(0, 4096);
+      } else {
+        return Invalid(absl::StrCat("\"", path, "\" cannot be updated"), "INVALID_UPDATE_MASK", wanted.name(),
+                       "memory_bytes, kernel, kernel_args and description can; disks have Plug and Unplug");
+      }
+    }
+    ++row.version;
+    return absl::OkStatus();
+  };
+  state::EventRow event;
+  event.type = "guest.updated";
+  change.events = {event};
+  RETURN_IF_ERROR(table_->Commit(guest, change));
+  const GuestView view = table_->View(guest);
+  if (view.alive) {
+    vmcore::v1::Request next;
+    *next.mutable_set_config()->mutable_config() = GuestRuntime::ConfigOf(view.row);
+    // If it cannot be told now, it is at the next connection; the change itself is committed.
+    absl::Status told = runtime_->Call(guest, next, absl::Seconds(5)).status();
+    if (!told.ok()) spdlog::warn("guest {}: {}", view.row.name, std::string(told.message()));
+  }
+  return Show(guest);
+}
+
+absl::StatusOr<v1::Guest> Guests::Rename(const GuestPtr& guest, const std::string& new_name) {
+  ASSIGN_OR_RETURN(std::string name, ResourceId(new_name, "guests/"));
+  const std::string old_name = table_->View(guest).row.name;
+  GuestTable::Change change;
+  change.edit = [&](state::GuestRow& row) {
+    row.name = name;
+    ++row.version;
+    return absl::OkStatus();
+  };
+  state::EventRow event;
+  event.type = "guest.renamed";
+  event.message = absl::StrCat(old_name, " is now ", name);
+  change.events = {event};
+  absl::Status status = table_->Commit(guest, change);
+  if (absl::IsAlreadyExists(status)) {
+    return MakeError(absl::StatusCode::kAlreadyExists, absl::StrCat("there is a guest \"", name, "\" already"),
+                     {"GUEST_EXISTS", "guests/" + name, "choose another name"});
+  }
+  RETURN_IF_ERROR(status);
+  if (table_->View(guest).alive) {
+    vmcore::v1::Request next;
+    *next.mutable_set_config()->mutable_config() = GuestRuntime::ConfigOf(table_->View(guest).row);
+    absl::Status told = runtime_->Call(guest, next, absl::Seconds(5)).status();
+    if (!told.ok()) spdlog::warn("guest {}: {}", name, std::string(told.message()));
+  }
+  return Show(guest);
+}
+
+absl::Status Guests::RemoveFiles(const GuestView& view) {
+  const std::string folder = config_->GuestStateDir(view.row.id);
+  for (const state::DiskRow& disk : view.row.disks) {
+    if (disk.managed && unlink(disk.path.c_str()) != 0 && errno != ENOENT) return ErrnoError(errno, disk.path);
+  }
+  for (const char* file : {"/con0.log", "/con0.log.1", "/con1.log", "/con1.log.1", "/vmcore.log"}) {
+    unlink((folder + file).c_str());
+  }
+  // Not emptied by force: what somebody else put there stays, and is said.
+  if (rmdir(folder.c_str()) != 0 && errno != ENOENT) {
+    spdlog::warn("guest {}: {} is kept: it has files that are not umld's", view.row.name, folder);
+  }
+  return RemoveFolder(config_->GuestRunDir(view.row.id));
+}
+
+absl::Status Guests::RunDelete(const GuestPtr& guest, const state::OperationRow& operation) {
+  const GuestView view = table_->View(guest);
+  RETURN_IF_ERROR(RemoveFiles(view));
+  state::OperationRow done = Operations::Outcome(operation, absl::OkStatus());
+  return table_->Remove(guest, &done);
+}
+
+void Guests::Delete(const v1::DeleteGuestRequest& request, std::function<void(absl::Status)> done) {
+  absl::StatusOr<GuestPtr> found = table_->Find(request.name());
+  if (!found.ok()) return done(found.status());
+  GuestPtr guest = *found;
+  absl::Status refused;
+  table_->Update(guest, [&](GuestView& view) {
+    const std::string& name = view.row.name;
+    if (view.deleting) {
+      refused = MakeError(absl::StatusCode::kNotFound, absl::StrCat("guest ", name, " is being deleted"),
+                          {"GUEST_NOT_FOUND", view.name(), ""});
+    } else if (!request.etag().empty() && request.etag() != absl::StrCat(view.row.version)) {
+      refused = MakeError(absl::StatusCode::kAborted, absl::StrCat("guest ", name, " has been changed by another"),
+                          {"ETAG_MISMATCH", view.name(), "look at it again"});
+    } else if (view.alive && !request.force()) {
+      refused = MakeError(absl::StatusCode::kFailedPrecondition, absl::StrCat("guest ", name, " is running"),
+                          {"RUNNING", view.name(),
+                           absl::StrCat("`umlctl stop ", name, "` first, or `umlctl delete --force ", name, "`")});
+    } else {
+      view.deleting = true;
+    }
+  });
+  if (!refused.ok()) return done(refused);
+  const uint64_t id = table_->View(guest).row.id;
+  auto give_up = [this, guest, done](const absl::Status& status) {
+    table_->Update(guest, [](GuestView& view) { view.deleting = false; });
+    done(status);
+  };
+  // The kill goes beside the line: what waits there for the guest then ends, and the removal comes after it.
+  urgent_pool_->Submit([=, this] {
+    state::OperationRow row;
+    row.verb = "delete";
+    row.guest_id = id;
+    row.target = table_->View(guest).name();
+    absl::StatusOr<Operations::Begun> begun = operations_->Begin(row);
+    if (!begun.ok()) return give_up(begun.status());
+    if (table_->View(guest).alive) {
+      absl::Status killed = RunKill(guest, begun->row);
+      if (!killed.ok()) {
+        operations_->Finish(begun->row, killed);
+        return give_up(killed);
+      }
+    }
+    pool_->SubmitInLine(id, [=, this] {
+      absl::Status status = table_->View(guest).alive ? RunKill(guest, begun->row) : absl::OkStatus();
+      if (status.ok()) status = RunDelete(guest, begun->row);
+      if (status.ok()) return done(status);
+      operations_->Finish(begun->row, status);
+      give_up(status);
+    });
+  });
+}
+
+}  // namespace umld

@@ -1,0 +1,108 @@
+#ifndef UMLD_UMLD_GUESTS_H_
+#define UMLD_UMLD_GUESTS_H_
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "state/rows.h"
+#include "umld/daemon_config.h"
+#include "umld/guest_runtime.h"
+#include "umld/guest_table.h"
+#include "umld/operations.h"
+#include "umld/v1/services.pb.h"
+#include "umld/worker_pool.h"
+
+namespace umld {
+
+// The verbs on guests: what CreateGuest, StartGuest, PlugDevice, ... mean. Policy lives here; gRPC and the bridge are
+// thin edges over it. Split over three files: guests.cc (define, change, remove), guest_power.cc (start to kill),
+// guest_devices.cc (plug to mconsole).
+// Thread-safe. What blocks on a disk or a guest is to be called within InLine, or says that it queues itself.
+class Guests {
+ public:
+  // All outlive it. `pool` runs operations, one line per guest; `urgent_pool` what must never wait behind them.
+  Guests(const DaemonConfig* config, state::Store* store, GuestTable* table, Operations* operations,
+         GuestRuntime* runtime, WorkerPool* pool, WorkerPool* urgent_pool)
+      : config_(config),
+        store_(store),
+        table_(table),
+        operations_(operations),
+        runtime_(runtime),
+        pool_(pool),
+        urgent_pool_(urgent_pool) {}
+
+  // Runs `body` when everything asked of this guest before is done. `body` gets kNotFound when there is no such guest.
+  void InLine(absl::string_view name, std::function<void(absl::StatusOr<GuestPtr>)> body);
+  v1::Guest Show(const GuestPtr& guest) const;
+
+  // -- guests.cc. Block on the disk.
+  absl::StatusOr<v1::Guest> Create(const v1::CreateGuestRequest& request);
+  absl::StatusOr<v1::ListGuestsResponse> List(const v1::ListGuestsRequest& request) const;  // does not block
+  absl::StatusOr<v1::Guest> Update(const GuestPtr& guest, const v1::UpdateGuestRequest& request);
+  absl::StatusOr<v1::Guest> Rename(const GuestPtr& guest, const std::string& new_name);
+  // Called outside the line: it marks the guest, kills it first when `force`, and calls `done` when it is removed.
+  void Delete(const v1::DeleteGuestRequest& request, std::function<void(absl::Status)> done);
+
+  // -- guest_power.cc. Commit the intent and return; the operation runs in the guest's line (Kill: beside it).
+  absl::StatusOr<OperationView> Start(const std::string& name, const std::string& request_id);
+  absl::StatusOr<OperationView> Stop(const std::string& name, const v1::StopPolicy& policy,
+                                     const std::string& request_id);
+  absl::StatusOr<OperationView> Reboot(const std::string& name, const v1::StopPolicy& policy,
+                                       const std::string& request_id);
+  absl::StatusOr<OperationView> Kill(const std::string& name, const std::string& request_id);
+  // In the line.
+  absl::StatusOr<v1::Guest> Pause(const GuestPtr& guest);
+  absl::StatusOr<v1::Guest> Resume(const GuestPtr& guest);
+  // Finishes or undoes what an earlier daemon left unfinished; asks the facts, so every guest has been recovered.
+  void ResumeOperation(const state::OperationRow& operation);
+  // Starts those that ran when the host went down.
+  void StartWanted();
+
+  // -- guest_devices.cc. In the line.
+  absl::StatusOr<v1::Device> Plug(const GuestPtr& guest, const std::string& spec, bool live_only,
+                                  const std::string& request_id);
+  absl::Status Unplug(const GuestPtr& guest, const std::string& device, bool live_only, const std::string& request_id);
+  absl::StatusOr<v1::Device> Query(const GuestPtr& guest, const std::string& device);
+  absl::StatusOr<v1::SendMconsoleResponse> SendMconsole(const GuestPtr& guest, const v1::SendMconsoleRequest& request);
+
+ private:
+  using Body = std::function<absl::Status(const GuestPtr&, const state::OperationRow&, bool resumed)>;
+
+  absl::StatusOr<state::GuestRow> NewRow(const v1::CreateGuestRequest& request);
+  absl::StatusOr<std::vector<state::DiskRow>> NewDisks(const v1::CreateGuestRequest& request, bool has_image);
+  absl::Status CheckDisk(const state::DiskRow& disk, const std::vector<state::DiskRow>& own, uint64_t guest_id) const;
+  absl::Status RemoveFiles(const GuestView& view);
+  absl::Status RunDelete(const GuestPtr& guest, const state::OperationRow& operation);
+
+  absl::StatusOr<OperationView> Begin(const std::string& name, const char* verb, const std::string& payload,
+                                      const std::string& request_id, bool beside_the_line, Body body);
+  void Run(const GuestPtr& guest, const state::OperationRow& operation, bool beside_the_line, bool resumed, Body body);
+  absl::Status RunStart(const GuestPtr& guest, const state::OperationRow& operation, bool resumed);
+  absl::Status RunStop(const GuestPtr& guest, const state::OperationRow& operation, bool resumed);
+  absl::Status RunReboot(const GuestPtr& guest, const state::OperationRow& operation, bool resumed);
+  absl::Status RunKill(const GuestPtr& guest, const state::OperationRow& operation);
+  absl::Status AwaitEnd(const GuestPtr& guest, absl::Duration patience);
+  void ResumeDiskChange(const GuestPtr& guest, const state::OperationRow& operation);
+
+  absl::Status CommitPlug(const GuestPtr& guest, const state::DiskRow& disk, bool live_only,
+                          const state::OperationRow& operation);
+  absl::Status CommitUnplug(const GuestPtr& guest, uint32_t unit, bool live_only, const state::OperationRow& operation);
+  // What an earlier call with this request id ended with; nullopt: there was none.
+  std::optional<absl::Status> Repeated(const Operations::Begun& begun);
+
+  const DaemonConfig* const config_;
+  state::Store* const store_;
+  GuestTable* const table_;
+  Operations* const operations_;
+  GuestRuntime* const runtime_;
+  WorkerPool* const pool_;
+  WorkerPool* const urgent_pool_;
+};
+
+}  // namespace umld
+
+#endif  // UMLD_UMLD_GUESTS_H_

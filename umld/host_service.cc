@@ -1,0 +1,182 @@
+#include "umld/host_service.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "base/byte_size.h"
+#include "base/file.h"
+#include "base/status.h"
+#include "base/unique_fd.h"
+#include "google/protobuf/util/time_util.h"
+#include "kernel/kernel_inspect.h"
+#include "umld/grpc_status.h"
+#include "umld/operation_service.h"
+#include "umld/version.h"
+
+namespace umld {
+namespace {
+
+v1::HostCheck Check(const char* name, bool ok, std::string detail, std::string remedy) {
+  v1::HostCheck check;
+  check.set_name(name);
+  check.set_ok(ok);
+  check.set_detail(std::move(detail));
+  if (!ok) check.set_remedy(std::move(remedy));
+  return check;
+}
+
+v1::HostCheck CheckKernel(const std::string& path) {
+  absl::Status status = kernel::InspectKernel(path);
+  return Check("kernel", status.ok(), status.ok() ? path : std::string(status.message()), GetErrorDetail(status).hint);
+}
+
+// A guest's memory is a file there, mapped executable.
+v1::HostCheck CheckMemoryFolder() {
+  struct statvfs info = {};
+  if (statvfs("/dev/shm", &info) != 0) {
+    return Check("guest memory", false, "/dev/shm is missing", "mount a tmpfs on /dev/shm");
+  }
+  const uint64_t free_bytes = static_cast<uint64_t>(info.f_bavail) * info.f_frsize;
+  if ((info.f_flag & ST_NOEXEC) != 0) {
+    return Check("guest memory", false, "/dev/shm is mounted noexec", "mount -o remount,exec /dev/shm");
+  }
+  return Check("guest memory", free_bytes >= (uint64_t{64} << 20),
+               absl::StrCat(HumanByteSize(free_bytes), " free in /dev/shm"),
+               "stop guests, or enlarge it: mount -o remount,size=75% /dev/shm");
+}
+
+v1::HostCheck CheckIsolation() {
+  if (geteuid() == 0) return Check("isolation", true, "pid namespace", "");
+  absl::StatusOr<std::string> most = ReadFile("/proc/sys/user/max_user_namespaces", 32);
+  absl::StatusOr<std::string> allowed = ReadFile("/proc/sys/kernel/unprivileged_userns_clone", 32);
+  const bool ok = most.ok() && !absl::StartsWith(*most, "0") && (!allowed.ok() || absl::StartsWith(*allowed, "1"));
+  return Check("isolation", ok, ok ? "user namespace" : "process group only: user namespaces are switched off",
+               "sysctl -w kernel.unprivileged_userns_clone=1 user.max_user_namespaces=10000");
+}
+
+v1::HostCheck CheckProgram(const char* name, const std::vector<std::string>& paths, const char* package) {
+  for (const std::string& path : paths) {
+    if (access(path.c_str(), X_OK) == 0) return Check(name, true, path, "");
+  }
+  return Check(name, false, absl::StrCat(paths[0], " is missing"), absl::StrCat("apt-get install ", package));
+}
+
+v1::HostCheck CheckStateFolder(const std::string& folder) {
+  struct statvfs info = {};
+  if (statvfs(folder.c_str(), &info) != 0) return Check("state folder", false, folder + " cannot be read", "make it");
+  const uint64_t free_bytes = static_cast<uint64_t>(info.f_bavail) * info.f_frsize;
+  return Check("state folder", free_bytes >= (uint64_t{100} << 20),
+               absl::StrCat(folder, ", ", HumanByteSize(free_bytes), " free"), "free space on its filesystem");
+}
+
+absl::StatusOr<v1::DiskFile> CreateDiskFile(const v1::CreateDiskFileRequest& request) {
+  const std::string& path = request.path();
+  if (path.empty() || path[0] != '/' || path.find('\0') != std::string::npos) {
+    return MakeError(absl::StatusCode::kInvalidArgument, absl::StrCat("\"", path, "\" is not an absolute path"),
+                     {"INVALID_PATH", path, "begin it with a slash"});
+  }
+  if (request.size_bytes() < 512 || request.size_bytes() % 512 != 0 || request.size_bytes() > (uint64_t{1} << 60)) {
+    return MakeError(absl::StatusCode::kInvalidArgument,
+                     absl::StrCat(request.size_bytes(), " bytes is no size for a disk"),
+                     {"INVALID_SIZE", path, "give a multiple of 512 bytes, such as 1G"});
+  }
+  UniqueFd fd(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  if (!fd.ok()) return ErrnoError(errno, absl::StrCat("create ", path));
+  if (ftruncate(fd.get(), static_cast<off_t>(request.size_bytes())) != 0 || fsync(fd.get()) != 0) {
+    const int error = errno;
+    unlink(path.c_str());
+    if (error == EFBIG) {
+      return MakeError(
+          absl::StatusCode::kInvalidArgument,
+          absl::StrCat(path, ": the filesystem cannot hold a file of ", HumanByteSize(request.size_bytes())),
+          {"INVALID_SIZE", path, "make it smaller"});
+    }
+    return ErrnoError(error, absl::StrCat("size ", path));
+  }
+  struct stat info = {};
+  fstat(fd.get(), &info);
+  v1::DiskFile file;
+  file.set_path(path);
+  file.set_size_bytes(request.size_bytes());
+  file.set_allocated_bytes(static_cast<uint64_t>(info.st_blocks) * 512);
+  return file;
+}
+
+}  // namespace
+
+grpc::ServerUnaryReactor* HostService::GetHost(grpc::CallbackServerContext* context, const v1::GetHostRequest*,
+                                               v1::HostInfo* response) {
+  return AnswerOnPool<v1::HostInfo>(context, pool_, response, [this]() -> absl::StatusOr<v1::HostInfo> {
+    v1::HostInfo info;
+    info.set_version(kVersion);
+    *info.mutable_start_time() = google::protobuf::util::TimeUtil::NanosecondsToTimestamp(absl::ToUnixNanos(started_));
+    info.set_state_directory(config_->state_dir);
+    info.set_runtime_directory(config_->run_dir);
+    info.set_mconsole_directory(config_->mconsole_dir);
+    info.set_default_kernel(config_->default_kernel);
+    uint32_t running = 0, all = 0;
+    for (const GuestView& view : table_->Views()) {
+      ++all;
+      running += view.alive ? 1 : 0;
+    }
+    info.set_guests(all);
+    info.set_guests_running(running);
+    *info.add_checks() = CheckKernel(config_->default_kernel);
+    *info.add_checks() = CheckMemoryFolder();
+    *info.add_checks() = CheckIsolation();
+    *info.add_checks() = CheckStateFolder(config_->state_dir);
+    *info.add_checks() = CheckProgram("busybox", {"/bin/busybox"}, "busybox-static");
+    *info.add_checks() = CheckProgram("mke2fs", {"/sbin/mke2fs", "/usr/sbin/mke2fs"}, "e2fsprogs");
+    info.set_isolation(info.checks(2).detail());
+    return info;
+  });
+}
+
+grpc::ServerUnaryReactor* HostService::CreateDiskFile(grpc::CallbackServerContext* context,
+                                                      const v1::CreateDiskFileRequest* request,
+                                                      v1::DiskFile* response) {
+  return AnswerOnPool<v1::DiskFile>(context, pool_, response, [=] { return umld::CreateDiskFile(*request); });
+}
+
+grpc::ServerUnaryReactor* ImageService::ListImages(grpc::CallbackServerContext* context, const v1::ListImagesRequest*,
+                                                   v1::ListImagesResponse* response) {
+  return AnswerOnPool<v1::ListImagesResponse>(context, pool_, response,
+                                              [this]() -> absl::StatusOr<v1::ListImagesResponse> {
+                                                ASSIGN_OR_RETURN(std::vector<v1::Image> images, images_->List());
+                                                v1::ListImagesResponse list;
+                                                for (v1::Image& image : images) *list.add_images() = std::move(image);
+                                                return list;
+                                              });
+}
+
+grpc::ServerUnaryReactor* ImageService::GetImage(grpc::CallbackServerContext* context,
+                                                 const v1::GetImageRequest* request, v1::Image* response) {
+  return AnswerOnPool<v1::Image>(context, pool_, response, [=, this] { return images_->Get(request->name()); });
+}
+
+grpc::ServerUnaryReactor* ImageService::BuildImage(grpc::CallbackServerContext* context,
+                                                   const v1::BuildImageRequest* request, v1::Operation* response) {
+  return AnswerOnPool<v1::Operation>(context, pool_, response, [=, this]() -> absl::StatusOr<v1::Operation> {
+    ASSIGN_OR_RETURN(OperationView view, images_->Build(request->kind(), request->image_id(), request->request_id()));
+    return ToProto(view);
+  });
+}
+
+grpc::ServerUnaryReactor* ImageService::DeleteImage(grpc::CallbackServerContext* context,
+                                                    const v1::DeleteImageRequest* request,
+                                                    v1::DeleteImageResponse* response) {
+  return AnswerOnPool<v1::DeleteImageResponse>(context, pool_, response,
+                                               [=, this]() -> absl::StatusOr<v1::DeleteImageResponse> {
+                                                 RETURN_IF_ERROR(images_->Delete(request->name()));
+                                                 return v1::DeleteImageResponse();
+                                               });
+}
+
+}  // namespace umld

@@ -1,0 +1,160 @@
+#include "umld/vmcore_client.h"
+
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "base/packet_socket.h"
+#include "base/status.h"
+
+namespace umld {
+namespace {
+
+using vmcore::v1::Frame;
+using vmcore::v1::Reply;
+using vmcore::v1::Request;
+
+absl::Status Gone() {
+  return MakeError(absl::StatusCode::kUnavailable, "the guest's supervisor has ended", {"SUPERVISOR_GONE", "", ""});
+}
+
+absl::Status NoReply(absl::Duration timeout) {
+  return MakeError(absl::StatusCode::kDeadlineExceeded,
+                   absl::StrCat("the guest's supervisor did not answer within ", absl::FormatDuration(timeout)),
+                   {"SUPERVISOR_SILENT", "", "try again; if it stays so, kill the guest"});
+}
+
+std::string Serialize(uint64_t id, const Request& request) {
+  Frame frame;
+  frame.set_id(id);
+  *frame.mutable_request() = request;
+  return frame.SerializeAsString();
+}
+
+absl::StatusOr<Reply> FromReply(const Reply& reply) {
+  if (reply.has_error()) return ToStatus(reply.error());
+  return reply;
+}
+
+// Waits until `fd` has one of `events`, at most until `deadline`.
+bool WaitFor(int fd, int16_t events, absl::Time deadline) {
+  pollfd poll_fd = {fd, events, 0};
+  int64_t left = absl::ToInt64Milliseconds(std::max(deadline - absl::Now(), absl::ZeroDuration()));
+  return poll(&poll_fd, 1, static_cast<int>(left)) > 0;
+}
+
+absl::Status SendWaiting(int fd, const std::string& packet, absl::Time deadline) {
+  while (true) {
+    absl::Status sent = SendPacket(fd, packet);
+    if (!absl::IsResourceExhausted(sent)) return sent.ok() ? sent : Gone();
+    if (!WaitFor(fd, POLLOUT, deadline)) return NoReply(absl::ZeroDuration());
+  }
+}
+
+}  // namespace
+
+absl::Status ToStatus(const vmcore::v1::Error& error) {
+  return MakeError(static_cast<absl::StatusCode>(error.code()), error.message(),
+                   {error.reason(), error.subject(), error.hint()});
+}
+
+absl::StatusOr<Reply> CallOnce(int socket, const Request& request, absl::Duration timeout) {
+  const absl::Time deadline = absl::Now() + timeout;
+  RETURN_IF_ERROR(SendWaiting(socket, Serialize(1, request), deadline));
+  if (!WaitFor(socket, POLLIN, deadline)) return NoReply(timeout);
+  absl::StatusOr<std::string> packet = ReceivePacket(socket);
+  Frame frame;
+  if (!packet.ok() || !frame.ParseFromString(*packet) || !frame.has_reply()) return Gone();
+  return FromReply(frame.reply());
+}
+
+VmcoreClient::VmcoreClient(EventLoop* loop, UniqueFd socket) : loop_(loop), socket_(std::move(socket)) {}
+
+VmcoreClient::~VmcoreClient() = default;
+
+void VmcoreClient::Begin(EventHandler on_event, ClosedHandler on_closed) {
+  // The loop's watch keeps the client alive until the connection ends.
+  loop_->Post([self = shared_from_this(), on_event = std::move(on_event), on_closed = std::move(on_closed)]() mutable {
+    {
+      absl::MutexLock lock(&self->mutex_);
+      if (self->closed_) return;
+    }
+    self->on_event_ = std::move(on_event);
+    self->on_closed_ = std::move(on_closed);
+    self->loop_->Watch(self->socket_.get(), EPOLLIN, [self](uint32_t) { self->OnReadable(); });
+  });
+}
+
+void VmcoreClient::Close() {
+  FailAll(Gone());
+  loop_->Post([self = shared_from_this()] {
+    self->loop_->Unwatch(self->socket_.get());
+    self->on_event_ = nullptr;
+    self->on_closed_ = nullptr;
+    shutdown(self->socket_.get(), SHUT_RDWR);
+  });
+}
+
+absl::StatusOr<Reply> VmcoreClient::Call(const Request& request, absl::Duration timeout) {
+  const absl::Time deadline = absl::Now() + timeout;
+  Pending pending;
+  uint64_t id;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (closed_) return Gone();
+    id = next_id_++;
+    pending_[id] = &pending;
+  }
+  absl::Status sent = SendWaiting(socket_.get(), Serialize(id, request), deadline);
+  absl::MutexLock lock(&mutex_);
+  if (sent.ok()) mutex_.AwaitWithDeadline(absl::Condition(&pending.done), deadline);
+  pending_.erase(id);
+  if (!sent.ok()) return sent;
+  if (!pending.done) return NoReply(timeout);
+  return pending.result;
+}
+
+void VmcoreClient::OnReadable() {
+  auto self = shared_from_this();  // the watch that runs us may go away below
+  while (true) {
+    absl::StatusOr<std::string> packet = ReceivePacket(socket_.get());
+    if (absl::IsNotFound(packet.status())) return;
+    Frame frame;
+    if (packet.ok() && frame.ParseFromString(*packet)) {
+      HandleFrame(frame);
+      continue;
+    }
+    if (packet.ok()) continue;  // a frame of a newer vmcore that we cannot read is not the end of the connection
+    loop_->Unwatch(socket_.get());
+    FailAll(Gone());
+    ClosedHandler closed = std::exchange(on_closed_, nullptr);
+    on_event_ = nullptr;
+    if (closed) closed();
+    return;
+  }
+}
+
+void VmcoreClient::HandleFrame(const Frame& frame) {
+  if (frame.has_event() && on_event_) on_event_(frame.event());
+  if (!frame.has_reply()) return;
+  absl::MutexLock lock(&mutex_);
+  auto found = pending_.find(frame.id());
+  if (found == pending_.end()) return;
+  found->second->result = FromReply(frame.reply());
+  found->second->done = true;
+}
+
+void VmcoreClient::FailAll(const absl::Status& status) {
+  absl::MutexLock lock(&mutex_);
+  closed_ = true;
+  for (auto& [id, pending] : pending_) {
+    pending->result = status;
+    pending->done = true;
+  }
+}
+
+}  // namespace umld

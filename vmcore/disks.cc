@@ -1,0 +1,259 @@
+#include "vmcore/disks.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "base/unique_fd.h"
+#include "devices/disk/disk_inspect.h"
+#include "vmcore/disk_message.h"
+#include "vmcore/kernel_command_line.h"
+
+namespace umld::vmcore {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr milliseconds kDeadline(10000);
+constexpr milliseconds kDriverPoll(20);
+constexpr char kScratch[] = "scratch.img";
+constexpr off_t kSmallDisk = 64 * 1024;
+
+absl::Status MakeSmallDisk(const char* path) {
+  UniqueFd fd(open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!fd.ok() || ftruncate(fd.get(), kSmallDisk) != 0) return ErrnoError(errno, absl::StrCat("make ", path));
+  return absl::OkStatus();
+}
+
+std::string Subject(uint32_t unit) { return absl::StrCat("disks/", devices::DiskName(unit)); }
+
+// The kernel's refusal in words.
+absl::Status Refusal(const devices::DiskSpec& spec, const MconsoleAnswer& answer) {
+  std::string subject = Subject(spec.unit);
+  if (answer.error == -EBUSY) {
+    return MakeError(absl::StatusCode::kAlreadyExists, "the running kernel has a disk there already",
+                     {"DISK_EXISTS", subject, "unplug it first, or take another unit"});
+  }
+  std::string text = answer.text.empty() ? absl::StrCat("error ", answer.error) : answer.text;
+  absl::StatusCode code = answer.error == -ENOENT ? absl::StatusCode::kNotFound : absl::StatusCode::kFailedPrecondition;
+  return MakeError(code, absl::StrCat("the guest's kernel refuses ", devices::PrintDiskSpec(spec), ": ", text),
+                   {"KERNEL_REFUSED", subject, "see the guest's kernel messages (con0)"});
+}
+
+absl::Status Busy(uint32_t unit) {
+  std::string device = absl::StrCat("/dev/", devices::DiskName(unit));
+  return MakeError(absl::StatusCode::kFailedPrecondition, "it is in use inside the guest",
+                   {"DEVICE_BUSY", Subject(unit),
+                    absl::StrCat("inside the guest: umount ", device, ", or swapoff ", device, ", then unplug again")});
+}
+
+}  // namespace
+
+absl::Status Disks::PrepareBoot(const v1::GuestConfig& config) {
+  bool has_ubda = false;
+  std::vector<std::pair<uint32_t, devices::DiskFile>> files;
+  for (const v1::Disk& disk : config.disks()) {
+    std::string name = absl::StrCat("disk ", devices::DiskName(disk.unit()));
+    auto file = devices::InspectDisk(FromMessage(disk));
+    if (!file.ok()) return Annotate(file.status(), name);
+    for (const auto& [unit, other] : files) {
+      if (!devices::Conflicts(*file, other)) continue;
+      return MakeError(absl::StatusCode::kFailedPrecondition,
+                       absl::StrCat(name, ": ", disk.path(), " is also disk ", devices::DiskName(unit)),
+                       {"DISK_CONFLICT", Subject(disk.unit()), "a file can be one disk only, unless both have flag r"});
+    }
+    files.emplace_back(disk.unit(), *file);
+    has_ubda |= disk.unit() == 0;
+  }
+  if (has_ubda) return absl::OkStatus();
+  // With no ubda the kernel takes "root_fs" for it. When that file is missing, the unit is stuck until the next boot:
+  // it cannot be configured, and to remove it hangs the kernel. An existing file makes a disk that can be removed.
+  return MakeSmallDisk(kUbdaPlaceholder);
+}
+
+Disks::Disks(EventLoop* loop, MconsoleClient* mconsole, const v1::GuestConfig& config)
+    : loop_(loop), mconsole_(mconsole) {
+  for (const v1::Disk& disk : config.disks()) live_[disk.unit()] = disk;
+  ubda_placeholder_ = live_.count(0) == 0;
+}
+
+Disks::~Disks() {
+  loop_->Cancel(driver_timer_);
+  loop_->Cancel(next_timer_);
+}
+
+void Disks::Enqueue(Operation operation) {
+  operations_.push_back(std::move(operation));
+  if (operations_.size() == 1) operations_.front().run();
+}
+
+void Disks::Finish(const absl::Status& status) {
+  if (operations_.empty()) return;  // abandoned, and told so
+  Operation finished = std::move(operations_.front());
+  operations_.pop_front();
+  // The next one starts from the loop, so that a callback never finds this object in the middle of something.
+  if (!operations_.empty()) {
+    next_timer_ = loop_->RunAfter(EventLoop::Clock::duration::zero(), [this] {
+      next_timer_ = 0;
+      if (!operations_.empty()) operations_.front().run();
+    });
+  }
+  finished.done(status);
+}
+
+void Disks::Abandon(absl::string_view reason) {
+  loop_->Cancel(std::exchange(driver_timer_, 0));
+  loop_->Cancel(std::exchange(next_timer_, 0));
+  std::deque<Operation> abandoned = std::exchange(operations_, {});
+  for (Operation& operation : abandoned) operation.done(absl::CancelledError(reason));
+}
+
+void Disks::Ask(const std::string& command, Answer answer) { mconsole_->Send(command, kDeadline, std::move(answer)); }
+
+void Disks::Plug(const v1::Disk& disk, Done done) {
+  auto run = [this, disk] {
+    if (absl::Status status = Check(FromMessage(disk)); !status.ok()) return Finish(status);
+    driver_deadline_ = EventLoop::Clock::now() + kDeadline;
+    WhenDriverIsUp([this, disk](const absl::Status& up) {
+      if (!up.ok()) return Finish(up);
+      if (disk.unit() != 0 || !ubda_placeholder_) return Configure(disk);
+      FreeUbda([this, disk](const absl::Status& freed) {
+        if (!freed.ok()) return Finish(freed);
+        Configure(disk);
+      });
+    });
+  };
+  Enqueue({std::move(run), std::move(done)});
+}
+
+absl::Status Disks::Check(const devices::DiskSpec& spec) const {
+  RETURN_IF_ERROR(devices::CheckDiskSpec(spec));
+  if (live_.count(spec.unit) != 0) return Refusal(spec, {-EBUSY, ""});
+  ASSIGN_OR_RETURN(devices::DiskFile file, devices::InspectDisk(spec));
+  for (const auto& [unit, other] : live_) {
+    // One that cannot be looked at any more is in use all the same, but nothing can be said of it.
+    auto other_file = devices::InspectDisk(FromMessage(other));
+    if (!other_file.ok() || !devices::Conflicts(file, *other_file)) continue;
+    return MakeError(absl::StatusCode::kFailedPrecondition,
+                     absl::StrCat(spec.path, " is already disk ", devices::DiskName(unit), " of this guest"),
+                     {"DISK_CONFLICT", Subject(spec.unit), "a file can be one disk only, unless both have flag r"});
+  }
+  return absl::OkStatus();
+}
+
+// The mconsole is up half a second before the ubd driver. A disk that is configured in between is set up twice, which
+// the kernel does not survive. The driver appears in /proc/devices when it may be used.
+void Disks::WhenDriverIsUp(std::function<void(absl::Status)> then) {
+  if (driver_up_) return then(absl::OkStatus());
+  Ask("proc devices", [this, then = std::move(then)](const absl::StatusOr<MconsoleAnswer>& answer) {
+    if (!answer.ok()) return then(answer.status());
+    // A kernel that refuses the question has no /proc, so there is nothing to wait for.
+    driver_up_ = answer->error != 0 || absl::StrContains(answer->text, " ubd\n");
+    if (driver_up_) return then(absl::OkStatus());
+    if (EventLoop::Clock::now() >= driver_deadline_) {
+      return then(MakeError(absl::StatusCode::kFailedPrecondition, "the guest's kernel has no ubd driver",
+                            {"NO_UBD_DRIVER", "", "use a kernel with CONFIG_BLK_DEV_UBD"}));
+    }
+    driver_timer_ = loop_->RunAfter(kDriverPoll, [this, then] { WhenDriverIsUp(then); });
+  });
+}
+
+void Disks::FreeUbda(std::function<void(absl::Status)> then) {
+  Ask("remove ubda", [this, then = std::move(then)](const absl::StatusOr<MconsoleAnswer>& answer) {
+    if (!answer.ok()) return then(answer.status());
+    if (answer->error == -EBUSY) return then(Busy(0));
+    ubda_placeholder_ = false;
+    then(absl::OkStatus());
+  });
+}
+
+void Disks::Configure(const v1::Disk& disk) {
+  const devices::DiskSpec spec = FromMessage(disk);
+  Ask(absl::StrCat("config ", devices::PrintDiskSpec(spec)),
+      [this, disk, spec](const absl::StatusOr<MconsoleAnswer>& answer) {
+        if (!answer.ok()) return LearnPlug(disk, answer.status());
+        if (answer->error == 0) {
+          live_[disk.unit()] = disk;
+          return Finish(absl::OkStatus());
+        }
+        absl::Status refusal = Refusal(spec, *answer);
+        if (answer->error == -EBUSY || spec.flags.find_first_of("dct") == std::string::npos) return Finish(refusal);
+        Cleanse(spec.unit, [this, refusal] { Finish(refusal); });
+      });
+}
+
+// A plug that was sent and not answered: the kernel's own word on the unit decides.
+void Disks::LearnPlug(const v1::Disk& disk, const absl::Status& timeout) {
+  if (!absl::IsDeadlineExceeded(timeout)) return Finish(timeout);
+  Ask(absl::StrCat("config ", devices::DiskName(disk.unit())),
+      [this, disk, timeout](const absl::StatusOr<MconsoleAnswer>& answer) {
+        bool there = answer.ok() && answer->error == 0 && answer->text == devices::PrintDiskValue(FromMessage(disk));
+        if (there) live_[disk.unit()] = disk;
+        Finish(there ? absl::OkStatus() : timeout);
+      });
+}
+
+// The flags d, c and t of a refused configuration stay on the unit and would spoil the next one. A disk that is plugged
+// without flags and removed takes them along.
+void Disks::Cleanse(uint32_t unit, std::function<void()> then) {
+  std::string path = kScratch;
+  if (!MakeSmallDisk(kScratch).ok()) return then();
+  std::string name = devices::DiskName(unit);
+  Ask(absl::StrCat("config ", name, "=", path),
+      [this, name, then = std::move(then)](const absl::StatusOr<MconsoleAnswer>&) {
+        Ask(absl::StrCat("remove ", name), [then](const absl::StatusOr<MconsoleAnswer>&) {
+          unlink(kScratch);
+          then();
+        });
+      });
+}
+
+void Disks::Unplug(uint32_t unit, Done done) {
+  auto run = [this, unit] {
+    // Never one that this object does not know: to remove a disk that failed to start hangs the kernel.
+    if (live_.count(unit) == 0) {
+      return Finish(MakeError(absl::StatusCode::kNotFound, "the running kernel has no such disk",
+                              {"NO_SUCH_DISK", unit < devices::kMaxDisks ? Subject(unit) : "", ""}));
+    }
+    driver_deadline_ = EventLoop::Clock::now() + kDeadline;
+    WhenDriverIsUp([this, unit](const absl::Status& up) {
+      if (!up.ok()) return Finish(up);
+      Remove(unit);
+    });
+  };
+  Enqueue({std::move(run), std::move(done)});
+}
+
+void Disks::Remove(uint32_t unit) {
+  std::string name = devices::DiskName(unit);
+  Ask(absl::StrCat("remove ", name), [this, unit, name](const absl::StatusOr<MconsoleAnswer>& answer) {
+    if (!answer.ok()) return LearnUnplug(unit, answer.status());
+    if (answer->error == -EBUSY) return Finish(Busy(unit));
+    if (answer->error != 0 && answer->error != -ENODEV) {
+      return Finish(MakeError(absl::StatusCode::kFailedPrecondition,
+                              absl::StrCat("the guest's kernel refuses to remove ", name, ": ", answer->text),
+                              {"KERNEL_REFUSED", Subject(unit), "see the guest's kernel messages (con0)"}));
+    }
+    live_.erase(unit);  // also when the kernel says that there is none
+    Finish(absl::OkStatus());
+  });
+}
+
+void Disks::LearnUnplug(uint32_t unit, const absl::Status& timeout) {
+  if (!absl::IsDeadlineExceeded(timeout)) return Finish(timeout);
+  Ask(absl::StrCat("config ", devices::DiskName(unit)),
+      [this, unit, timeout](const absl::StatusOr<MconsoleAnswer>& answer) {
+        bool gone = answer.ok() && answer->error == 0 && answer->text.empty();
+        if (gone) live_.erase(unit);
+        Finish(gone ? absl::OkStatus() : timeout);
+      });
+}
+
+}  // namespace umld::vmcore

@@ -1,0 +1,83 @@
+#ifndef UMLD_VMCORE_DISKS_H_
+#define UMLD_VMCORE_DISKS_H_
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "base/event_loop.h"
+#include "devices/disk/disk_spec.h"
+#include "vmcore/mconsole_client.h"
+#include "vmcore/vmcore.pb.h"
+
+namespace umld::vmcore {
+
+// The disks of one running kernel: plugs and unplugs them by mconsole, one at a time, and knows which are there.
+// One object per kernel process. Thread: the loop's. Blocks only while it looks at the files of a new disk.
+class Disks {
+ public:
+  using Done = std::function<void(absl::Status)>;
+
+  // Checks the files of all disks of a configuration before a kernel is started with them; also makes the placeholder
+  // that keeps ubda free (kernel_command_line.h). The working directory is the kernel's. Errors name the disk.
+  static absl::Status PrepareBoot(const v1::GuestConfig& config);
+
+  // `config` is what the kernel was started with. `mconsole` outlives this object.
+  Disks(EventLoop* loop, MconsoleClient* mconsole, const v1::GuestConfig& config);
+  ~Disks();
+  Disks(const Disks&) = delete;
+  Disks& operator=(const Disks&) = delete;
+
+  // By unit.
+  const std::map<uint32_t, v1::Disk>& live() const { return live_; }
+
+  // On failure the kernel is as it was. kAlreadyExists: the unit is taken. kInvalidArgument, kNotFound,
+  // kPermissionDenied: from the checks of spec and files. kFailedPrecondition: another disk of this guest uses the
+  // file. kDeadlineExceeded: the kernel does not answer.
+  void Plug(const v1::Disk& disk, Done done);
+  // kNotFound: no such disk. kFailedPrecondition, DEVICE_BUSY: it is mounted or in use as swap.
+  void Unplug(uint32_t unit, Done done);
+
+  // The kernel has ended: everything that is under way or waits gets kCancelled, with `reason`.
+  void Abandon(absl::string_view reason);
+
+ private:
+  struct Operation {
+    std::function<void()> run;
+    Done done;
+  };
+
+  using Answer = std::function<void(const absl::StatusOr<MconsoleAnswer>&)>;
+
+  void Enqueue(Operation operation);
+  void Finish(const absl::Status& status);
+  void Ask(const std::string& command, Answer answer);
+
+  void WhenDriverIsUp(std::function<void(absl::Status)> then);
+  void FreeUbda(std::function<void(absl::Status)> then);
+  absl::Status Check(const devices::DiskSpec& spec) const;
+  void Configure(const v1::Disk& disk);
+  void LearnPlug(const v1::Disk& disk, const absl::Status& timeout);
+  void Cleanse(uint32_t unit, std::function<void()> then);
+  void Remove(uint32_t unit);
+  void LearnUnplug(uint32_t unit, const absl::Status& timeout);
+
+  EventLoop* loop_;
+  MconsoleClient* mconsole_;
+  std::map<uint32_t, v1::Disk> live_;
+  bool driver_up_ = false;
+  bool ubda_placeholder_ = false;
+  EventLoop::Clock::time_point driver_deadline_{};
+  EventLoop::TimerId driver_timer_ = 0;
+  EventLoop::TimerId next_timer_ = 0;
+  std::deque<Operation> operations_;  // the front one is under way
+};
+
+}  // namespace umld::vmcore
+
+#endif  // UMLD_VMCORE_DISKS_H_

@@ -1,0 +1,378 @@
+#include "vmcore/guest.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <ctime>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/file.h"
+#include "base/process.h"
+#include "base/status.h"
+#include "vmcore/kernel_command_line.h"
+#include "vmcore/log.h"
+#include "vmcore/protocol.h"
+#include "vmcore/records.h"
+
+// The life of a guest. What users ask of it is in guest_requests.cc.
+namespace umld::vmcore {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr milliseconds kLookForMconsole(5000);
+constexpr milliseconds kLookAtMost(60000);
+constexpr milliseconds kVersionDeadline(30000);
+constexpr size_t kTailBytes = 16 * 1024;
+constexpr size_t kLastLines = 20;
+// A guest that does nothing but reboot.
+constexpr size_t kMaxReboots = 10;
+constexpr std::chrono::seconds kRebootWindow(10);
+
+int64_t NowUnixNs() {
+  timespec now = {};
+  clock_gettime(CLOCK_REALTIME, &now);
+  return now.tv_sec * int64_t{1000000000} + now.tv_nsec;
+}
+
+v1::State WireState(LifeState state) {
+  switch (state) {
+    case LifeState::kStarting:
+      return v1::STATE_STARTING;
+    case LifeState::kRunning:
+      return v1::STATE_RUNNING;
+    case LifeState::kPaused:
+      return v1::STATE_PAUSED;
+    case LifeState::kStopping:
+    case LifeState::kRebooting:
+    case LifeState::kKilling:
+      return v1::STATE_STOPPING;
+    case LifeState::kExited:
+      return v1::STATE_EXITED;
+  }
+  return v1::STATE_UNSPECIFIED;
+}
+
+void SetProcess(const ProcessIdentity& process, v1::ProcessId* message) {
+  message->set_pid(process.pid);
+  message->set_start_ticks(process.start_ticks);
+}
+
+LifeEvent EventOf(EndKind kind) {
+  switch (kind) {
+    case EndKind::kPoweredOff:
+      return LifeEvent::kGuestPoweredOff;
+    case EndKind::kRebooted:
+      return LifeEvent::kGuestRebooted;
+    case EndKind::kCrashed:
+      break;
+  }
+  return LifeEvent::kKernelCrashed;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Guest>> Guest::Create(EventLoop* loop, const v1::Launch& launch, int lock_fd,
+                                                     GuestObserver* observer) {
+  std::unique_ptr<Guest> guest(new Guest(loop, launch, lock_fd, observer));
+  RETURN_IF_ERROR(guest->OpenConsoles());
+  RETURN_IF_ERROR(guest->BindNotifySocket());
+  guest->Announce();
+  loop->RunAfter(EventLoop::Clock::duration::zero(), [g = guest.get()] { g->StartKernel(); });
+  return guest;
+}
+
+Guest::Guest(EventLoop* loop, v1::Launch launch, int lock_fd, GuestObserver* observer)
+    : loop_(loop),
+      observer_(observer),
+      lock_fd_(lock_fd),
+      launch_(std::move(launch)),
+      config_(launch_.config()),
+      boot_id_(ReadBootId()),
+      self_(IdentifyProcess(getpid()).value_or(ProcessIdentity{getpid(), 0})) {}
+
+Guest::~Guest() { loop_->Cancel(look_timer_); }
+
+absl::Status Guest::OpenConsoles() {
+  for (auto [name, console] : {std::pair("con0", &con0_), std::pair("con1", &con1_)}) {
+    Console::Options options;
+    options.name = name;
+    options.history_bytes = launch_.history_bytes();
+    options.log_path = absl::StrCat(launch_.log_dir(), "/", name, ".log");
+    options.log_rotate_bytes = launch_.log_rotate_bytes();
+    absl::StatusOr<std::unique_ptr<Console>> opened = Console::Open(loop_, options);
+    if (!opened.ok()) return Annotate(opened.status(), name);
+    *console = *std::move(opened);
+  }
+  con0_->OnOutput([this] {
+    if (stop_ != nullptr) stop_->OnConsoleOutput();
+  });
+  return absl::OkStatus();
+}
+
+absl::Status Guest::BindNotifySocket() {
+  NotifySocket::Callbacks callbacks;
+  callbacks.mconsole_up = [this] { OnMconsoleUp(); };
+  callbacks.panic = [this](absl::string_view text) { panic_ = std::string(text); };
+  callbacks.user_message = [this](absl::string_view message) { observer_->OnUserMessage(message); };
+  ASSIGN_OR_RETURN(notify_, NotifySocket::Bind(loop_, kNotifySocket, std::move(callbacks)));
+  return absl::OkStatus();
+}
+
+// ---------------------------------------------------------------- one kernel
+
+void Guest::StartKernel() {
+  if (lifecycle_.state() != LifeState::kStarting) {
+    // Asked to end before it began.
+    Apply(LifeEvent::kGuestPoweredOff);
+    return;
+  }
+  absl::Status status = TryStartKernel();
+  if (status.ok()) return;
+  Log(absl::StrCat("cannot start: ", status.message()));
+  last_end_ = {};
+  last_end_.reason = std::string(status.message());
+  ForgetKernel();
+  Apply(LifeEvent::kKernelCrashed);
+}
+
+absl::Status Guest::TryStartKernel() {
+  ++boots_;
+  came_up_ = false;
+  panic_.clear();
+  kernel_version_.clear();
+  kernel_ = {};
+  con0_start_ = con0_->history().end_offset();
+  started_unix_ns_ = NowUnixNs();
+  ASSIGN_OR_RETURN(std::vector<std::string> argv, KernelArguments(config_));
+  RETURN_IF_ERROR(Disks::PrepareBoot(config_));
+  // A pid file of an earlier kernel would say 1, and in a PID namespace that is always alive: the kernel would take
+  // another umid.
+  RETURN_IF_ERROR(RemoveFolder(kUmlDir));
+
+  mconsole_ = std::make_unique<MconsoleClient>(loop_, MconsoleSocketPath(config_));
+  mconsole_->OnAnswersChanged([this] { Announce(); });
+  disks_ = std::make_unique<Disks>(loop_, mconsole_.get(), config_);
+  KernelProcesses::Options options;
+  options.argv = std::move(argv);
+  options.con0_slave = con0_->slave();
+  options.con1_slave = con1_->slave();
+  options.lock = lock_fd_;
+  options.isolation = isolation_ == v1::ISOLATION_AUTO ? launch_.isolation() : isolation_;
+  ASSIGN_OR_RETURN(processes_, KernelProcesses::Launch(loop_, options,
+                                                       {[this](const ProcessIdentity& p) { OnKernelStarted(p); },
+                                                        [this](const KernelEnd& end) { OnKernelGone(end); }}));
+  isolation_ = processes_->isolation();
+  LookForMconsole(kLookForMconsole);
+  return absl::OkStatus();
+}
+
+void Guest::OnKernelStarted(const ProcessIdentity& kernel) {
+  kernel_ = kernel;
+  Log(absl::StrCat("kernel ", kernel.pid, " started, boot ", boots_));
+  Announce();
+}
+
+void Guest::OnMconsoleUp() {
+  if (came_up_ || processes_ == nullptr) return;
+  came_up_ = true;
+  loop_->Cancel(std::exchange(look_timer_, 0));
+  Apply(LifeEvent::kMconsoleUp);
+  if (lifecycle_.state() == LifeState::kRunning) ReleaseWaiters(absl::OkStatus());
+  mconsole_->Send("version", kVersionDeadline, [this](const absl::StatusOr<MconsoleAnswer>& answer) {
+    if (!answer.ok() || answer->error != 0) return;
+    kernel_version_ = OneCleanLine(answer->text);
+    Announce();
+  });
+}
+
+// For a kernel whose notification got lost: asks, less and less often, until its mconsole answers.
+void Guest::LookForMconsole(EventLoop::Clock::duration delay) {
+  look_timer_ = loop_->RunAfter(delay, [this, delay] {
+    mconsole_->Send("version", delay, [this](const absl::StatusOr<MconsoleAnswer>& answer) {
+      if (answer.ok() && answer->error == 0) OnMconsoleUp();
+    });
+    LookForMconsole(std::min<EventLoop::Clock::duration>(2 * delay, kLookAtMost));
+  });
+}
+
+void Guest::OnKernelGone(const KernelEnd& end) {
+  // What it said before it ended belongs to it.
+  notify_->Drain();
+  con0_->Drain();
+  con1_->Drain();
+  last_end_ = Classify(end);
+  stop_stage_ = stop_ == nullptr ? "" : std::string(stop_->stage());
+  Log(absl::StrCat("kernel ", kernel_.pid, " ended: ", last_end_.reason));
+  ForgetKernel();
+  if (last_end_.kind == EndKind::kRebooted && lifecycle_.state() == LifeState::kRunning && RebootsOverAndOver()) {
+    last_end_.kind = EndKind::kCrashed;
+    last_end_.reason = "reboots over and over";
+  }
+  Apply(EventOf(last_end_.kind));
+}
+
+ExitReason Guest::Classify(const KernelEnd& end) {
+  return ClassifyEnd(end, came_up_, panic_, con0_->Tail(con0_start_, kTailBytes));
+}
+
+bool Guest::RebootsOverAndOver() {
+  auto now = EventLoop::Clock::now();
+  reboots_.push_back(now);
+  while (now - reboots_.front() > kRebootWindow) reboots_.pop_front();
+  return reboots_.size() > kMaxReboots;
+}
+
+// All that belongs to the kernel that is gone. Requests that wait for it are told.
+void Guest::ForgetKernel() {
+  loop_->Cancel(std::exchange(look_timer_, 0));
+  stop_.reset();
+  absl::string_view reason = "the guest's kernel has ended";
+  if (disks_ != nullptr) disks_->Abandon(reason);
+  if (mconsole_ != nullptr) mconsole_->Abandon(reason);
+  ReleaseWaiters(absl::CancelledError(reason));
+  disks_.reset();
+  mconsole_.reset();
+  processes_.reset();
+  if (absl::Status status = RemoveFolder(kUmlDir); !status.ok()) Log(status.message());
+}
+
+// ---------------------------------------------------------------- the state machine
+
+LifeEffect Guest::Apply(LifeEvent event) {
+  const LifeState before = lifecycle_.state();
+  const LifeEffect effect = lifecycle_.On(event);
+  if (before != lifecycle_.state()) {
+    Log(absl::StrCat(LifeStateName(before), " -> ", LifeStateName(lifecycle_.state())));
+  }
+  switch (effect) {
+    case LifeEffect::kIgnore:
+    case LifeEffect::kRefuse:
+    case LifeEffect::kAlready:
+    case LifeEffect::kFreeze:
+    case LifeEffect::kThaw:
+      break;  // the request itself goes on with them
+    case LifeEffect::kAnnounce:
+      Announce();
+      break;
+    case LifeEffect::kBeginStop:
+      BeginStop();
+      break;
+    case LifeEffect::kShortenStop:
+      if (stop_ != nullptr) stop_->Shorten(graces_);
+      Announce();
+      break;
+    case LifeEffect::kKillKernel:
+      if (processes_ != nullptr) processes_->Kill();
+      Announce();
+      break;
+    case LifeEffect::kStartKernel:
+      StartNextKernel(/*by_guest=*/before != LifeState::kRebooting);
+      break;
+    case LifeEffect::kFinishPoweredOff:
+      Finish(v1::Exit::POWERED_OFF);
+      break;
+    case LifeEffect::kFinishStopped:
+      Finish(v1::Exit::STOPPED);
+      break;
+    case LifeEffect::kFinishKilled:
+      Finish(v1::Exit::KILLED);
+      break;
+    case LifeEffect::kFinishCrashed:
+      Finish(v1::Exit::CRASHED);
+      break;
+  }
+  return effect;
+}
+
+void Guest::BeginStop() {
+  Announce();
+  if (processes_ == nullptr) return;  // StartKernel sees the state
+  StopSequence::Kernel kernel;
+  kernel.mconsole = mconsole_.get();
+  kernel.mconsole_up = came_up_;
+  kernel.terminate = [this] { processes_->Terminate(); };
+  kernel.kill = [this] { processes_->Kill(); };
+  kernel.console_offset = [this] { return con0_->history().end_offset(); };
+  kernel.console_since = [this](uint64_t offset) { return con0_->Tail(offset, kTailBytes); };
+  stop_ = std::make_unique<StopSequence>(loop_, std::move(kernel), graces_);
+  ReleaseWaiters(WrongState("the guest is being stopped"));
+}
+
+void Guest::StartNextKernel(bool by_guest) {
+  // Its input was meant for the kernel that is gone.
+  con0_->DropInput();
+  con1_->DropInput();
+  const uint32_t boots_before = boots_;
+  StartKernel();
+  if (boots_ == boots_before || lifecycle_.state() != LifeState::kStarting) return;
+  v1::Facts now = facts();
+  if (absl::Status status = WriteStatusRecord(now); !status.ok()) Log(status.message());
+  observer_->OnRebooted(by_guest, now);
+}
+
+void Guest::Finish(v1::Exit::Kind kind) {
+  v1::Exit exit;
+  exit.set_kind(kind);
+  exit.set_reason(last_end_.reason);
+  exit.set_exit_code(last_end_.exit_code);
+  exit.set_signal(last_end_.signal);
+  exit.set_ended_unix_ns(NowUnixNs());
+  exit.set_boots(boots_);
+  *exit.mutable_config() = config_;
+  if (kind == v1::Exit::KILLED) exit.set_reason("killed");
+  if (kind == v1::Exit::STOPPED) {
+    exit.set_stop_stage(stop_stage_);
+    exit.set_reason(stop_stage_.empty() ? "stopped before it was started" : absl::StrCat("stopped, by ", stop_stage_));
+  }
+  if (kind == v1::Exit::CRASHED) {
+    for (std::string& line : con0_->history().LastLines(kLastLines)) *exit.add_last_lines() = std::move(line);
+  }
+  Log(absl::StrCat("end: ", exit.reason()));
+  if (absl::Status status = WriteExitRecord(exit); !status.ok()) Log(status.message());
+  notify_.reset();
+  unlink(kNotifySocket);
+  unlink(kUbdaPlaceholder);
+  Announce();
+  con0_->AnnounceEnd();
+  con1_->AnnounceEnd();
+  observer_->OnExit(exit);
+}
+
+// ---------------------------------------------------------------- facts
+
+v1::Facts Guest::facts() const {
+  v1::Facts facts;
+  facts.set_version(kProtocolVersion);
+  facts.set_state(WireState(lifecycle_.state()));
+  SetProcess(self_, facts.mutable_vmcore());
+  if (processes_ != nullptr) {
+    SetProcess(processes_->init(), facts.mutable_init());
+    SetProcess(kernel_, facts.mutable_kernel());
+    for (const auto& [unit, disk] : disks_->live()) *facts.add_live_disks() = disk;
+    facts.set_mconsole_answers(came_up_ && mconsole_->answers());
+  }
+  facts.set_boot_id(boot_id_);
+  facts.set_started_unix_ns(started_unix_ns_);
+  facts.set_boots(boots_);
+  facts.set_isolation(isolation_);
+  *facts.mutable_config() = config_;
+  uint32_t viewers = 0;
+  for (const Console* console : {con0_.get(), con1_.get()}) {
+    *facts.add_consoles() = console->facts();
+    viewers += static_cast<uint32_t>(console->viewers());
+  }
+  facts.set_viewers(viewers);
+  facts.set_kernel_version(kernel_version_);
+  return facts;
+}
+
+void Guest::Announce() {
+  v1::Facts now = facts();
+  if (absl::Status status = WriteStatusRecord(now); !status.ok()) Log(status.message());
+  observer_->OnFacts(now);
+}
+
+}  // namespace umld::vmcore

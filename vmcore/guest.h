@@ -1,0 +1,144 @@
+#ifndef UMLD_VMCORE_GUEST_H_
+#define UMLD_VMCORE_GUEST_H_
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "base/event_loop.h"
+#include "vmcore/consoles.h"
+#include "vmcore/disks.h"
+#include "vmcore/launch.h"
+#include "vmcore/lifecycle.h"
+#include "vmcore/mconsole_client.h"
+#include "vmcore/notify_socket.h"
+#include "vmcore/stop_sequence.h"
+#include "vmcore/vmcore.pb.h"
+
+namespace umld::vmcore {
+
+// Who is told of what happens to a guest: the server.
+class GuestObserver {
+ public:
+  virtual ~GuestObserver() = default;
+  virtual void OnFacts(const v1::Facts& facts) = 0;
+  virtual void OnRebooted(bool by_guest, const v1::Facts& facts) = 0;
+  virtual void OnUserMessage(absl::string_view message) = 0;
+  // The exit record is on the disk. The last call.
+  virtual void OnExit(const v1::Exit& exit) = 0;
+};
+
+// Owns one UML guest from spawn to reap, over all the kernels that its reboots need: its processes, consoles, disks,
+// configuration and the files that tell of it. The working directory is the guest's runtime directory.
+// Thread: vmcore's loop only. Never blocks, but for the writing of small files.
+class Guest {
+ public:
+  using Done = std::function<void(absl::Status)>;
+  using MconsoleDone = MconsoleClient::Done;
+
+  // `observer` outlives the guest. `lock_fd`: see KernelProcesses, or -1. The guest begins to start at once; whatever
+  // goes wrong from here on ends in an exit record. kInternal: the host refuses what every guest needs (a pty).
+  static absl::StatusOr<std::unique_ptr<Guest>> Create(EventLoop* loop, const v1::Launch& launch, int lock_fd,
+                                                       GuestObserver* observer);
+  ~Guest();
+
+  v1::Facts facts() const;
+  // "con0" or "con1"; nullptr: there is no such console.
+  Console* console(absl::string_view name) const;
+  // A viewer has come or gone.
+  void OnViewersChanged() { Announce(); }
+
+  // Asks the guest to power off, and ends it step by step. Returns at once; the end arrives as OnExit.
+  absl::Status Stop(const v1::Stop& request);
+  // The same, and a new kernel with the current configuration follows: OnRebooted.
+  absl::Status Reboot(const v1::Reboot& request);
+  absl::Status Kill();
+  // kFailedPrecondition: not in this state. kDeadlineExceeded: the kernel does not answer.
+  void Pause(Done done);
+  void Resume(Done done);
+  // See Disks. In a guest that is starting they wait until it is up, ten seconds at most.
+  void PlugDisk(const v1::PlugDisk& request, Done done);
+  void UnplugDisk(const v1::UnplugDisk& request, Done done);
+  // kInvalidArgument: no kernel could be started with it, or it is another guest's.
+  absl::Status SetConfig(const v1::GuestConfig& config);
+  // A command of a user, under the rules of JudgeRawCommand.
+  void Mconsole(const v1::Mconsole& request, MconsoleDone done);
+
+ private:
+  Guest(EventLoop* loop, v1::Launch launch, int lock_fd, GuestObserver* observer);
+
+  absl::Status OpenConsoles();
+  absl::Status BindNotifySocket();
+
+  // One kernel, from start to end.
+  void StartKernel();
+  absl::Status TryStartKernel();
+  void OnKernelStarted(const ProcessIdentity& kernel);
+  void OnMconsoleUp();
+  void LookForMconsole(EventLoop::Clock::duration delay);
+  void OnKernelGone(const KernelEnd& end);
+  ExitReason Classify(const KernelEnd& end);
+  bool RebootsOverAndOver();
+  void ForgetKernel();
+
+  // The one way to the state machine, and what its effects mean.
+  LifeEffect Apply(LifeEvent event);
+  void BeginStop();
+  void StartNextKernel(bool by_guest);
+  void Finish(v1::Exit::Kind kind);
+
+  void Freeze(MconsoleDone done);
+  void Thaw(MconsoleDone done);
+  void WhenUp(std::function<void(absl::Status)> then);
+  void ReleaseWaiters(const absl::Status& status);
+  void ChangeConfig(uint32_t unit, const v1::Disk* disk, uint64_t etag);
+  void Announce();
+  absl::Status WrongState(absl::string_view what) const;
+
+  EventLoop* loop_;
+  GuestObserver* observer_;
+  int lock_fd_;
+  v1::Launch launch_;
+  v1::GuestConfig config_;  // what the next kernel gets
+  std::string boot_id_;
+  ProcessIdentity self_;
+
+  Lifecycle lifecycle_;
+  std::unique_ptr<NotifySocket> notify_;
+  std::unique_ptr<Console> con0_, con1_;
+
+  // The kernel of now; replaced as a whole by the next boot.
+  std::unique_ptr<KernelProcesses> processes_;
+  std::unique_ptr<MconsoleClient> mconsole_;
+  std::unique_ptr<Disks> disks_;
+  std::unique_ptr<StopSequence> stop_;
+  ProcessIdentity kernel_;
+  bool came_up_ = false;
+  std::string panic_;
+  std::string kernel_version_;
+  uint64_t con0_start_ = 0;  // what con0 had printed before this kernel
+  int64_t started_unix_ns_ = 0;
+  EventLoop::TimerId look_timer_ = 0;
+
+  v1::Isolation isolation_ = v1::ISOLATION_AUTO;  // in force, once a kernel has been started
+  uint32_t boots_ = 0;
+  std::deque<EventLoop::Clock::time_point> reboots_;  // the latest
+  StopGraces graces_;                                 // of the latest request to stop
+  ExitReason last_end_;
+  std::string stop_stage_;
+
+  struct Waiter {
+    std::function<void(absl::Status)> then;
+    EventLoop::TimerId timer;
+  };
+  std::deque<Waiter> waiters_;  // for the guest to be up
+};
+
+}  // namespace umld::vmcore
+
+#endif  // UMLD_VMCORE_GUEST_H_

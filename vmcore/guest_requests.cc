@@ -1,0 +1,258 @@
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "devices/disk/disk_spec.h"
+#include "vmcore/guest.h"
+#include "vmcore/kernel_command_line.h"
+#include "vmcore/mconsole_policy.h"
+
+// What users ask of a guest. Its life is in guest.cc.
+namespace umld::vmcore {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr milliseconds kMconsoleDeadline(10000);
+constexpr milliseconds kWaitUntilUp(10000);
+
+milliseconds GraceOr(uint32_t asked_ms, milliseconds otherwise) {
+  return asked_ms == 0 ? otherwise : milliseconds(asked_ms);
+}
+
+std::string DiskNoun(uint32_t unit) {
+  return unit < devices::kMaxDisks ? absl::StrCat("disk ", devices::DiskName(unit)) : absl::StrCat("disk ", unit);
+}
+
+// An answer that is no success, as an error.
+absl::Status ToStatus(const absl::StatusOr<MconsoleAnswer>& answer) {
+  if (!answer.ok()) return answer.status();
+  if (answer->error == 0) return absl::OkStatus();
+  return MakeError(absl::StatusCode::kFailedPrecondition, absl::StrCat("the guest's kernel says: ", answer->text),
+                   {"KERNEL_REFUSED", "", ""});
+}
+
+bool Says(const absl::StatusOr<MconsoleAnswer>& answer, absl::string_view text) {
+  return answer.ok() && answer->error == 1 && answer->text == text;
+}
+
+constexpr char kAlreadyStopped[] = "Already stopped";
+constexpr char kNotStopped[] = "Not stopped";
+
+}  // namespace
+
+absl::Status Guest::WrongState(absl::string_view what) const {
+  return MakeError(absl::StatusCode::kFailedPrecondition,
+                   absl::StrCat(what, ": its state is ", LifeStateName(lifecycle_.state())), {"WRONG_STATE", "", ""});
+}
+
+Console* Guest::console(absl::string_view name) const {
+  for (Console* console : {con0_.get(), con1_.get()}) {
+    if (console->name() == name) return console;
+  }
+  return nullptr;
+}
+
+// ---------------------------------------------------------------- the end
+
+absl::Status Guest::Stop(const v1::Stop& request) {
+  const StopGraces defaults;
+  graces_.skip_orderly = request.skip_orderly();
+  graces_.orderly = GraceOr(request.orderly_grace_ms(), defaults.orderly);
+  graces_.halt = GraceOr(request.halt_grace_ms(), defaults.halt);
+  graces_.term = GraceOr(request.term_grace_ms(), defaults.term);
+  return Apply(LifeEvent::kStopAsked) == LifeEffect::kRefuse ? WrongState("the guest cannot be stopped")
+                                                             : absl::OkStatus();
+}
+
+absl::Status Guest::Reboot(const v1::Reboot& request) {
+  graces_ = {};
+  graces_.skip_orderly = request.skip_orderly();
+  graces_.orderly = GraceOr(request.orderly_grace_ms(), graces_.orderly);
+  return Apply(LifeEvent::kRebootAsked) == LifeEffect::kRefuse ? WrongState("the guest cannot be rebooted")
+                                                               : absl::OkStatus();
+}
+
+absl::Status Guest::Kill() {
+  return Apply(LifeEvent::kKillAsked) == LifeEffect::kRefuse ? WrongState("the guest cannot be killed")
+                                                             : absl::OkStatus();
+}
+
+// ---------------------------------------------------------------- pause
+
+void Guest::Pause(Done done) {
+  switch (Apply(LifeEvent::kPauseAsked)) {
+    case LifeEffect::kFreeze:
+      return Freeze([done](const absl::StatusOr<MconsoleAnswer>& answer) {
+        done(Says(answer, kAlreadyStopped) ? absl::OkStatus() : ToStatus(answer));
+      });
+    case LifeEffect::kAlready:
+      return done(absl::OkStatus());
+    default:
+      return done(WrongState("the guest cannot be paused"));
+  }
+}
+
+void Guest::Resume(Done done) {
+  switch (Apply(LifeEvent::kResumeAsked)) {
+    case LifeEffect::kThaw:
+      return Thaw([done](const absl::StatusOr<MconsoleAnswer>& answer) {
+        done(Says(answer, kNotStopped) ? absl::OkStatus() : ToStatus(answer));
+      });
+    case LifeEffect::kAlready:
+      return done(absl::OkStatus());
+    default:
+      return done(WrongState("the guest cannot be resumed"));
+  }
+}
+
+void Guest::Freeze(MconsoleDone done) {
+  mconsole_->Send("stop", kMconsoleDeadline, [this, done](const absl::StatusOr<MconsoleAnswer>& answer) {
+    if (ToStatus(answer).ok() || Says(answer, kAlreadyStopped)) Apply(LifeEvent::kFrozen);
+    if (absl::IsDeadlineExceeded(answer.status())) {
+      // It may still freeze; the state says that it runs, so let it.
+      mconsole_->Send("go", kMconsoleDeadline, [](const absl::StatusOr<MconsoleAnswer>&) {});
+    }
+    done(answer);
+  });
+}
+
+void Guest::Thaw(MconsoleDone done) {
+  mconsole_->Send("go", kMconsoleDeadline, [this, done](const absl::StatusOr<MconsoleAnswer>& answer) {
+    if (ToStatus(answer).ok() || Says(answer, kNotStopped)) Apply(LifeEvent::kThawed);
+    done(answer);
+  });
+}
+
+// ---------------------------------------------------------------- disks
+
+void Guest::WhenUp(std::function<void(absl::Status)> then) {
+  switch (lifecycle_.state()) {
+    case LifeState::kRunning:
+    case LifeState::kPaused:
+      return then(absl::OkStatus());
+    case LifeState::kStarting:
+      break;
+    default:
+      return then(WrongState("the guest takes no changes"));
+  }
+  auto timer = loop_->RunAfter(kWaitUntilUp, [this] {
+    // All wait equally long, so the first to come is the first to go.
+    Waiter waiter = std::move(waiters_.front());
+    waiters_.pop_front();
+    waiter.then(WrongState("the guest is not up yet"));
+  });
+  waiters_.push_back({std::move(then), timer});
+}
+
+void Guest::ReleaseWaiters(const absl::Status& status) {
+  std::deque<Waiter> released = std::exchange(waiters_, {});
+  for (Waiter& waiter : released) {
+    loop_->Cancel(waiter.timer);
+    waiter.then(status);
+  }
+}
+
+void Guest::PlugDisk(const v1::PlugDisk& request, Done done) {
+  const std::string noun = DiskNoun(request.disk().unit());
+  WhenUp([this, request, noun, done = std::move(done)](const absl::Status& up) {
+    if (!up.ok()) return done(Annotate(up, noun));
+    disks_->Plug(request.disk(), [this, request, noun, done](const absl::Status& status) {
+      if (status.ok()) {
+        if (!request.live_only()) ChangeConfig(request.disk().unit(), &request.disk(), request.etag());
+        Announce();
+      }
+      done(Annotate(status, noun));
+    });
+  });
+}
+
+void Guest::UnplugDisk(const v1::UnplugDisk& request, Done done) {
+  const std::string noun = DiskNoun(request.unit());
+  WhenUp([this, request, noun, done = std::move(done)](const absl::Status& up) {
+    if (!up.ok()) return done(Annotate(up, noun));
+    auto finish = [this, request, noun, done](const absl::Status& status) {
+      if (status.ok()) {
+        if (!request.live_only()) ChangeConfig(request.unit(), nullptr, request.etag());
+        Announce();
+      }
+      done(Annotate(status, noun));
+    };
+    const auto& disks = config_.disks();
+    bool configured = std::any_of(disks.begin(), disks.end(), [&](const v1::Disk& d) { return d.unit() == request.unit(); });
+    // One that only the next boot would have had.
+    if (disks_->live().count(request.unit()) == 0 && configured && !request.live_only()) {
+      return finish(absl::OkStatus());
+    }
+    disks_->Unplug(request.unit(), finish);
+  });
+}
+
+// `disk` in the place of what the unit had; nullptr: nothing.
+void Guest::ChangeConfig(uint32_t unit, const v1::Disk* disk, uint64_t etag) {
+  v1::GuestConfig changed = config_;
+  changed.clear_disks();
+  for (const v1::Disk& old : config_.disks()) {
+    if (old.unit() != unit) *changed.add_disks() = old;
+  }
+  if (disk != nullptr) *changed.add_disks() = *disk;
+  changed.set_etag(etag);
+  config_ = std::move(changed);
+}
+
+// ---------------------------------------------------------------- the rest
+
+absl::Status Guest::SetConfig(const v1::GuestConfig& config) {
+  if (config.name() != config_.name()) {
+    return MakeError(absl::StatusCode::kInvalidArgument,
+                     absl::StrCat("the configuration is for \"", config.name(), "\", and this is ", config_.name()),
+                     {"BAD_GUEST_CONFIG", "", ""});
+  }
+  RETURN_IF_ERROR(KernelArguments(config).status());
+  config_ = config;
+  Announce();
+  return absl::OkStatus();
+}
+
+void Guest::Mconsole(const v1::Mconsole& request, MconsoleDone done) {
+  absl::StatusOr<RawCommand> judged = JudgeRawCommand(request.command(), request.force());
+  if (!judged.ok()) return done(judged.status());
+  if (mconsole_ == nullptr || !came_up_) return done(WrongState("the guest's mconsole is not up"));
+  auto answer_ok = [&done](const absl::Status& status) {
+    done(status.ok() ? absl::StatusOr<MconsoleAnswer>(MconsoleAnswer{}) : status);
+  };
+  v1::Stop halt;
+  v1::Reboot reboot;
+  switch (*judged) {
+    case RawCommand::kPassOn:
+      return mconsole_->Send(request.command(), GraceOr(request.deadline_ms(), kMconsoleDeadline), std::move(done));
+    case RawCommand::kHalt:
+      halt.set_skip_orderly(true);
+      return answer_ok(Stop(halt));
+    case RawCommand::kReboot:
+      reboot.set_skip_orderly(true);
+      return answer_ok(Reboot(reboot));
+    case RawCommand::kPause:
+      switch (Apply(LifeEvent::kPauseAsked)) {
+        case LifeEffect::kFreeze:
+          return Freeze(std::move(done));
+        case LifeEffect::kAlready:
+          return done(MconsoleAnswer{1, kAlreadyStopped});
+        default:
+          return done(WrongState("the guest cannot be paused"));
+      }
+    case RawCommand::kResume:
+      switch (Apply(LifeEvent::kResumeAsked)) {
+        case LifeEffect::kThaw:
+          return Thaw(std::move(done));
+        case LifeEffect::kAlready:
+          return done(MconsoleAnswer{1, kNotStopped});
+        default:
+          return done(WrongState("the guest cannot be resumed"));
+      }
+  }
+}
+
+}  // namespace umld::vmcore

@@ -1,0 +1,91 @@
+#include "vmcore/kernel_command_line.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <set>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "devices/disk/disk_spec.h"
+#include "devices/memory/memory_spec.h"
+#include "vmcore/disk_message.h"
+
+namespace umld::vmcore {
+namespace {
+
+constexpr size_t kMaxUmid = 63;
+// UML's COMMAND_LINE_SIZE is 4096; it appends " console=tty0" itself, and exits with no word on con0 when it is full.
+constexpr size_t kMaxCommandLine = 4096 - 32;
+
+absl::Status Invalid(absl::string_view message, absl::string_view subject, absl::string_view hint) {
+  return MakeError(absl::StatusCode::kInvalidArgument, message,
+                   {"BAD_GUEST_CONFIG", std::string(subject), std::string(hint)});
+}
+
+bool HasArgument(const v1::GuestConfig& config, absl::string_view prefix) {
+  return std::any_of(config.kernel_args().begin(), config.kernel_args().end(),
+                     [prefix](const std::string& arg) { return absl::StartsWith(arg, prefix); });
+}
+
+absl::Status AppendDisks(const v1::GuestConfig& config, std::vector<std::string>* argv) {
+  std::set<uint32_t> units;
+  for (const v1::Disk& disk : config.disks()) {
+    devices::DiskSpec spec = FromMessage(disk);
+    RETURN_IF_ERROR(devices::CheckDiskSpec(spec));
+    std::string name = devices::DiskName(spec.unit);
+    if (!units.insert(spec.unit).second) return Invalid(absl::StrCat("disk ", name, " is given twice"), name, "");
+    argv->push_back(devices::PrintDiskBootArgument(spec));
+    if (spec.unit != 0 || HasArgument(config, "root=")) continue;
+    argv->push_back("root=/dev/ubda");
+    argv->push_back(absl::StrContains(spec.flags, 'r') ? "ro" : "rw");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+std::string KernelUmid(const v1::GuestConfig& config) { return config.name().substr(0, kMaxUmid); }
+
+std::string MconsoleSocketPath(const v1::GuestConfig& config) {
+  return absl::StrCat(kUmlDir, "/", KernelUmid(config), "/mconsole");
+}
+
+absl::StatusOr<std::vector<std::string>> KernelArguments(const v1::GuestConfig& config) {
+  if (config.name().empty()) return Invalid("the guest has no name", "", "");
+  if (!absl::StartsWith(config.kernel(), "/")) {
+    return Invalid(absl::StrCat("the kernel \"", config.kernel(), "\" is no absolute path"), config.kernel(), "");
+  }
+  RETURN_IF_ERROR(devices::CheckMemory(config.memory_bytes()));
+  std::vector<std::string> argv = {
+      config.kernel(),
+      devices::PrintMemoryArgument(config.memory_bytes()),
+      absl::StrCat("umid=", KernelUmid(config)),
+      absl::StrCat("uml_dir=", kUmlDir, "/"),
+      absl::StrCat("mconsole=notify:", kNotifySocket),
+      absl::StrCat("con0=fd:", kCon0Fd),
+      absl::StrCat("con1=fd:", kCon1Fd),
+      // `null` and not `none`: with `none` the kernel complains of every one of the 78 lines.
+      "con=null",
+      "ssl=null",
+      // The kernel looks at the first eight letters alone; what has a dot is taken for a module's parameter and is not
+      // handed to init as an argument, as a bare `noreboot` would be.
+      "noreboot.umld=1",
+      absl::StrCat("hostname=", config.name()),
+      absl::StrCat("systemd.hostname=", config.name()),
+      "net.ifnames=0",
+  };
+  RETURN_IF_ERROR(AppendDisks(config, &argv));
+  argv.insert(argv.end(), config.kernel_args().begin(), config.kernel_args().end());
+
+  size_t length = 0;
+  for (size_t i = 1; i < argv.size(); ++i) length += argv[i].size() + 1;
+  if (length > kMaxCommandLine) {
+    return Invalid(absl::StrCat("the kernel's command line would have ", length, " bytes, and ", kMaxCommandLine,
+                                " is the most"),
+                   config.name(), "use shorter paths or fewer kernel arguments");
+  }
+  return argv;
+}
+
+}  // namespace umld::vmcore

@@ -1,0 +1,33 @@
+#ifndef UMLD_VMCORE_KERNEL_COMMAND_LINE_H_
+#define UMLD_VMCORE_KERNEL_COMMAND_LINE_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "vmcore/vmcore.pb.h"
+
+namespace umld::vmcore {
+
+// What the kernel process and its command line agree on. Paths are relative to its working directory, the guest's
+// runtime directory, which keeps socket paths short.
+inline constexpr char kUmlDir[] = "uml";              // umid directories: pid file and mconsole socket
+inline constexpr char kNotifySocket[] = "notify.sock";
+inline constexpr char kUbdaPlaceholder[] = "root_fs";  // the file that the kernel takes for ubda when none is given
+inline constexpr int kCon0Fd = 0;                      // con0's pty slave; also the kernel's stdout and stderr
+inline constexpr int kCon1Fd = 3;
+
+// The umid that the kernel is given: UML's limit is 63 characters, a guest's name may have one more.
+std::string KernelUmid(const v1::GuestConfig& config);
+
+// "uml/UMID/mconsole".
+std::string MconsoleSocketPath(const v1::GuestConfig& config);
+
+// argv of the kernel process; argv[0] is the kernel binary's path. `kernel_args` come last, so that they win over ours.
+// kInvalidArgument: no name, no kernel, memory out of range, a disk that is no valid spec, two disks on one unit, or
+// longer than a kernel's command line can be. Pure.
+absl::StatusOr<std::vector<std::string>> KernelArguments(const v1::GuestConfig& config);
+
+}  // namespace umld::vmcore
+
+#endif  // UMLD_VMCORE_KERNEL_COMMAND_LINE_H_

@@ -1,0 +1,234 @@
+#include "vmcore/launch.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/packet_socket.h"
+#include "base/status.h"
+#include "vmcore/init_process.h"
+#include "vmcore/log.h"
+
+namespace umld::vmcore {
+namespace {
+
+// glibc 2.36 has no waitid flag for it.
+constexpr auto kWaitByPidfd = static_cast<idtype_t>(3);  // P_PIDFD
+
+std::vector<char*> Pointers(const std::vector<std::string>& strings) {
+  std::vector<char*> pointers;
+  for (const std::string& text : strings) pointers.push_back(const_cast<char*>(text.c_str()));
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
+// The kernel keeps its RAM file in TMPDIR, else in /dev/shm, which is where it belongs.
+std::vector<std::string> KernelEnvironment() {
+  return {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/nonexistent", "TERM=linux"};
+}
+
+bool WriteProcFile(const char* path, const std::string& text) {
+  UniqueFd fd(open(path, O_WRONLY | O_CLOEXEC));
+  return fd.ok() && write(fd.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size());
+}
+
+// Into a user namespace in which we are who we were. True also when that has been done before. On failure errno.
+bool EnterUserNamespace() {
+  static bool entered = false;
+  if (entered) return true;
+  const uid_t uid = geteuid();
+  const gid_t gid = getegid();
+  if (unshare(CLONE_NEWUSER) != 0) return false;
+  WriteProcFile("/proc/self/setgroups", "deny");
+  // Without a map the ids of files that the guest makes would be nobody's; there is no way back from here either.
+  if (!WriteProcFile("/proc/self/uid_map", absl::StrCat(uid, " ", uid, " 1\n"))) return false;
+  if (!WriteProcFile("/proc/self/gid_map", absl::StrCat(gid, " ", gid, " 1\n"))) return false;
+  entered = true;
+  return true;
+}
+
+// fork with namespaces: 0 in the child; a pidfd of the child comes with it.
+pid_t CloneChild(uint64_t namespaces, int* pidfd) {
+  return static_cast<pid_t>(syscall(SYS_clone, namespaces | CLONE_PIDFD | SIGCHLD, nullptr, pidfd, nullptr, nullptr));
+}
+
+std::vector<v1::Isolation> Candidates(v1::Isolation wanted) {
+  if (wanted != v1::ISOLATION_AUTO) return {wanted};
+  return {v1::ISOLATION_PID_NAMESPACE, v1::ISOLATION_USER_NAMESPACE, v1::ISOLATION_PROCESS_GROUP};
+}
+
+// One attempt. -1 with errno: this host refuses that isolation.
+pid_t ForkWith(v1::Isolation isolation, int* pidfd) {
+  switch (isolation) {
+    case v1::ISOLATION_PID_NAMESPACE:
+      return CloneChild(CLONE_NEWPID, pidfd);
+    case v1::ISOLATION_USER_NAMESPACE:
+      return EnterUserNamespace() ? CloneChild(CLONE_NEWPID, pidfd) : -1;
+    default:
+      // Should init be killed, its children become ours: see ReapInit.
+      if (prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) return -1;
+      return CloneChild(0, pidfd);
+  }
+}
+
+absl::string_view IsolationName(v1::Isolation isolation) {
+  switch (isolation) {
+    case v1::ISOLATION_PID_NAMESPACE:
+      return "a PID namespace";
+    case v1::ISOLATION_USER_NAMESPACE:
+      return "a PID namespace in a user namespace";
+    default:
+      return "a process group";
+  }
+}
+
+absl::Status Refused(v1::Isolation isolation, int error_number) {
+  return MakeError(absl::StatusCode::kPermissionDenied,
+                   absl::StrCat("this host gives the guest no ", IsolationName(isolation).substr(2), ": ",
+                                strerror(error_number)),
+                   {"ISOLATION_REFUSED", "",
+                    "run umld as root, allow user namespaces (user.max_user_namespaces), or let umld choose"});
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<KernelProcesses>> KernelProcesses::Launch(EventLoop* loop, const Options& options,
+                                                                         Callbacks callbacks) {
+  std::unique_ptr<KernelProcesses> processes(new KernelProcesses(loop, std::move(callbacks)));
+  RETURN_IF_ERROR(processes->ForkInit(options));
+  processes->Watch();
+  return processes;
+}
+
+absl::Status KernelProcesses::ForkInit(const Options& options) {
+  ASSIGN_OR_RETURN(auto pair, PacketPair());
+  const int on = 1;
+  // Before the fork, so that no message can be sent without its credentials.
+  if (setsockopt(pair.first.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) != 0) {
+    return ErrnoError(errno, "ask for credentials");
+  }
+  std::vector<std::string> environment = KernelEnvironment();
+  std::vector<char*> argv = Pointers(options.argv), envp = Pointers(environment);
+  InitSpec spec = {argv.data(), envp.data(), options.con0_slave, options.con1_slave, pair.second.get(), options.lock,
+                   /*namespaced=*/true};
+  absl::Status refused;
+  for (v1::Isolation isolation : Candidates(options.isolation)) {
+    int pidfd = -1;
+    spec.namespaced = isolation != v1::ISOLATION_PROCESS_GROUP;
+    pid_t pid = ForkWith(isolation, &pidfd);
+    if (pid == 0) {
+      // Our end must not stay open in the child, or it would never see that we are gone.
+      close(pair.first.get());
+      RunInit(spec);
+    }
+    if (pid > 0) {
+      isolation_ = isolation;
+      init_pidfd_.reset(pidfd);
+      socket_ = std::move(pair.first);
+      // Not reaped yet, so the pid is still this process's.
+      init_ = IdentifyProcess(pid).value_or(ProcessIdentity{pid, 0});
+      return absl::OkStatus();
+    }
+    refused = Refused(isolation, errno);
+    Log(refused.message());
+  }
+  return refused;
+}
+
+void KernelProcesses::Watch() {
+  loop_->Watch(socket_.get(), EPOLLIN, [this](uint32_t) { ReadMessages(); });
+  loop_->Watch(init_pidfd_.get(), EPOLLIN, [this](uint32_t) { ReapInit(); });
+}
+
+KernelProcesses::~KernelProcesses() {
+  if (!init_pidfd_.ok()) return;
+  Kill();
+  loop_->Unwatch(socket_.get());
+  loop_->Unwatch(init_pidfd_.get());
+  siginfo_t info = {};
+  while (waitid(kWaitByPidfd, static_cast<id_t>(init_pidfd_.get()), &info, WEXITED) != 0 && errno == EINTR) {
+  }
+  if (isolation_ == v1::ISOLATION_PROCESS_GROUP) KillAllChildren();
+}
+
+void KernelProcesses::Terminate() {
+  [[maybe_unused]] ssize_t sent = send(socket_.get(), &kTerminateKernel, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+void KernelProcesses::Kill() {
+  if (isolation_ != v1::ISOLATION_PROCESS_GROUP) {
+    syscall(SYS_pidfd_send_signal, init_pidfd_.get(), SIGKILL, nullptr, 0);
+    return;
+  }
+  // Not a signal: init has to hunt down what the kernel leaves, and only then may it go.
+  [[maybe_unused]] ssize_t sent = send(socket_.get(), &kEndAll, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+void KernelProcesses::ReadMessages() {
+  while (true) {
+    InitMessage message = {};
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(ucred))] = {};
+    iovec part = {&message, sizeof(message)};
+    msghdr header = {};
+    header.msg_iov = &part;
+    header.msg_iovlen = 1;
+    header.msg_control = control;
+    header.msg_controllen = sizeof(control);
+    ssize_t got = recvmsg(socket_.get(), &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (got < 0 && errno == EINTR) continue;
+    if (got == 0) loop_->Unwatch(socket_.get());  // init is about to be reaped
+    if (got != static_cast<ssize_t>(sizeof(message))) return;
+    ucred sender = {};
+    const cmsghdr* credentials = CMSG_FIRSTHDR(&header);
+    if (credentials != nullptr && credentials->cmsg_type == SCM_CREDENTIALS) {
+      std::memcpy(&sender, CMSG_DATA(credentials), sizeof(sender));
+    }
+    switch (message.kind) {
+      case InitMessage::kKernelStarts:
+        // When it has ended already, its end is the next message, and there is nobody to identify.
+        callbacks_.started(IdentifyProcess(sender.pid).value_or(ProcessIdentity{sender.pid, 0}));
+        break;
+      case InitMessage::kStepFailed:
+        message.step[sizeof(message.step) - 1] = '\0';
+        end_.failed_step = message.step;
+        end_.failed_errno = message.value;
+        break;
+      case InitMessage::kKernelEnded:
+        end_.wait_status = message.value;
+        break;
+    }
+  }
+}
+
+void KernelProcesses::ReapInit() {
+  ReadMessages();
+  siginfo_t info = {};
+  if (waitid(kWaitByPidfd, static_cast<id_t>(init_pidfd_.get()), &info, WEXITED | WNOHANG) != 0 || info.si_pid == 0) {
+    return;
+  }
+  // A PID namespace is empty before its init can be reaped. Without one, init has hunted down all that was left; when
+  // it was killed before it could, what was left is ours now.
+  if (isolation_ == v1::ISOLATION_PROCESS_GROUP) KillAllChildren();
+  end_.init_wait_status = info.si_code == CLD_EXITED ? info.si_status << 8 : info.si_status;
+  loop_->Unwatch(socket_.get());
+  loop_->Unwatch(init_pidfd_.get());
+  socket_.reset();
+  init_pidfd_.reset();
+  // Moved out: the owner may destroy this object in the callback.
+  auto gone = std::move(callbacks_.gone);
+  KernelEnd end = std::move(end_);
+  gone(end);
+}
+
+}  // namespace umld::vmcore

@@ -1,0 +1,231 @@
+// The rules, each from a trap of the kernel's arch/um/drivers/mconsole_kern.c:
+//  - One request in flight: those queued together run last in, first out.
+//  - Always a deadline: a kernel can stop answering and go on working.
+//  - A question is sent a second time: a bad datagram of somebody else leaves a good one lying until the next arrives.
+//    A command that changes something is not: it may have been carried out.
+//  - Whatever is sent after a timeout goes out from a new socket: the old one may still get fragments, which nothing
+//    tells from those of the next answer.
+//  - The socket is connected: then the host's kernel refuses datagrams of everybody else.
+//  - Replies are drained without going back to the loop: the kernel drops what does not fit into a queue of 10.
+#include "vmcore/mconsole_client.h"
+
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "base/packet_socket.h"
+#include "base/status.h"
+#include "vmcore/mconsole_wire.h"
+
+namespace umld::vmcore {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr size_t kMaxAnswer = size_t{1} << 20;
+constexpr milliseconds kBetweenFragments(20);
+constexpr milliseconds kInOneGo(100);
+
+// Commands that can be sent twice without harm. The kernel matches by prefix, so "config x" is one and "config x=" not.
+bool IsQuestion(absl::string_view command) {
+  if (absl::StartsWith(command, "config")) return !absl::StrContains(command, '=');
+  return absl::StartsWith(command, "version") || absl::StartsWith(command, "help") ||
+         absl::StartsWith(command, "proc");
+}
+
+absl::Status NobodyThere(absl::string_view path, int error_number) {
+  return MakeError(absl::StatusCode::kUnavailable,
+                   absl::StrCat("the kernel does not listen on its mconsole ", path, ": ", strerror(error_number)),
+                   {"MCONSOLE_UNAVAILABLE", std::string(path), "wait until the guest is up"});
+}
+
+absl::Status NoAnswer(absl::string_view command, EventLoop::Clock::duration deadline) {
+  auto waited = std::chrono::duration_cast<milliseconds>(deadline).count();
+  return MakeError(absl::StatusCode::kDeadlineExceeded,
+                   absl::StrCat("the kernel has not answered \"", command, "\" within ", waited, " ms"),
+                   {"MCONSOLE_TIMED_OUT", "", "look at the guest's console; a guest that stays silent can be killed"});
+}
+
+}  // namespace
+
+MconsoleClient::~MconsoleClient() {
+  CloseSocket();
+  loop_->Cancel(deadline_timer_);
+  loop_->Cancel(resend_timer_);
+  loop_->Cancel(start_timer_);
+}
+
+void MconsoleClient::Send(std::string command, Clock::duration deadline, Done done) {
+  queue_.push_back({std::move(command), deadline, std::move(done)});
+  if (busy_ || start_timer_ != 0) return;
+  // Not from here: a caller need not expect `done` before Send returns.
+  start_timer_ = loop_->RunAfter(Clock::duration::zero(), [this] {
+    start_timer_ = 0;
+    StartNext();
+  });
+}
+
+void MconsoleClient::Abandon(absl::string_view reason) {
+  CloseSocket();
+  loop_->Cancel(std::exchange(deadline_timer_, 0));
+  loop_->Cancel(std::exchange(resend_timer_, 0));
+  busy_ = false;
+  std::deque<Request> abandoned = std::exchange(queue_, {});
+  for (Request& request : abandoned) request.done(absl::CancelledError(reason));
+}
+
+void MconsoleClient::StartNext() {
+  if (busy_ || queue_.empty()) return;
+  busy_ = true;
+  first_fragment_ = true;
+  complete_ = false;
+  answer_ = {};
+  const Request& request = queue_.front();
+  if (request.command.empty() || request.command.size() > kMaxMconsoleCommand) {
+    return Finish(MakeError(
+        absl::StatusCode::kInvalidArgument,
+        absl::StrCat("an mconsole command has 1 to ", kMaxMconsoleCommand, " bytes, not ", request.command.size()),
+        {"MCONSOLE_COMMAND_LENGTH", "", ""}));
+  }
+  if (!socket_.ok()) {
+    if (absl::Status status = OpenSocket(); !status.ok()) return Finish(status);
+  }
+  deadline_timer_ = loop_->RunAfter(request.deadline, [this] {
+    deadline_timer_ = 0;
+    CloseSocket();
+    SetAnswers(false);
+    Finish(NoAnswer(queue_.front().command, queue_.front().deadline));
+  });
+  if (IsQuestion(request.command)) {
+    resend_timer_ = loop_->RunAfter(request.deadline / 2, [this] { OnResendTimer(); });
+  }
+  Transmit();
+}
+
+absl::Status MconsoleClient::OpenSocket() {
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  if (path_.size() >= sizeof(address.sun_path)) return NobodyThere(path_, ENAMETOOLONG);
+  std::memcpy(address.sun_path, path_.c_str(), path_.size() + 1);
+  ASSIGN_OR_RETURN(UniqueFd fd, AutobindDatagrams());
+  if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
+    return NobodyThere(path_, errno);
+  }
+  socket_ = std::move(fd);
+  loop_->Watch(socket_.get(), EPOLLIN, [this](uint32_t events) { OnReady(events); });
+  return absl::OkStatus();
+}
+
+void MconsoleClient::CloseSocket() {
+  if (!socket_.ok()) return;
+  loop_->Unwatch(socket_.get());
+  socket_.reset();
+}
+
+void MconsoleClient::Transmit() {
+  const std::string& command = queue_.front().command;
+  MconsoleRequestHeader header = {kMconsoleMagic, kMconsoleVersion, static_cast<uint32_t>(command.size())};
+  std::string datagram(reinterpret_cast<const char*>(&header), sizeof(header));
+  datagram += command;
+  ssize_t sent;
+  do {
+    sent = send(socket_.get(), datagram.data(), datagram.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  } while (sent < 0 && errno == EINTR);
+  if (sent >= 0) {
+    loop_->SetEvents(socket_.get(), EPOLLIN);
+  } else if (errno == EAGAIN || errno == ENOBUFS) {
+    // The kernel has not read what came before. Until the deadline this is only slow.
+    loop_->SetEvents(socket_.get(), EPOLLIN | EPOLLOUT);
+  } else {
+    int error_number = errno;
+    CloseSocket();
+    Finish(NobodyThere(path_, error_number));
+  }
+}
+
+void MconsoleClient::OnReady(uint32_t events) {
+  if ((events & EPOLLIN) != 0) return DrainFragments();
+  if ((events & EPOLLOUT) != 0 && busy_) return Transmit();
+  if ((events & (EPOLLERR | EPOLLHUP)) != 0) {
+    CloseSocket();
+    if (busy_) Finish(NobodyThere(path_, ECONNREFUSED));
+  }
+}
+
+void MconsoleClient::DrainFragments() {
+  const Clock::time_point stop_at = Clock::now() + kInOneGo;
+  char buffer[sizeof(MconsoleReplyHeader) + kMconsoleDataBytes];
+  while (true) {
+    ssize_t got = recv(socket_.get(), buffer, sizeof(buffer), MSG_DONTWAIT);
+    if (got < 0 && errno == EINTR) continue;
+    if (got >= 0) {
+      if (busy_ && !complete_) complete_ = TakeFragment(absl::string_view(buffer, static_cast<size_t>(got)));
+      continue;  // what comes after the last fragment, or unasked, is dropped
+    }
+    if (errno != EAGAIN && errno != EWOULDBLOCK) return OnReady(EPOLLERR);
+    if (!busy_) return;
+    if (complete_) break;
+    if (first_fragment_ || Clock::now() >= stop_at) return;
+    // In the middle of an answer: the next fragment is microseconds away, and the kernel will not wait for us.
+    pollfd wait_for = {socket_.get(), POLLIN, 0};
+    if (poll(&wait_for, 1, static_cast<int>(kBetweenFragments.count())) <= 0) return;
+  }
+  SetAnswers(true);
+  Finish(std::move(answer_));
+}
+
+// True: that was the last one.
+bool MconsoleClient::TakeFragment(absl::string_view datagram) {
+  MconsoleReplyHeader header = {};
+  if (datagram.size() < sizeof(header)) return false;
+  std::memcpy(&header, datagram.data(), sizeof(header));
+  absl::string_view text = datagram.substr(sizeof(header));
+  text = text.substr(0, std::min<size_t>(header.length, text.size()));
+  if (!text.empty() && text.back() == '\0') text.remove_suffix(1);
+  if (first_fragment_) answer_.error = header.error;
+  first_fragment_ = false;
+  if (answer_.text.size() < kMaxAnswer) answer_.text.append(text.data(), text.size());
+  return header.more == 0;
+}
+
+void MconsoleClient::OnResendTimer() {
+  resend_timer_ = 0;
+  CloseSocket();
+  first_fragment_ = true;
+  answer_ = {};
+  if (absl::Status status = OpenSocket(); !status.ok()) return Finish(status);
+  Transmit();
+}
+
+void MconsoleClient::Finish(absl::StatusOr<MconsoleAnswer> result) {
+  loop_->Cancel(std::exchange(deadline_timer_, 0));
+  loop_->Cancel(std::exchange(resend_timer_, 0));
+  Request request = std::move(queue_.front());
+  queue_.pop_front();
+  busy_ = false;
+  // Scheduled first: `done` may destroy this client, and then nothing of it may be touched.
+  if (!queue_.empty() && start_timer_ == 0) {
+    start_timer_ = loop_->RunAfter(Clock::duration::zero(), [this] {
+      start_timer_ = 0;
+      StartNext();
+    });
+  }
+  request.done(std::move(result));
+}
+
+void MconsoleClient::SetAnswers(bool answers) {
+  if (answers_ == answers) return;
+  answers_ = answers;
+  if (answers_changed_) answers_changed_();
+}
+
+}  // namespace umld::vmcore

@@ -1,0 +1,85 @@
+#ifndef UMLD_VMCORE_MCONSOLE_CLIENT_H_
+#define UMLD_VMCORE_MCONSOLE_CLIENT_H_
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "base/event_loop.h"
+#include "base/unique_fd.h"
+
+namespace umld::vmcore {
+
+// One kernel's answer to one command. An `error` other than 0 is still an answer.
+struct MconsoleAnswer {
+  int error = 0;     // 0, 1 or -errno, of the first fragment
+  std::string text;  // all fragments together, without the NULs
+};
+
+// Talks to the management console of one kernel with the discipline that it needs (see mconsole_client.cc).
+// Thread: the loop's. Never blocks, but while a reply's fragments are coming in, and then for milliseconds.
+class MconsoleClient {
+ public:
+  using Clock = EventLoop::Clock;
+  using Done = std::function<void(absl::StatusOr<MconsoleAnswer>)>;
+
+  // `path` is the kernel's mconsole socket; it need not be there yet.
+  MconsoleClient(EventLoop* loop, std::string path) : loop_(loop), path_(std::move(path)) {}
+  // Forgets what waits; no callback runs any more.
+  ~MconsoleClient();
+  MconsoleClient(const MconsoleClient&) = delete;
+  MconsoleClient& operator=(const MconsoleClient&) = delete;
+
+  // Sends `command` when those before it are answered. The deadline counts from the moment it is sent.
+  // kInvalidArgument: empty or longer than 511 bytes; nothing is sent. kUnavailable: no kernel listens.
+  // kDeadlineExceeded: sent, and not answered; whether it was carried out is unknown. kCancelled: Abandon was called.
+  // `done` never runs inside Send.
+  void Send(std::string command, Clock::duration deadline, Done done);
+
+  // The kernel has ended: everything that waits gets kCancelled, with `reason`.
+  void Abandon(absl::string_view reason);
+
+  // False from a request that timed out until one is answered. `changed` runs on every change.
+  bool answers() const { return answers_; }
+  void OnAnswersChanged(std::function<void()> changed) { answers_changed_ = std::move(changed); }
+
+ private:
+  struct Request {
+    std::string command;
+    Clock::duration deadline;
+    Done done;
+  };
+
+  void StartNext();
+  absl::Status OpenSocket();
+  void CloseSocket();
+  void Transmit();
+  void OnReady(uint32_t events);
+  void DrainFragments();
+  bool TakeFragment(absl::string_view datagram);
+  void OnResendTimer();
+  void Finish(absl::StatusOr<MconsoleAnswer> result);
+  void SetAnswers(bool answers);
+
+  EventLoop* loop_;
+  std::string path_;
+  UniqueFd socket_;
+  std::deque<Request> queue_;  // the front one is in flight when busy_
+  bool busy_ = false;
+  bool first_fragment_ = true;
+  bool complete_ = false;
+  MconsoleAnswer answer_;
+  EventLoop::TimerId deadline_timer_ = 0;
+  EventLoop::TimerId resend_timer_ = 0;
+  EventLoop::TimerId start_timer_ = 0;
+  bool answers_ = true;
+  std::function<void()> answers_changed_;
+};
+
+}  // namespace umld::vmcore
+
+#endif  // UMLD_VMCORE_MCONSOLE_CLIENT_H_
