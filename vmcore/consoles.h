@@ -82,12 +82,12 @@ class Console {
     ViewerLink* link = nullptr;
     uint64_t offset = 0;
     bool read_only = false;
-    bool started = false;          // its first Writable has come
-    bool blocked = false;          // waits for Writable
-    bool told_of_writer = false;   // that its input is dropped
+    bool started = false;         // its first Writable has come
+    bool blocked = false;         // waits for Writable
+    bool told_of_writer = false;  // that its input is dropped
     uint32_t rows = 0, columns = 0;
-    std::string notice;            // still to be sent
-    bool eof = false;              // the same
+    std::string notice;  // still to be sent
+    bool eof = false;    // the same
     bool eof_sent = false;
   };
 

@@ -10,7 +10,7 @@ namespace umld::vmcore {
 
 // All that is known of an ended kernel process; everything of it has been reaped.
 struct KernelEnd {
-  std::string failed_step;         // of starting it ("run /usr/bin/linux.uml"), with `failed_errno`; else empty
+  std::string failed_step;  // of starting it ("run /usr/bin/linux.uml"), with `failed_errno`; else empty
   int failed_errno = 0;
   std::optional<int> wait_status;  // of the kernel's main process, as from waitpid; nullopt: its init died first
   int init_wait_status = 0;

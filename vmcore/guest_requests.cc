@@ -181,7 +181,8 @@ void Guest::UnplugDisk(const v1::UnplugDisk& request, Done done) {
       done(Annotate(status, noun));
     };
     const auto& disks = config_.disks();
-    bool configured = std::any_of(disks.begin(), disks.end(), [&](const v1::Disk& d) { return d.unit() == request.unit(); });
+    bool configured =
+        std::any_of(disks.begin(), disks.end(), [&](const v1::Disk& d) { return d.unit() == request.unit(); });
     // One that only the next boot would have had.
     if (disks_->live().count(request.unit()) == 0 && configured && !request.live_only()) {
       return finish(absl::OkStatus());

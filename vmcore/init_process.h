@@ -32,8 +32,8 @@ struct InitSpec {
   char* const* environment;
   int con0_slave;
   int con1_slave;
-  int socket;     // init's end
-  int lock;       // kept open until init ends, or -1
+  int socket;       // init's end
+  int lock;         // kept open until init ends, or -1
   bool namespaced;  // it is pid 1 of a PID namespace
 };
 

@@ -81,9 +81,9 @@ absl::StatusOr<std::vector<std::string>> KernelArguments(const v1::GuestConfig& 
   size_t length = 0;
   for (size_t i = 1; i < argv.size(); ++i) length += argv[i].size() + 1;
   if (length > kMaxCommandLine) {
-    return Invalid(absl::StrCat("the kernel's command line would have ", length, " bytes, and ", kMaxCommandLine,
-                                " is the most"),
-                   config.name(), "use shorter paths or fewer kernel arguments");
+    return Invalid(
+        absl::StrCat("the kernel's command line would have ", length, " bytes, and ", kMaxCommandLine, " is the most"),
+        config.name(), "use shorter paths or fewer kernel arguments");
   }
   return argv;
 }

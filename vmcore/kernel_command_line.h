@@ -11,7 +11,7 @@ namespace umld::vmcore {
 
 // What the kernel process and its command line agree on. Paths are relative to its working directory, the guest's
 // runtime directory, which keeps socket paths short.
-inline constexpr char kUmlDir[] = "uml";              // umid directories: pid file and mconsole socket
+inline constexpr char kUmlDir[] = "uml";  // umid directories: pid file and mconsole socket
 inline constexpr char kNotifySocket[] = "notify.sock";
 inline constexpr char kUbdaPlaceholder[] = "root_fs";  // the file that the kernel takes for ubda when none is given
 inline constexpr int kCon0Fd = 0;                      // con0's pty slave; also the kernel's stdout and stderr

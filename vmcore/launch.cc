@@ -94,11 +94,11 @@ absl::string_view IsolationName(v1::Isolation isolation) {
 }
 
 absl::Status Refused(v1::Isolation isolation, int error_number) {
-  return MakeError(absl::StatusCode::kPermissionDenied,
-                   absl::StrCat("this host gives the guest no ", IsolationName(isolation).substr(2), ": ",
-                                strerror(error_number)),
-                   {"ISOLATION_REFUSED", "",
-                    "run umld as root, allow user namespaces (user.max_user_namespaces), or let umld choose"});
+  return MakeError(
+      absl::StatusCode::kPermissionDenied,
+      absl::StrCat("this host gives the guest no ", IsolationName(isolation).substr(2), ": ", strerror(error_number)),
+      {"ISOLATION_REFUSED", "",
+       "run umld as root, allow user namespaces (user.max_user_namespaces), or let umld choose"});
 }
 
 }  // namespace
@@ -120,7 +120,8 @@ absl::Status KernelProcesses::ForkInit(const Options& options) {
   }
   std::vector<std::string> environment = KernelEnvironment();
   std::vector<char*> argv = Pointers(options.argv), envp = Pointers(environment);
-  InitSpec spec = {argv.data(), envp.data(), options.con0_slave, options.con1_slave, pair.second.get(), options.lock,
+  InitSpec spec = {argv.data(),        envp.data(),       options.con0_slave,
+                   options.con1_slave, pair.second.get(), options.lock,
                    /*namespaced=*/true};
   absl::Status refused;
   for (v1::Isolation isolation : Candidates(options.isolation)) {

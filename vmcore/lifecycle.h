@@ -8,7 +8,7 @@ namespace umld::vmcore {
 // The life of one guest as one table: (state, event) -> (next state, effect). Pure; what an effect means is Guest's.
 
 enum class LifeState {
-  kStarting,   // a kernel process is there, its mconsole is not yet up
+  kStarting,  // a kernel process is there, its mconsole is not yet up
   kRunning,
   kPaused,     // frozen by mconsole's stop
   kStopping,   // its end is asked for, and nothing shall follow
@@ -36,15 +36,15 @@ inline constexpr int kLifeEvents = 11;
 
 enum class LifeEffect {
   kIgnore,
-  kRefuse,        // the request is an error in this state
-  kAlready,       // the request is granted, there is nothing to do
-  kAnnounce,      // tell the new state to everybody
-  kBeginStop,     // start the steps of a stop
-  kShortenStop,   // the steps are under way: a newer request may only shorten them
+  kRefuse,       // the request is an error in this state
+  kAlready,      // the request is granted, there is nothing to do
+  kAnnounce,     // tell the new state to everybody
+  kBeginStop,    // start the steps of a stop
+  kShortenStop,  // the steps are under way: a newer request may only shorten them
   kKillKernel,
   kFreeze,
   kThaw,
-  kStartKernel,   // the kernel is gone: start the next one
+  kStartKernel,       // the kernel is gone: start the next one
   kFinishPoweredOff,  // the kernel is gone: write the exit record and leave
   kFinishStopped,
   kFinishKilled,

@@ -38,8 +38,7 @@ constexpr milliseconds kInOneGo(100);
 // Commands that can be sent twice without harm. The kernel matches by prefix, so "config x" is one and "config x=" not.
 bool IsQuestion(absl::string_view command) {
   if (absl::StartsWith(command, "config")) return !absl::StrContains(command, '=');
-  return absl::StartsWith(command, "version") || absl::StartsWith(command, "help") ||
-         absl::StartsWith(command, "proc");
+  return absl::StartsWith(command, "version") || absl::StartsWith(command, "help") || absl::StartsWith(command, "proc");
 }
 
 absl::Status NobodyThere(absl::string_view path, int error_number) {
@@ -193,7 +192,8 @@ bool MconsoleClient::TakeFragment(absl::string_view datagram) {
   if (!text.empty() && text.back() == '\0') text.remove_suffix(1);
   if (first_fragment_) answer_.error = header.error;
   first_fragment_ = false;
-  if (answer_.text.size() < kMaxAnswer) answer_.text.append(text.data(), text.size());
+  // A guest decides over these bytes, and they end up in messages that have to be valid UTF-8.
+  for (char byte : text.substr(0, kMaxAnswer - answer_.text.size())) answer_.text.push_back(byte < 0 ? '?' : byte);
   return header.more == 0;
 }
 

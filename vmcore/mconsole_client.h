@@ -17,7 +17,7 @@ namespace umld::vmcore {
 // One kernel's answer to one command. An `error` other than 0 is still an answer.
 struct MconsoleAnswer {
   int error = 0;     // 0, 1 or -errno, of the first fragment
-  std::string text;  // all fragments together, without the NULs
+  std::string text;  // all fragments together, without the NULs; what is not ASCII is '?'
 };
 
 // Talks to the management console of one kernel with the discipline that it needs (see mconsole_client.cc).

@@ -19,7 +19,10 @@ constexpr absl::string_view kSyncComplete = "Emergency Sync complete";
 
 StopSequence::StopSequence(EventLoop* loop, Kernel kernel, const StopGraces& graces)
     : loop_(loop), kernel_(std::move(kernel)), graces_(graces) {
-  if (!kernel_.mconsole_up) return Enter(Stage::kTerm);  // nothing is mounted yet that could be lost
+  if (!kernel_.mconsole_up) {
+    Enter(Stage::kTerm);  // nothing is mounted yet that could be lost
+    return;
+  }
   // Always: a pause may be on its way. Harmless when the guest runs.
   kernel_.mconsole->Send("go", milliseconds(1000), [](const absl::StatusOr<MconsoleAnswer>&) {});
   Enter(graces_.skip_orderly ? Stage::kHalt : Stage::kOrderly);

@@ -31,8 +31,8 @@ class StopSequence {
     bool mconsole_up = false;
     std::function<void()> terminate;  // SIGTERM to the kernel's main process
     std::function<void()> kill;
-    std::function<uint64_t()> console_offset;              // of the next byte on con0
-    std::function<std::string(uint64_t)> console_since;    // what con0 printed from there on, or the end of it
+    std::function<uint64_t()> console_offset;            // of the next byte on con0
+    std::function<std::string(uint64_t)> console_since;  // what con0 printed from there on, or the end of it
   };
 
   StopSequence(EventLoop* loop, Kernel kernel, const StopGraces& graces);

@@ -1,0 +1,124 @@
+// vmcore: the supervisor of one running UML guest. umld starts it with nothing but three descriptors; it lives exactly
+// as long as the guest does, with or without umld.
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <ctime>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/event_loop.h"
+#include "base/file.h"
+#include "base/status.h"
+#include "base/unique_fd.h"
+#include "vmcore/guest.h"
+#include "vmcore/log.h"
+#include "vmcore/records.h"
+#include "vmcore/server.h"
+#include "vmcore/vmcore.pb.h"
+
+namespace umld::vmcore {
+namespace {
+
+constexpr char kVersion[] = "0.1.0";
+constexpr int kLaunchFd = 3;   // a memfd with the serialised Launch
+constexpr int kLockFd = 4;     // locked by umld; that it is open is the proof that this guest lives
+constexpr int kControlFd = 5;  // the first connection
+constexpr size_t kMaxLaunchBytes = size_t{1} << 20;
+constexpr char kSocket[] = "vmcore.sock";
+
+absl::StatusOr<v1::Launch> ReadLaunch() {
+  ASSIGN_OR_RETURN(std::string bytes, ReadFile(absl::StrCat("/proc/self/fd/", kLaunchFd), kMaxLaunchBytes));
+  v1::Launch launch;
+  if (!launch.ParseFromString(bytes) || launch.run_dir().empty()) {
+    return absl::InvalidArgumentError("descriptor 3 holds no launch message; vmcore is started by umld");
+  }
+  return launch;
+}
+
+// The inherited descriptor, for us alone; not ok when there is none.
+UniqueFd Inherit(int fd) { return UniqueFd(fcntl(fd, F_SETFD, FD_CLOEXEC) == 0 ? fd : -1); }
+
+// SIGTERM arrives through the loop; SIGHUP and SIGPIPE never.
+absl::StatusOr<UniqueFd> TakeSignals() {
+  signal(SIGHUP, SIG_IGN);
+  signal(SIGPIPE, SIG_IGN);
+  sigset_t wanted;
+  sigemptyset(&wanted);
+  sigaddset(&wanted, SIGTERM);
+  sigaddset(&wanted, SIGINT);
+  if (sigprocmask(SIG_BLOCK, &wanted, nullptr) != 0) return ErrnoError(errno, "sigprocmask");
+  UniqueFd fd(signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!fd.ok()) return ErrnoError(errno, "signalfd");
+  return fd;
+}
+
+void OnSignal(const UniqueFd& signals, Guest* guest) {
+  signalfd_siginfo info = {};
+  while (read(signals.get(), &info, sizeof(info)) == static_cast<ssize_t>(sizeof(info))) {
+    Log(absl::StrCat("signal ", info.ssi_signo, " from process ", info.ssi_pid, ": stopping the guest"));
+    if (absl::Status status = guest->Stop({}); !status.ok()) Log(status.message());
+  }
+}
+
+// The guest's whole life.
+absl::Status Supervise(const v1::Launch& launch, const UniqueFd& lock, UniqueFd control) {
+  RemoveExitRecord();
+  RETURN_IF_ERROR(WriteLaunchRecord(launch));
+  ASSIGN_OR_RETURN(UniqueFd signals, TakeSignals());
+
+  ASSIGN_OR_RETURN(std::unique_ptr<EventLoop> loop, EventLoop::Create());
+  ASSIGN_OR_RETURN(std::unique_ptr<Server> server, Server::Create(loop.get(), kSocket, std::move(control)));
+  ASSIGN_OR_RETURN(std::unique_ptr<Guest> guest, Guest::Create(loop.get(), launch, lock.get(), server.get()));
+  server->SetGuest(guest.get());
+  server->OnFinished([&loop] { loop->Quit(); });
+  loop->Watch(signals.get(), EPOLLIN, [&signals, &guest](uint32_t) { OnSignal(signals, guest.get()); });
+  loop->Run();
+  unlink(kSocket);
+  return absl::OkStatus();
+}
+
+// A guest that did not even begin ends in an exit record too: umld must not have to guess.
+void RecordFailure(const v1::Launch& launch, const absl::Status& failure) {
+  v1::Exit exit;
+  exit.set_kind(v1::Exit::CRASHED);
+  exit.set_reason(std::string(failure.message()));
+  exit.set_ended_unix_ns(time(nullptr) * int64_t{1000000000});
+  *exit.mutable_config() = launch.config();
+  if (absl::Status status = WriteExitRecord(exit); !status.ok()) Log(status.message());
+}
+
+absl::Status Run() {
+  ASSIGN_OR_RETURN(v1::Launch launch, ReadLaunch());
+  close(kLaunchFd);
+  UniqueFd lock = Inherit(kLockFd), control = Inherit(kControlFd);
+  SetLogName(launch.config().name());
+  umask(0077);
+  if (chdir(launch.run_dir().c_str()) != 0) return ErrnoError(errno, absl::StrCat("enter ", launch.run_dir()));
+  absl::Status status = Supervise(launch, lock, std::move(control));
+  if (!status.ok()) RecordFailure(launch, status);
+  return status;
+}
+
+}  // namespace
+}  // namespace umld::vmcore
+
+int main(int argc, char** argv) {
+  if (argc == 2 && std::string(argv[1]) == "--version") {
+    std::printf("vmcore %s\n", umld::vmcore::kVersion);
+    return 0;
+  }
+  absl::Status status = umld::vmcore::Run();
+  if (status.ok()) return 0;
+  umld::vmcore::Log(absl::StrCat("cannot run: ", status.message()));
+  return 1;
+}
