@@ -85,6 +85,11 @@ const CLI::Option* FindOption(const CLI::App* app, const std::string& word) {
   return nullptr;
 }
 
+const CLI::App* FindVerb(const CLI::App& app, const std::string& word) {
+  const auto found = app.get_subcommands([&word](const CLI::App* verb) { return verb->get_name() == word; });
+  return found.empty() ? nullptr : found.front();
+}
+
 // The command line as far as it is finished.
 struct Typed {
   const CLI::App* app;
@@ -102,8 +107,7 @@ Typed Read(const CLI::App& root, const std::vector<std::string>& words) {
     } else if (absl::StartsWith(word, "-")) {
       const CLI::Option* option = FindOption(typed.app, word);
       if (option != nullptr && option->get_expected_min() > 0) typed.open_option = word;
-    } else if (const CLI::App* next = typed.plain.empty() ? typed.app->get_subcommand_no_throw(word) : nullptr;
-               next != nullptr) {
+    } else if (const CLI::App* next = typed.plain.empty() ? FindVerb(*typed.app, word) : nullptr; next != nullptr) {
       typed.app = next;
       absl::StrAppend(&typed.verb, typed.verb.empty() ? "" : " ", word);
     } else {
@@ -129,15 +133,14 @@ std::vector<std::string> OfKind(const std::string& kind, const std::vector<std::
   for (const char* name : {"guests", "images", "operations", "devices", "consoles"}) {
     if (kind == name) return live(kind, plain.empty() ? "" : plain[0]);
   }
-  std::vector<std::string> words = CLI::detail::split(kind, ' ');
-  return words;
+  return CLI::detail::split(kind, ' ');
 }
 
 }  // namespace
 
 std::vector<std::string> Complete(const CLI::App& root, const std::vector<std::string>& words, const LiveNames& live) {
   const Typed typed = Read(root, words);
-  const std::string& current = words.empty() ? "" : words.back();
+  const std::string current = words.empty() ? "" : words.back();
   if (!typed.open_option.empty()) return OfKind(KindOfOption(typed.open_option), {}, live);
   if (absl::StartsWith(current, "-")) return Options(typed.app);
   const std::vector<const CLI::App*> subcommands =

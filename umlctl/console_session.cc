@@ -70,7 +70,7 @@ class Attachment {
   }
   Attachment(const Attachment&) = delete;
   Attachment& operator=(const Attachment&) = delete;
-  ~Attachment() { End(); }
+  ~Attachment() { End().IgnoreError(); }
 
   // Readable once the stream is over.
   int ended_fd() const { return ended_.get(); }

@@ -80,8 +80,8 @@ TEST_F(CowTest, OtherFilesAreNotCow) {
 }
 
 TEST_F(CowTest, RefusesNumbersThatKillTheKernel) {
-  auto message = [](CowHeader header) {
-    return std::string(ParseCowHeader(SerializeCowHeader(header)).status().message());
+  auto message = [](const CowHeader& broken) {
+    return std::string(ParseCowHeader(SerializeCowHeader(broken)).status().message());
   };
   CowHeader header = SomeHeader();
   header.alignment = 0;
