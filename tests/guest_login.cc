@@ -1,0 +1,79 @@
+#include "tests/guest_login.h"
+
+#include <unistd.h>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "absl/time/clock.h"
+
+namespace umld::tests {
+namespace {
+
+// busybox asks the terminal where the cursor is before it prompts; nobody answers, and it is no matter.
+constexpr char kAskCursor[] = "\033[6n";
+
+// What stands on the last line, colours and the like apart.
+std::string LastLine(const std::string& out) {
+  const std::string line = out.substr(out.find_last_of("\r\n") + 1);
+  return absl::StrReplaceAll(line, {{kAskCursor, ""}, {"\033[J", ""}});
+}
+
+}  // namespace
+
+bool LogIn(Running& console, absl::Duration patience) {
+  const absl::Time give_up = absl::Now() + patience;
+  size_t seen = 0;  // what came before the last key is of no interest
+  while (absl::Now() < give_up) {
+    console.Write("\n");
+    std::string line;
+    const bool prompt = console.ReadUntil(
+        [&](const std::string& out) {
+          line = LastLine(out.substr(seen));
+          return absl::EndsWith(line, "login: ") || absl::EndsWith(line, "# ");
+        },
+        absl::Seconds(1));
+    if (console.HasEnded()) return false;
+    if (!prompt) continue;
+    seen = console.out().size();
+    if (absl::EndsWith(line, "# ")) return true;
+    console.Write("root\n");
+    if (console.ReadUntil([&](const std::string& out) { return absl::EndsWith(LastLine(out.substr(seen)), "# "); },
+                          absl::Seconds(10))) {
+      return true;
+    }
+  }
+  return false;
+}
+
+bool RunAtPrompt(Running& console, const std::string& command, absl::Duration patience, int* exit_code,
+                 std::string* out) {
+  static int number = 0;
+  const std::string id = absl::StrCat(getpid(), "_", ++number);
+  // Typed with quotes in the middle, so that the echo of what is typed is not taken for the marks.
+  const std::string begin = absl::StrCat("@@B", id, "\n"), end = absl::StrCat("@@E", id, ":");
+  console.Write(absl::StrCat("echo \"@@\"B", id, "; { ", command, "\n} 2>&1; echo \"@@\"E", id, ":$?\n"));
+  size_t from = 0, to = 0, line_end = 0;
+  std::string text;
+  const bool done = console.ReadUntil(
+      [&](const std::string& all) {
+        text = absl::StrReplaceAll(all, {{"\r", ""}});
+        from = text.find(begin);
+        if (from == std::string::npos) return false;
+        from += begin.size();
+        to = text.find(end, from);
+        line_end = to == std::string::npos ? to : text.find('\n', to);
+        return line_end != std::string::npos;
+      },
+      patience);
+  if (!done) return false;
+  *out = text.substr(from, to - from);
+  // The prompt of the continued line comes between the mark and the output, when the command has several.
+  if (absl::StartsWith(*out, "> ")) out->erase(0, 2);
+  const size_t code = to + end.size();
+  return absl::SimpleAtoi(text.substr(code, line_end - code), exit_code);
+}
+
+}  // namespace umld::tests
