@@ -75,9 +75,8 @@ pid_t Spawn(const Command& command, const std::function<void(posix_spawn_file_ac
   Check(posix_spawn_file_actions_addchdir_np(&actions, command.folder.c_str()), "addchdir");
   files(&actions);
   pid_t pid = 0;
-  const int error =
-      posix_spawnp(&pid, command.argv[0].c_str(), &actions, &attributes,
-                   Pointers(command.argv).data(), Pointers(command.environment).data());
+  const int error = posix_spawnp(&pid, command.argv[0].c_str(), &actions, &attributes, Pointers(command.argv).data(),
+                                 Pointers(command.environment).data());
   if (error != 0) Die(absl::StrCat("start ", command.argv[0], " in ", command.folder), error);
   posix_spawn_file_actions_destroy(&actions);
   posix_spawnattr_destroy(&attributes);

@@ -2,7 +2,6 @@
 
 #include <unistd.h>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -54,7 +53,7 @@ bool RunAtPrompt(Running& console, const std::string& command, absl::Duration pa
   const std::string id = absl::StrCat(getpid(), "_", ++number);
   // Typed with quotes in the middle, so that the echo of what is typed is not taken for the marks.
   const std::string begin = absl::StrCat("@@B", id, "\n"), end = absl::StrCat("@@E", id, ":");
-  console.Write(absl::StrCat("echo \"@@\"B", id, "; { ", command, "\n} 2>&1; echo \"@@\"E", id, ":$?\n"));
+  console.Write(absl::StrCat("echo \"@@\"B", id, "; { ", command, "; } 2>&1; echo \"@@\"E", id, ":$?\n"));
   size_t from = 0, to = 0, line_end = 0;
   std::string text;
   const bool done = console.ReadUntil(
@@ -70,8 +69,6 @@ bool RunAtPrompt(Running& console, const std::string& command, absl::Duration pa
       patience);
   if (!done) return false;
   *out = text.substr(from, to - from);
-  // The prompt of the continued line comes between the mark and the output, when the command has several.
-  if (absl::StartsWith(*out, "> ")) out->erase(0, 2);
   const size_t code = to + end.size();
   return absl::SimpleAtoi(text.substr(code, line_end - code), exit_code);
 }

@@ -32,10 +32,10 @@ for _ in 1 2 3; do
   for proc in /proc/[0-9]*; do
     pid=${proc#/proc/}
     [ "$pid" = $$ ] && continue
-    case "$(readlink $proc/cwd) $(tr '\0' ' ' <$proc/cmdline)" in *"$FOLDER"*) kill -9 "$pid" ;; esac
-  done 2>/dev/null
-done
-grep -o "$FOLDER[^ ]*" /proc/self/mounts | while read -r mount; do umount -l "$mount"; done
+    case "$(readlink $proc/cwd) $(tr '\0' ' ' <$proc/cmdline)" in *"$FOLDER"*) kill -9 "$pid" ;
+;
+esac done 2 > / dev / null done grep - o "$FOLDER[^ ]*" / proc / self / mounts | while read - r mount;
+do umount - l "$mount"; done
 rm -rf "$FOLDER"
 )";
 
@@ -116,13 +116,9 @@ void Host::StartJanitor() {
 std::string Host::Program(const std::string& name) const { return absl::StrCat(programs_, "/", name, "/", name); }
 
 std::vector<std::string> Host::Environment() const {
-  return {kPath,
-          "HOME=" + home(),
-          "UMLD_ADDRESS=unix:" + socket(),
-          "XDG_RUNTIME_DIR=" + root_ + "/xdg",
-          "TERM=xterm",
-          "TZ=UTC",
-          "LC_ALL=C.UTF-8"};
+  return {
+      kPath,    "HOME=" + home(), "UMLD_ADDRESS=unix:" + socket(), "XDG_RUNTIME_DIR=" + root_ + "/xdg", "TERM=xterm",
+      "TZ=UTC", "LC_ALL=C.UTF-8"};
 }
 
 Command Host::MakeCommand(std::vector<std::string> argv) const {
@@ -298,8 +294,7 @@ std::vector<Json> Host::Events(const std::string& name) const {
 }
 
 GuestResult Host::RunInGuest(const std::string& name, const std::string& command, absl::Duration patience) const {
-  std::unique_ptr<Running> console =
-      RunBeside({"console", name, "--take-over", "--history", "0", "--linger", "0s"});
+  std::unique_ptr<Running> console = RunBeside({"console", name, "--take-over", "--history", "0", "--linger", "0s"});
   GuestResult result;
   if (!LogIn(*console, patience)) {
     ADD_FAILURE() << "no login on con1 of " << name << "; it said:\n" << console->out() << console->err();

@@ -89,8 +89,7 @@ class Host {
 
   // umlctl with these words, called in the work folder.
   CommandResult Run(const std::vector<std::string>& words, const std::string& input = "") const;
-  std::unique_ptr<Running> RunBeside(const std::vector<std::string>& words,
-                                     Running::On on = Running::On::kPipes) const;
+  std::unique_ptr<Running> RunBeside(const std::vector<std::string>& words, Running::On on = Running::On::kPipes) const;
   // The stock tool: uml_mconsole NAME WORD..., called in `folder`, by default the work folder.
   CommandResult UmlMconsole(const std::vector<std::string>& words, const std::string& folder = "") const;
   CommandResult Shell(const std::string& script) const;
@@ -129,7 +128,7 @@ class Host {
   bool finished_ = false;
 };
 
-// "3 days" and the like apart: the disk of a description, null when it has none of that name.
+// The disk of a description; null when it has none of that name.
 Json DiskOf(const Json& guest, const std::string& device);
 
 }  // namespace umld::tests

@@ -93,8 +93,8 @@ std::vector<ProcessInfo> ProcessesOf(const std::string& folder) {
     ProcessInfo info;
     if (!Look(pid, &info)) continue;
     const std::string proc = absl::StrCat("/proc/", pid);
-    if (!Mentions(info.folder, folder) && !Mentions(info.command, folder) &&
-        !Mentions(Link(proc + "/exe"), folder) && !Mentions(WithSpaces(Read(proc + "/environ")), folder)) {
+    if (!Mentions(info.folder, folder) && !Mentions(info.command, folder) && !Mentions(Link(proc + "/exe"), folder) &&
+        !Mentions(WithSpaces(Read(proc + "/environ")), folder)) {
       continue;
     }
     info.memory_file = MemoryFile(proc);

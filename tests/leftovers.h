@@ -11,10 +11,10 @@ namespace umld::tests {
 struct ProcessInfo {
   pid_t pid = 0;
   pid_t parent = 0;
-  char state = '?';          // as in /proc/PID/stat
-  std::string command;       // its arguments, or its name when it has none
-  std::string folder;        // its working directory, "" when it may not be asked
-  std::string memory_file;   // the guest memory (a deleted file of /dev/shm) that it holds, ""
+  char state = '?';         // as in /proc/PID/stat
+  std::string command;      // its arguments, or its name when it has none
+  std::string folder;       // its working directory, "" when it may not be asked
+  std::string memory_file;  // the guest memory (a deleted file of /dev/shm) that it holds, ""
 };
 
 // The living processes that have to do with `folder`: in their arguments, environment, working directory or program.

@@ -325,7 +325,7 @@ void GuestRuntime::RecordState(const GuestPtr& guest, v1::GuestState state, cons
     state::EventRow event;
     event.type = type;
     event.guest_state = state;
-    event.message = message;
+    event.message = message.empty() ? v1::GuestState_Name(state) : message;
     GuestTable::Change change;
     change.events = {event};
     absl::Status status = table_->Commit(guest, change);
