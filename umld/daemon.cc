@@ -18,6 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "absl/synchronization/blocking_counter.h"
+#include "absl/synchronization/notification.h"
 #include "base/event_loop.h"
 #include "base/file.h"
 #include "base/status.h"
@@ -109,7 +110,14 @@ class DaemonImpl final : public Daemon {
     spdlog::info("umld ends; its guests go on");
     sd_notify(0, "STOPPING=1");
     if (bridge_ != nullptr) bridge_->End();
-    server_->Shutdown(std::chrono::milliseconds(500));
+    // Calls that are nearly done get their answer. Those that wait for a guest do not hold us up: their operations are
+    // in the database, and the next umld goes on with them.
+    auto answered = std::make_shared<absl::Notification>();
+    std::thread([this, answered] {
+      server_->Shutdown(std::chrono::milliseconds(300));
+      answered->Notify();
+    }).detach();
+    answered->WaitForNotificationWithTimeout(absl::Milliseconds(600));
   }
 
  private:

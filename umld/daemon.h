@@ -17,7 +17,8 @@ class Daemon {
   static absl::StatusOr<std::unique_ptr<Daemon>> Create(const DaemonConfig& config);
   virtual ~Daemon() = default;
 
-  // Serves until SIGTERM or SIGINT. Guests go on running: that umld ends means nothing to them.
+  // Serves until SIGTERM or SIGINT. Guests go on running: that umld ends means nothing to them. Work may still be under
+  // way in other threads when it returns; the process is to be left at once, by _Exit.
   virtual void Run() = 0;
 };
 

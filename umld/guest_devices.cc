@@ -129,7 +129,7 @@ absl::StatusOr<v1::Device> Guests::Plug(const GuestPtr& guest, const std::string
     Request request;
     *request.mutable_plug_disk()->mutable_disk() = ToVmcoreDisk(disk);
     request.mutable_plug_disk()->set_live_only(live_only);
-    request.mutable_plug_disk()->set_etag(view.row.version + 1);
+    request.mutable_plug_disk()->set_etag(view.row.version + (live_only ? 0 : 1));
     absl::Status plugged =
         Annotate(Annotate(runtime_->Call(guest, request, kPlugPatience).status(), "disk " + device), noun);
     if (!plugged.ok()) {
@@ -213,7 +213,7 @@ absl::Status Guests::Unplug(const GuestPtr& guest, const std::string& name, bool
     Request request;
     request.mutable_unplug_disk()->set_unit(unit);
     request.mutable_unplug_disk()->set_live_only(live_only);
-    request.mutable_unplug_disk()->set_etag(view.row.version + 1);
+    request.mutable_unplug_disk()->set_etag(view.row.version + (live_only ? 0 : 1));
     absl::Status status =
         Annotate(Annotate(runtime_->Call(guest, request, kPlugPatience).status(), "disk " + device), noun);
     if (!status.ok()) {

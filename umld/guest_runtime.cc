@@ -183,7 +183,9 @@ absl::Status GuestRuntime::Launch(const GuestPtr& guest) {
   RecordState(guest, v1::STARTING, "guest.state", "starting");
   absl::Status connected = Connect(guest, std::move(sockets.first), absl::Seconds(20));
   // A vmcore that ended at once has left its reason in the exit record.
-  if (!connected.ok()) table_->WaitUntil(guest, absl::Seconds(5), [](const GuestView& now) { return !now.alive; });
+  if (!connected.ok() && !table_->WaitUntil(guest, absl::Seconds(5), [](const GuestView& now) { return !now.alive; })) {
+    RetryLater(guest, absl::Milliseconds(500));
+  }
   return absl::OkStatus();
 }
 
@@ -213,6 +215,14 @@ absl::Status GuestRuntime::Connect(const GuestPtr& guest, UniqueFd socket, absl:
     WatchProcess(guest, *std::move(pidfd), /*our_child=*/false);
   }
   TakeOverConfig(guest, reply->facts().config());
+  // The other way round: a change that was committed while vmcore could not be told.
+  const GuestView view = table_->View(guest);
+  if (reply->facts().config().etag() < view.row.version) {
+    Request next;
+    *next.mutable_set_config()->mutable_config() = ConfigOf(view.row);
+    absl::Status told = client->Call(next, timeout).status();
+    if (!told.ok()) spdlog::warn("guest {}: {}", view.row.name, std::string(told.message()));
+  }
   loop_->Post([this, guest, facts = reply->facts()] { OnFacts(guest, facts); });
   return absl::OkStatus();
 }

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <future>
@@ -27,6 +28,8 @@
 
 namespace umld {
 namespace {
+
+constexpr std::chrono::milliseconds kSettle(5);
 
 struct Sender {
   sockaddr_un address = {};
@@ -103,7 +106,11 @@ MconsoleBridge::MconsoleBridge(std::string folder, EventLoop* loop, EventLog* ev
 MconsoleBridge::~MconsoleBridge() = default;
 
 void MconsoleBridge::Begin() {
-  listener_ = events_->AddListener([this] { loop_->Post([this] { Reconcile(); }); });
+  // Many events in a row (a thousand guests that start) are one look at the table.
+  listener_ = events_->AddListener([this] {
+    if (pending_.exchange(true)) return;
+    loop_->Post([this] { loop_->RunAfter(kSettle, [this] { Reconcile(); }); });
+  });
   loop_->Post([this] { Reconcile(); });
 }
 
@@ -118,6 +125,7 @@ void MconsoleBridge::End() {
 }
 
 void MconsoleBridge::Reconcile() {
+  pending_ = false;
   std::set<uint64_t> running;
   for (const GuestView& view : table_->Views()) {
     const int pid = view.facts.vmcore().pid();

@@ -1,6 +1,7 @@
 #ifndef UMLD_UMLD_MCONSOLE_BRIDGE_H_
 #define UMLD_UMLD_MCONSOLE_BRIDGE_H_
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -49,6 +50,7 @@ class MconsoleBridge {
   GuestTable* const table_;
   Guests* const guests_;
   uint64_t listener_ = 0;
+  std::atomic<bool> pending_ = false;  // a Reconcile is on its way
   std::map<uint64_t, Entry> entries_;  // the loop's thread alone
 };
 

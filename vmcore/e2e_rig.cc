@@ -55,7 +55,7 @@ void Run(const std::vector<std::string>& argv) {
 const std::string& Image() {
   static const std::string* image = [] {
     std::string folder = "/tmp/vmcore_e2e_image.XXXXXX";
-    mkdtemp(folder.data());
+    EXPECT_NE(mkdtemp(folder.data()), nullptr);
     chmod(folder.c_str(), 0755);
     std::string root = folder + "/root";
     for (const char* name : {"bin", "sbin", "dev", "proc", "sys", "tmp", "mnt", "etc"}) {
@@ -279,11 +279,12 @@ void Rig::Start(const v1::Launch& launch, uid_t uid) {
   ASSERT_TRUE(pair.ok());
   UniqueFd log(open((folder_ + "/stderr").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
 
-  // A copy: the build's own folder may be closed to other users.
-  std::string binary = folder_ + "/vmcore";
-  fs::copy_file("vmcore/vmcore", binary, fs::copy_options::overwrite_existing);
+  std::string binary = "vmcore/vmcore";
   SpawnOptions options;
   if (uid != 0) {
+    // A copy: the build's own folder may be closed to other users.
+    fs::copy_file(binary, folder_ + "/vmcore", fs::copy_options::overwrite_existing);
+    binary = folder_ + "/vmcore";
     for (const std::string& path : {folder_, run_dir(), folder_ + "/log"}) ASSERT_EQ(chown(path.c_str(), uid, uid), 0);
     std::string id = absl::StrCat(uid);
     options.argv = {"/usr/bin/setpriv", "--reuid", id, "--regid", id, "--clear-groups"};
