@@ -35,8 +35,8 @@ int main(int argc, char** argv) {
     return 2;
   }
   const std::string spec = argv[3];
-  const auto stub = v1::Guests::NewStub(
-      grpc::CreateChannel(std::string("unix:") + argv[1], grpc::InsecureChannelCredentials()));
+  const auto stub =
+      v1::Guests::NewStub(grpc::CreateChannel(std::string("unix:") + argv[1], grpc::InsecureChannelCredentials()));
 
   v1::GetGuestRequest get;
   get.set_name(std::string("guests/") + argv[2]);

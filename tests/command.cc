@@ -121,11 +121,11 @@ std::unique_ptr<Running> Running::Start(const Command& command, On on) {
     running->out_fd_ = std::move(master);
   } else {
     Pipe in = MakePipe(), out = MakePipe(), err = MakePipe();
+    const bool logs = !command.log_file.empty();
+    UniqueFd log(logs ? open(command.log_file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644) : -1);
+    if (logs && !log.ok()) Die("open " + command.log_file, errno);
     running->pid_ = Spawn(command, [&](posix_spawn_file_actions_t* files) {
       Check(posix_spawn_file_actions_adddup2(files, in.read.get(), 0), "adddup2");
-      const bool logs = !command.log_file.empty();
-      UniqueFd log(logs ? open(command.log_file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644) : -1);
-      if (logs && !log.ok()) Die("open " + command.log_file, errno);
       Check(posix_spawn_file_actions_adddup2(files, logs ? log.get() : out.write.get(), 1), "adddup2");
       Check(posix_spawn_file_actions_adddup2(files, logs ? log.get() : err.write.get(), 2), "adddup2");
     });

@@ -25,19 +25,21 @@ namespace fs = std::filesystem;
 
 constexpr char kPath[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-// Waits for "done", or for the end of the test program; then ends what belongs to $FOLDER and removes it.
-constexpr char kJanitor[] = R"(
+// Reads the folder; waits for "done", or for the end of the test program, and then ends what belongs to the folder.
+constexpr char kJanitor[] = R"sh(
+read -r FOLDER
+case $FOLDER in /tmp/umldt.?*) ;; *) exit 1 ;; esac
 read -r word && exit 0
 for _ in 1 2 3; do
   for proc in /proc/[0-9]*; do
     pid=${proc#/proc/}
     [ "$pid" = $$ ] && continue
-    case "$(readlink $proc/cwd) $(tr '\0' ' ' <$proc/cmdline)" in *"$FOLDER"*) kill -9 "$pid" ;
-;
-esac done 2 > / dev / null done grep - o "$FOLDER[^ ]*" / proc / self / mounts | while read - r mount;
-do umount - l "$mount"; done
+    case "$(readlink $proc/cwd) $(tr '\0' ' ' <$proc/cmdline)" in *"$FOLDER"*) kill -9 "$pid" ;; esac
+  done 2>/dev/null
+done
+grep -o "$FOLDER[^ ]*" /proc/self/mounts | while read -r mount; do umount -l "$mount"; done
 rm -rf "$FOLDER"
-)";
+)sh";
 
 void MakeFolder(const std::string& path, const HostOptions& options) {
   fs::create_directories(path);
@@ -109,8 +111,10 @@ void Host::MakeFolders() {
 void Host::StartJanitor() {
   Command command;
   command.argv = {"/bin/sh", "-c", kJanitor};
-  command.environment = {kPath, "FOLDER=" + root_};
+  command.environment = {kPath};
   janitor_ = Running::Start(command, Running::On::kPipes);
+  janitor_->Write(root_ + "\n");
+  janitor_->ReadUntil("", absl::ZeroDuration());
 }
 
 std::string Host::Program(const std::string& name) const { return absl::StrCat(programs_, "/", name, "/", name); }

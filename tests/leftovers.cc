@@ -39,12 +39,12 @@ std::string WithSpaces(std::string text) {
   return text;
 }
 
-// The guest memory that a process maps, as "/dev/shm/vm_file-... (deleted)".
+// The guest memory that a process maps, as "/dev/shm/#148 (deleted)".
 std::string MemoryFile(const std::string& proc) {
   std::ifstream maps(proc + "/maps");
   for (std::string line; std::getline(maps, line);) {
-    const size_t path = line.find("/vm_file-");
-    if (path != std::string::npos) return line.substr(line.find('/'));
+    const size_t path = line.find("/dev/shm/");
+    if (path != std::string::npos && absl::EndsWith(line, "(deleted)")) return line.substr(path);
   }
   return "";
 }

@@ -3,7 +3,7 @@
 #include <CLI/App.hpp>
 #include <algorithm>
 #include <iterator>
-#include <memory>
+#include <set>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -118,14 +118,14 @@ Typed Read(const CLI::App& root, const std::vector<std::string>& words) {
 }
 
 std::vector<std::string> Options(const CLI::App* app) {
-  std::vector<std::string> names;
+  std::set<std::string> names;
   for (; app != nullptr; app = app->get_parent()) {
     for (const CLI::Option* option : app->get_options()) {
-      for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
-      for (const std::string& name : option->get_snames()) names.push_back("-" + name);
+      for (const std::string& name : option->get_lnames()) names.insert("--" + name);
+      for (const std::string& name : option->get_snames()) names.insert("-" + name);
     }
   }
-  return names;
+  return {names.begin(), names.end()};
 }
 
 std::vector<std::string> OfKind(const std::string& kind, const std::vector<std::string>& plain, const LiveNames& live) {

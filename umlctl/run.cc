@@ -56,14 +56,26 @@ Format FormatOf(const std::string& text) {
   return Format::kTable;
 }
 
-// "umlctl image build --help" for an error in what follows "umlctl image build".
-std::string HelpFor(const CLI::App& app) {
-  std::string words = "umlctl";
-  for (const CLI::App* at = &app; !at->get_subcommands().empty();) {
+// The innermost verb that was recognised, and the words as far as it.
+const CLI::App& LastVerb(const CLI::App& app, std::string& words) {
+  const CLI::App* at = &app;
+  for (words = "umlctl"; !at->get_subcommands().empty();) {
     at = at->get_subcommands().front();
     absl::StrAppend(&words, " ", at->get_name());
   }
-  return absl::StrCat(words, " --help");
+  return *at;
+}
+
+absl::Status ExplainParseError(const CLI::App& app, const CLI::ParseError& error) {
+  std::string words;
+  const CLI::App& at = LastVerb(app, words);
+  const std::string hint = absl::StrCat(words, " --help");
+  const bool takes_verb = at.get_require_subcommand_min() > 0;
+  const std::vector<std::string> rest = at.remaining();
+  if (takes_verb && !rest.empty())
+    return UsageError(absl::StrCat("\"", rest.front(), "\" is not a verb of ", words), hint);
+  if (takes_verb && error.get_name() == "RequiredError") return UsageError(absl::StrCat(words, " needs a verb"), hint);
+  return UsageError(error.what(), hint);
 }
 
 absl::Status ParseAndAct(std::vector<std::string> words, Session& session, const Streams& streams) {
@@ -72,12 +84,14 @@ absl::Status ParseAndAct(std::vector<std::string> words, Session& session, const
   app.fallthrough();
   // At most one, or a guest called "list" could not be named.
   app.require_subcommand(1);
-  app.footer(kFooter);
   app.get_formatter()->column_width(34);
+  app.get_formatter()->label("SUBCOMMAND", "VERB");
   std::string format = "table";
   bool no_headers = false;
   AddGlobalOptions(app, session, format, no_headers);
   AddVerbs(app, session);
+  // After the verbs, which would take it over.
+  app.footer(kFooter);
   try {
     std::reverse(words.begin(), words.end());
     app.parse(std::move(words));
@@ -85,7 +99,7 @@ absl::Status ParseAndAct(std::vector<std::string> words, Session& session, const
     app.exit(help, streams.out, streams.err);
     return absl::OkStatus();
   } catch (const CLI::ParseError& error) {
-    return UsageError(error.what(), HelpFor(app));
+    return ExplainParseError(app, error);
   }
   session.output = {FormatOf(format), !no_headers};
   return session.action();

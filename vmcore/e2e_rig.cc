@@ -359,6 +359,11 @@ bool Rig::NothingLeft(milliseconds timeout) const {
   }
 }
 
+bool Rig::LockIsFree() const {
+  UniqueFd lock(open((folder_ + "/lock").c_str(), O_RDWR | O_CLOEXEC));
+  return flock(lock.get(), LOCK_EX | LOCK_NB) == 0;
+}
+
 std::string Rig::MakeFile(const std::string& name, size_t bytes) const {
   std::string path = folder_ + "/" + name;
   std::ofstream(path).close();

@@ -93,6 +93,7 @@ class Rig {
   void Start(const v1::Launch& launch, uid_t uid = 0);
   // The connection that vmcore was started with.
   RigClient& control() { return *control_; }
+  void CloseControl() { control_.reset(); }
   // A new one through vmcore.sock.
   UniqueFd Connect();
   RigConsole OpenConsole(const std::string& name, bool read_only = false);
@@ -110,6 +111,8 @@ class Rig {
   std::vector<pid_t> Processes() const;
   // True once there are none but vmcore; waits a little.
   bool NothingLeft(std::chrono::milliseconds timeout = std::chrono::seconds(5)) const;
+  // The proof of life that vmcore was given is gone.
+  bool LockIsFree() const;
   // A file in the rig's folder.
   std::string MakeFile(const std::string& name, size_t bytes) const;
 

@@ -256,7 +256,8 @@ expect_same_kernel web1 "$web1" "watchdog"
 expect_same_kernel web2 "$web2" "watchdog"
 
 step "stop and start of umld"
-inside systemctl stop umld.socket umld.service
+inside systemctl stop umld.socket  # which takes umld along
+is_inactive umld.service || fail "stop of umld.socket left umld $(property umld.service ActiveState)"
 inside test -d "/proc/$web1" || fail "stop of umld took web1 down"
 inside test -S "/run/umld/guests/1/vmcore.sock" || fail "stop of umld took the sockets of running guests away"
 is_active uml@web1.service || fail "stop of umld stopped uml@web1"

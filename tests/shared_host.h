@@ -1,0 +1,36 @@
+#ifndef UMLD_TESTS_SHARED_HOST_H_
+#define UMLD_TESTS_SHARED_HOST_H_
+
+#include "gtest/gtest.h"
+#include "tests/host.h"
+
+namespace umld::tests {
+
+// One umld for all tests of a suite; each test begins with no guests. `host_` is up in every test.
+class SharedHost : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    host_ = new Host;
+    ASSERT_TRUE(host_->Start());
+  }
+  static void TearDownTestSuite() {
+    host_->Finish();
+    delete host_;
+    host_ = nullptr;
+  }
+  void SetUp() override {
+    if (!host_->IsUp()) {
+      ASSERT_TRUE(host_->Start());
+    }
+  }
+  void TearDown() override {
+    if (host_->IsUp()) EXPECT_TRUE(Ok(host_->Run({"delete", "--all", "--force"})));
+    if (HasFailure()) ADD_FAILURE() << "umld's log so far:\n" << host_->Log();
+  }
+
+  inline static Host* host_ = nullptr;
+};
+
+}  // namespace umld::tests
+
+#endif  // UMLD_TESTS_SHARED_HOST_H_
