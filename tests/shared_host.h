@@ -22,13 +22,19 @@ class SharedHost : public testing::Test {
     if (!host_->IsUp()) {
       ASSERT_TRUE(host_->Start());
     }
+    log_begin_ = host_->Log().size();
   }
   void TearDown() override {
-    if (host_->IsUp()) EXPECT_TRUE(Ok(host_->Run({"delete", "--all", "--force"})));
-    if (HasFailure()) ADD_FAILURE() << "umld's log so far:\n" << host_->Log();
+    if (host_->IsUp()) {
+      EXPECT_TRUE(Ok(host_->Run({"delete", "--all", "--force"})));
+    }
+    if (HasFailure()) ADD_FAILURE() << "umld's log during this test:\n" << host_->Log().substr(log_begin_);
   }
 
   inline static Host* host_ = nullptr;
+
+ private:
+  size_t log_begin_ = 0;
 };
 
 }  // namespace umld::tests

@@ -39,7 +39,7 @@ class RunTest : public testing::Test {
     words.push_back("--address=" + socket_);
     std::ostringstream out;
     std::ostringstream err;
-    const ExitCode code = Run(words, {out, err});
+    const ExitCode code = umlctl::Run(words, {out, err});
     out_ = out.str();
     err_ = err.str();
     return code;
@@ -202,7 +202,7 @@ TEST_F(RunTest, LogsAreRawForPrograms) {
   EXPECT_TRUE(WasCalled("ReadConsoleLog guests/web1/consoles/con0 5"));
   std::ostringstream out;
   std::ostringstream err;
-  EXPECT_EQ(Run({"logs", "web1", "con1", "--address", socket_}, {out, err, /*out_is_terminal=*/true}), 0);
+  EXPECT_EQ(umlctl::Run({"logs", "web1", "con1", "--address", socket_}, {out, err, /*out_is_terminal=*/true}), 0);
   EXPECT_EQ(out.str(), "Linux version 6.1\nred\n");
 }
 
@@ -218,7 +218,7 @@ TEST_F(RunTest, ImagesDisksHost) {
   EXPECT_EQ(Umlctl("disk create /srv/x --size 1G"), 0);
   EXPECT_TRUE(WasCalled("CreateDiskFile /srv/x 1073741824"));
   EXPECT_EQ(Umlctl("host check"), kExitGuestSaidNo);
-  EXPECT_TRUE(absl::StrContains(out_, "user namespaces  NO  detail  remedy\n")) << out_;
+  EXPECT_TRUE(absl::StrContains(out_, "user namespaces  NO   detail  remedy\n")) << out_;
   EXPECT_EQ(Umlctl("host info"), 0);
   EXPECT_EQ(Umlctl("version"), 0);
   EXPECT_TRUE(absl::StrContains(out_, "umld   9.9.9\n")) << out_;

@@ -69,7 +69,7 @@ absl::StatusOr<UniqueFd> BindSocket(const std::string& path, mode_t mode, gid_t 
 
 }  // namespace
 
-absl::StatusOr<UniqueFd> OpenApiSocket(const std::string& path, const std::string& group) {
+absl::StatusOr<ApiSocket> OpenApiSocket(const std::string& path, const std::string& group) {
   const int passed = sd_listen_fds(/*unset_environment=*/1);
   if (passed > 0) {
     UniqueFd fd(SD_LISTEN_FDS_START);
@@ -80,15 +80,19 @@ absl::StatusOr<UniqueFd> OpenApiSocket(const std::string& path, const std::strin
                        {"INVALID_ACTIVATION", "", "see ListenStream= in umld.socket"});
     }
     fcntl(fd.get(), F_SETFL, fcntl(fd.get(), F_GETFL) | O_NONBLOCK);
-    return fd;
+    return ApiSocket{std::move(fd), ""};
   }
-  if (group.empty()) return BindSocket(path, 0600, static_cast<gid_t>(-1));
+  if (group.empty()) {
+    ASSIGN_OR_RETURN(UniqueFd fd, BindSocket(path, 0600, static_cast<gid_t>(-1)));
+    return ApiSocket{std::move(fd), path};
+  }
   const struct group* entry = getgrnam(group.c_str());
   if (entry == nullptr) {
     return MakeError(absl::StatusCode::kNotFound, absl::StrCat("there is no group \"", group, "\""),
                      {"GROUP_NOT_FOUND", group, absl::StrCat("addgroup --system ", group)});
   }
-  return BindSocket(path, 0660, entry->gr_gid);
+  ASSIGN_OR_RETURN(UniqueFd fd, BindSocket(path, 0660, entry->gr_gid));
+  return ApiSocket{std::move(fd), path};
 }
 
 absl::StatusOr<std::unique_ptr<ApiServer>> ApiServer::Create(EventLoop* loop, UniqueFd listener,

@@ -17,7 +17,11 @@ namespace umld {
 // The listening socket of the API: what systemd passed (socket activation), else bound at `path` with mode 0600, or
 // 0660 and the group when one is given. A socket file that nobody serves any more is replaced.
 // kAlreadyExists SOCKET_IN_USE: another umld serves it. kNotFound: no such group.
-absl::StatusOr<UniqueFd> OpenApiSocket(const std::string& path, const std::string& group);
+struct ApiSocket {
+  UniqueFd fd;
+  std::string bound_path;  // the file to remove at the end; empty: it is systemd's
+};
+absl::StatusOr<ApiSocket> OpenApiSocket(const std::string& path, const std::string& group);
 
 // gRPC over connections that this class accepts itself, on the loop: so the socket's mode, its owner and where it came
 // from are ours to say.

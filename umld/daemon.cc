@@ -86,12 +86,13 @@ class DaemonImpl final : public Daemon {
     RETURN_IF_ERROR(MakeFolders(config_.run_dir + "/guests", 0700));
     ASSIGN_OR_RETURN(lock_, LockStateDir(config_.state_dir));
     ASSIGN_OR_RETURN(store_, state::Store::Open(config_.state_dir + "/umld.db"));
-    ASSIGN_OR_RETURN(UniqueFd listener, OpenApiSocket(config_.socket_path, config_.socket_group));
+    ASSIGN_OR_RETURN(ApiSocket listener, OpenApiSocket(config_.socket_path, config_.socket_group));
+    bound_socket_ = listener.bound_path;
     ASSIGN_OR_RETURN(loop_, EventLoop::Create());
     RETURN_IF_ERROR(Assemble());
     loop_thread_ = std::thread([this] { loop_->Run(); });
     RETURN_IF_ERROR(Recover());
-    ASSIGN_OR_RETURN(server_, ApiServer::Create(loop_.get(), std::move(listener),
+    ASSIGN_OR_RETURN(server_, ApiServer::Create(loop_.get(), std::move(listener.fd),
                                                 {guest_service_.get(), console_service_.get(), image_service_.get(),
                                                  operation_service_.get(), event_service_.get(), host_service_.get()}));
     if (bridge_ != nullptr) bridge_->Begin();
@@ -118,6 +119,7 @@ class DaemonImpl final : public Daemon {
       answered->Notify();
     }).detach();
     answered->WaitForNotificationWithTimeout(absl::Milliseconds(600));
+    if (!bound_socket_.empty()) unlink(bound_socket_.c_str());
   }
 
  private:
@@ -203,6 +205,7 @@ class DaemonImpl final : public Daemon {
 
   const DaemonConfig config_;
   UniqueFd lock_, signals_;
+  std::string bound_socket_;
   std::unique_ptr<state::Store> store_;
   std::unique_ptr<EventLoop> loop_;
   std::thread loop_thread_;

@@ -206,11 +206,6 @@ void Guest::ChangeConfig(uint32_t unit, const v1::Disk* disk, uint64_t etag) {
 // ---------------------------------------------------------------- the rest
 
 absl::Status Guest::SetConfig(const v1::GuestConfig& config) {
-  if (config.name() != config_.name()) {
-    return MakeError(absl::StatusCode::kInvalidArgument,
-                     absl::StrCat("the configuration is for \"", config.name(), "\", and this is ", config_.name()),
-                     {"BAD_GUEST_CONFIG", "", ""});
-  }
   RETURN_IF_ERROR(KernelArguments(config).status());
   config_ = config;
   Announce();

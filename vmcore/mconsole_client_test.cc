@@ -1,78 +1,21 @@
 #include "vmcore/mconsole_client.h"
 
 #include <gtest/gtest.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <chrono>
-#include <cstring>
 #include <filesystem>
 #include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "base/packet_socket.h"
-#include "base/unique_fd.h"
-#include "vmcore/mconsole_wire.h"
+#include "vmcore/mconsole_fake.h"
 
 namespace umld::vmcore {
 namespace {
 
 using std::chrono::milliseconds;
-
-// A kernel's mconsole as far as its socket goes, with all the bad habits a test wants.
-class FakeKernel {
- public:
-  struct Peer {
-    sockaddr_un address = {};
-    socklen_t length = 0;
-  };
-  using Handler = std::function<void(const std::string& command, const Peer& from)>;
-
-  FakeKernel(EventLoop* loop, const std::string& path, Handler handler)
-      : loop_(loop), socket_(*BindDatagrams(path, 0600)), handler_(std::move(handler)) {
-    loop_->Watch(socket_.get(), EPOLLIN, [this](uint32_t) { Receive(); });
-  }
-  ~FakeKernel() { loop_->Unwatch(socket_.get()); }
-
-  void Reply(const Peer& to, const std::string& text, int error = 0, bool more = false) {
-    MconsoleReplyHeader header = {error, more ? 1U : 0U, static_cast<uint32_t>(text.size() + 1)};
-    std::string datagram(reinterpret_cast<const char*>(&header), sizeof(header));
-    datagram += text;
-    datagram.push_back('\0');
-    SendRaw(to, datagram);
-  }
-  void SendRaw(const Peer& to, const std::string& datagram) {
-    last_send_ok_ = sendto(socket_.get(), datagram.data(), datagram.size(), MSG_DONTWAIT,
-                           reinterpret_cast<const sockaddr*>(&to.address), to.length) >= 0;
-  }
-  bool last_send_ok() const { return last_send_ok_; }
-
- private:
-  void Receive() {
-    char buffer[2048];
-    Peer from;
-    from.length = sizeof(from.address);
-    ssize_t got = recvfrom(socket_.get(), buffer, sizeof(buffer), MSG_DONTWAIT,
-                           reinterpret_cast<sockaddr*>(&from.address), &from.length);
-    if (got < static_cast<ssize_t>(sizeof(MconsoleRequestHeader))) return;
-    MconsoleRequestHeader header;
-    std::memcpy(&header, buffer, sizeof(header));
-    EXPECT_EQ(header.magic, kMconsoleMagic);
-    EXPECT_EQ(header.version, 2U);
-    EXPECT_EQ(static_cast<size_t>(got), sizeof(header) + header.length);
-    handler_(std::string(buffer + sizeof(header), header.length), from);
-  }
-
-  EventLoop* loop_;
-  UniqueFd socket_;
-  Handler handler_;
-  bool last_send_ok_ = false;
-};
 
 class MconsoleClientTest : public testing::Test {
  protected:
@@ -89,8 +32,8 @@ class MconsoleClientTest : public testing::Test {
     std::filesystem::remove_all(folder_);
   }
 
-  void StartKernel(FakeKernel::Handler handler) {
-    kernel_ = std::make_unique<FakeKernel>(loop_.get(), path_, std::move(handler));
+  void StartKernel(FakeMconsole::Handler handler) {
+    kernel_ = std::make_unique<FakeMconsole>(loop_.get(), path_, std::move(handler));
   }
 
   using Result = absl::StatusOr<MconsoleAnswer>;
@@ -112,11 +55,11 @@ class MconsoleClientTest : public testing::Test {
   std::string folder_, path_;
   std::unique_ptr<EventLoop> loop_;
   std::unique_ptr<MconsoleClient> client_;
-  std::unique_ptr<FakeKernel> kernel_;
+  std::unique_ptr<FakeMconsole> kernel_;
 };
 
 TEST_F(MconsoleClientTest, AsksAndGetsAnAnswer) {
-  StartKernel([&](const std::string& command, const FakeKernel::Peer& from) {
+  StartKernel([&](const std::string& command, const FakeMconsole::Peer& from) {
     EXPECT_EQ(command, "version");
     kernel_->Reply(from, "Linux 6.1");
   });
@@ -128,7 +71,7 @@ TEST_F(MconsoleClientTest, AsksAndGetsAnAnswer) {
 }
 
 TEST_F(MconsoleClientTest, TheFirstFragmentCarriesTheError) {
-  StartKernel([&](const std::string&, const FakeKernel::Peer& from) {
+  StartKernel([&](const std::string&, const FakeMconsole::Peer& from) {
     kernel_->Reply(from, "one,", -16, /*more=*/true);
     kernel_->Reply(from, "two,", 0, /*more=*/true);
     kernel_->Reply(from, "three", 0);
@@ -140,14 +83,14 @@ TEST_F(MconsoleClientTest, TheFirstFragmentCarriesTheError) {
 }
 
 TEST_F(MconsoleClientTest, BytesThatAreNotAsciiAreReplaced) {
-  StartKernel([&](const std::string&, const FakeKernel::Peer& from) { kernel_->Reply(from, "a\xff\xc3z"); });
+  StartKernel([&](const std::string&, const FakeMconsole::Peer& from) { kernel_->Reply(from, "a\xff\xc3z"); });
   EXPECT_EQ(Ask("proc x")->text, "a??z");
 }
 
 TEST_F(MconsoleClientTest, OneRequestIsInFlightAtATime) {
   std::vector<std::string> seen;
   int unanswered = 0;
-  StartKernel([&](const std::string& command, const FakeKernel::Peer& from) {
+  StartKernel([&](const std::string& command, const FakeMconsole::Peer& from) {
     seen.push_back(command);
     EXPECT_EQ(++unanswered, 1);
     loop_->RunAfter(milliseconds(10), [&, from, command] {
@@ -169,7 +112,7 @@ TEST_F(MconsoleClientTest, OneRequestIsInFlightAtATime) {
 
 TEST_F(MconsoleClientTest, LengthsThatTheKernelRefusesAreNotSent) {
   int requests = 0;
-  StartKernel([&](const std::string&, const FakeKernel::Peer& from) {
+  StartKernel([&](const std::string&, const FakeMconsole::Peer& from) {
     ++requests;
     kernel_->Reply(from, "");
   });
@@ -182,7 +125,7 @@ TEST_F(MconsoleClientTest, LengthsThatTheKernelRefusesAreNotSent) {
 
 TEST_F(MconsoleClientTest, NobodyThere) {
   EXPECT_EQ(Ask("version").status().code(), absl::StatusCode::kUnavailable);  // no file
-  StartKernel([](const std::string&, const FakeKernel::Peer&) {});
+  StartKernel([](const std::string&, const FakeMconsole::Peer&) {});
   kernel_.reset();
   EXPECT_EQ(Ask("version").status().code(), absl::StatusCode::kUnavailable);  // a stale one
   EXPECT_TRUE(client_->answers()) << "not being there is not being silent";
@@ -190,7 +133,7 @@ TEST_F(MconsoleClientTest, NobodyThere) {
 
 TEST_F(MconsoleClientTest, AQuestionIsSentTwice) {
   int requests = 0;
-  StartKernel([&](const std::string&, const FakeKernel::Peer& from) {
+  StartKernel([&](const std::string&, const FakeMconsole::Peer& from) {
     if (++requests == 2) kernel_->Reply(from, "late but well");
   });
   Result result = Ask("config ubdb", milliseconds(300));
@@ -202,7 +145,7 @@ TEST_F(MconsoleClientTest, ACommandIsNotSentTwice) {
   int requests = 0;
   bool changed = false;
   client_->OnAnswersChanged([&] { changed = true; });
-  StartKernel([&](const std::string&, const FakeKernel::Peer&) { ++requests; });
+  StartKernel([&](const std::string&, const FakeMconsole::Peer&) { ++requests; });
   for (const char* command : {"config ubdb=/x", "remove ubdb", "halt", "cad", "sysrq s"}) {
     requests = 0;
     EXPECT_EQ(Ask(command, milliseconds(100)).status().code(), absl::StatusCode::kDeadlineExceeded) << command;
@@ -213,8 +156,8 @@ TEST_F(MconsoleClientTest, ACommandIsNotSentTwice) {
 }
 
 TEST_F(MconsoleClientTest, ALateAnswerIsNotTakenForTheNext) {
-  FakeKernel::Peer late;
-  StartKernel([&](const std::string& command, const FakeKernel::Peer& from) {
+  FakeMconsole::Peer late;
+  StartKernel([&](const std::string& command, const FakeMconsole::Peer& from) {
     if (command == "first") {
       late = from;
       return;
@@ -231,16 +174,15 @@ TEST_F(MconsoleClientTest, ALateAnswerIsNotTakenForTheNext) {
 
 TEST_F(MconsoleClientTest, AnUnfinishedAnswerTimesOut) {
   StartKernel(
-      [&](const std::string&, const FakeKernel::Peer& from) { kernel_->Reply(from, "begin", 0, /*more=*/true); });
+      [&](const std::string&, const FakeMconsole::Peer& from) { kernel_->Reply(from, "begin", 0, /*more=*/true); });
   EXPECT_EQ(Ask("stack 1", milliseconds(100)).status().code(), absl::StatusCode::kDeadlineExceeded);
 }
 
 TEST_F(MconsoleClientTest, NobodyElseCanAnswer) {
   std::string stranger_path = folder_ + "/stranger";
-  FakeKernel stranger(loop_.get(), stranger_path, [](const std::string&, const FakeKernel::Peer&) {});
-  StartKernel([&](const std::string&, const FakeKernel::Peer& from) {
-    stranger.Reply(from, "lies");
-    EXPECT_FALSE(stranger.last_send_ok());
+  FakeMconsole stranger(loop_.get(), stranger_path, [](const std::string&, const FakeMconsole::Peer&) {});
+  StartKernel([&](const std::string&, const FakeMconsole::Peer& from) {
+    EXPECT_FALSE(stranger.Reply(from, "lies"));
     kernel_->Reply(from, "truth");
   });
   EXPECT_EQ(Ask("version")->text, "truth");
@@ -249,16 +191,17 @@ TEST_F(MconsoleClientTest, NobodyElseCanAnswer) {
 TEST_F(MconsoleClientTest, ManyFragmentsDoNotOverflow) {
   // 34 at once is what `sysrq m` was seen to send; the kernel drops what does not fit into a queue of 10. The fake
   // sends from the loop's thread, so the queue must be emptied between its turns.
-  StartKernel([&](const std::string&, const FakeKernel::Peer& from) {
-    auto send = std::make_shared<std::function<void(int)>>();
-    *send = [this, from, send](int left) {
-      for (int i = 0; i < 10 && left > 0; ++i, --left) {
-        kernel_->Reply(from, std::string(500, 'x'), 0, left > 1);
-        EXPECT_TRUE(kernel_->last_send_ok());
-      }
-      if (left > 0) loop_->RunAfter(milliseconds(1), [send, left] { (*send)(left); });
-    };
-    (*send)(34);
+  int left = 34;
+  FakeMconsole::Peer to;
+  std::function<void()> send = [&] {
+    for (int i = 0; i < 10 && left > 0; ++i, --left) {
+      EXPECT_TRUE(kernel_->Reply(to, std::string(500, 'x'), 0, /*more=*/left > 1));
+    }
+    if (left > 0) loop_->RunAfter(milliseconds(1), send);
+  };
+  StartKernel([&](const std::string&, const FakeMconsole::Peer& from) {
+    to = from;
+    send();
   });
   Result result = Ask("sysrq m");
   ASSERT_TRUE(result.ok()) << result.status();
@@ -266,7 +209,7 @@ TEST_F(MconsoleClientTest, ManyFragmentsDoNotOverflow) {
 }
 
 TEST_F(MconsoleClientTest, GarbageIsIgnored) {
-  StartKernel([&](const std::string&, const FakeKernel::Peer& from) {
+  StartKernel([&](const std::string&, const FakeMconsole::Peer& from) {
     kernel_->SendRaw(from, "x");
     kernel_->SendRaw(from, "");
     kernel_->Reply(from, "good");
@@ -275,7 +218,7 @@ TEST_F(MconsoleClientTest, GarbageIsIgnored) {
 }
 
 TEST_F(MconsoleClientTest, AbandonTellsEverybody) {
-  StartKernel([](const std::string&, const FakeKernel::Peer&) {});
+  StartKernel([](const std::string&, const FakeMconsole::Peer&) {});
   std::vector<absl::StatusCode> codes;
   for (int i = 0; i < 3; ++i) {
     client_->Send("stop", milliseconds(5000), [&](const Result& r) { codes.push_back(r.status().code()); });
@@ -288,7 +231,7 @@ TEST_F(MconsoleClientTest, AbandonTellsEverybody) {
 }
 
 TEST_F(MconsoleClientTest, MayBeDestroyedInACallback) {
-  StartKernel([&](const std::string&, const FakeKernel::Peer& from) { kernel_->Reply(from, ""); });
+  StartKernel([&](const std::string&, const FakeMconsole::Peer& from) { kernel_->Reply(from, ""); });
   client_->Send("one", milliseconds(1000), [&](const Result&) {
     client_.reset();
     loop_->Quit();

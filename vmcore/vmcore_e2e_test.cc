@@ -264,7 +264,7 @@ TEST(VmcoreE2eTest, ViewersSeeTheEnd) {
   rig.Boot();
   RigConsole con0 = rig.OpenConsole("con0", true), con1 = rig.OpenConsole("con1");
   con1.Type("poweroff -f\n");
-  EXPECT_TRUE(con0.Expect("reboot: Power down"));
+  EXPECT_TRUE(con0.Expect("reboot: System halted"));
   con0.Read(seconds(3));
   con1.Read(seconds(1));
   EXPECT_TRUE(con0.eof());
@@ -293,8 +293,8 @@ TEST(VmcoreE2eTest, PlugsAndUnplugsASwapDisk) {
   EXPECT_EQ(reply.error().message(), "disk ubdb: it is in use inside the guest");
   EXPECT_NE(reply.error().hint().find("swapoff /dev/ubdb"), std::string::npos);
 
-  console.Type("swapoff /dev/ubdb; echo of''f\n");
-  EXPECT_TRUE(console.Expect("off"));
+  console.Type("swapoff /dev/ubdb; echo fr''ee\n");
+  EXPECT_TRUE(console.Expect("free"));
   reply = rig.control().Ask(UnplugRequest(1));
   EXPECT_FALSE(reply.has_error()) << reply.error().message();
   EXPECT_EQ(reply.facts().live_disks_size(), 1);
@@ -364,6 +364,7 @@ TEST(VmcoreE2eTest, PlugRightAfterTheStartWaitsForTheDriver) {
   v1::Reply reply = rig.control().Ask(PlugRequest(1, rig.MakeFile("early", 1 << 20)));
   EXPECT_FALSE(reply.has_error()) << reply.error().message();
   RigConsole console = rig.OpenConsole("con1");
+  ASSERT_TRUE(console.Expect("$ "));
   console.Type("grep -c ubd /proc/partitions\n");
   EXPECT_TRUE(console.Expect("2\r\n"));
 }
@@ -378,6 +379,7 @@ TEST(VmcoreE2eTest, UbdaCanBePluggedWhenItWasNotGiven) {
   v1::Reply reply = rig.control().Ask(PlugRequest(0, rig.MakeFile("a", 1 << 20)));
   EXPECT_FALSE(reply.has_error()) << reply.error().message();
   RigConsole console = rig.OpenConsole("con1");
+  ASSERT_TRUE(console.Expect("$ "));
   console.Type("grep ubda /proc/partitions\n");
   EXPECT_TRUE(console.Expect("1024 ubda"));
   ASSERT_FALSE(rig.control().Ask(UnplugRequest(0)).has_error());
@@ -542,7 +544,6 @@ TEST(VmcoreE2eTest, AGuestRebootsItself) {
   EXPECT_TRUE(con0.Expect("guest init up"));
   con1.Type("echo again''there\n");
   EXPECT_TRUE(con1.Expect("againthere"));
-  EXPECT_TRUE(rig.NothingLeft(milliseconds(0)) == false);
 }
 
 TEST(VmcoreE2eTest, CtrlAltDelIsAGuestsReboot) {
