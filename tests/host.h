@@ -4,17 +4,15 @@
 #include <sys/types.h>
 
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "tests/command.h"
+#include "tests/json.h"
 
 namespace umld::tests {
-
-using Json = nlohmann::json;
 
 // umlctl's exit codes.
 enum Exit : int {

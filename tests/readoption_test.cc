@@ -30,7 +30,8 @@ using Readoption = SharedHost;
 std::vector<ProcessIdentity> Identities(const Json& guest) {
   std::vector<ProcessIdentity> identities;
   for (const char* which : {"supervisor_pid", "init_pid", "kernel_pid"}) {
-    identities.push_back(IdentifyProcess(guest["processes"][which].get<pid_t>()).value_or(ProcessIdentity{}));
+    const pid_t pid = guest.value("processes", Json::object()).value(which, 0);
+    identities.push_back(IdentifyProcess(pid).value_or(ProcessIdentity{}));
   }
   return identities;
 }
@@ -53,7 +54,7 @@ TEST_F(Readoption, EveryGuestIsThereAgainAsItWas) {
   for (int round = 0; round < 2; ++round) {
     SCOPED_TRACE(round == 0 ? "killed" : "asked to end");
     round == 0 ? host_->Kill9() : host_->Stop();
-    for (const std::string& name : {"a", "b", "c", "paused"}) {
+    for (const char* name : {"a", "b", "c", "paused"}) {
       EXPECT_EQ(Identities(before[name]), processes[name]) << name << " did not outlive umld";
     }
     EXPECT_TRUE(Refused(host_->Run({"list"}), kUnreachable, {"umld", host_->socket()}));
@@ -188,7 +189,9 @@ TEST_F(Readoption, APlugUnderWayIsFinishedOrUndone) {
       EXPECT_EQ(disk["plugged"], true);
       EXPECT_EQ(disk["persistent"], true);
     }
-    if (*exit_code == 0) EXPECT_EQ(!disk.is_null(), plugs);
+    if (*exit_code == 0) {
+      EXPECT_EQ(!disk.is_null(), plugs);
+    }
     EXPECT_EQ(host_->Run({"config", "web1", "ubdb"}).out, disk.is_null() ? "\n" : host_->Work("data.img") + "\n");
     plugged_times += !disk.is_null();
     // No operation is under way for ever.

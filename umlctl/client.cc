@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "base/status.h"
@@ -31,6 +32,14 @@ constexpr uint32_t kPageSize = 1000;
 
 enum class Resend { kSafe, kUnsafe };
 
+// A broken connection in words for people; what the daemon answered stays as it is.
+absl::Status Explain(const absl::Status& status, const std::string& socket_path) {
+  if (status.code() != absl::StatusCode::kUnavailable || !GetErrorDetail(status).reason.empty()) return status;
+  return MakeError(status.code(),
+                   absl::StrCat("the connection to umld at ", socket_path, " was lost (", status.message(), ")"),
+                   {kDaemonUnreachable, socket_path, "it may be starting anew: try again"});
+}
+
 void SetDeadline(grpc::ClientContext& context, absl::Time deadline) {
   if (deadline != absl::InfiniteFuture()) context.set_deadline(absl::ToChronoTime(deadline));
 }
@@ -42,16 +51,19 @@ void QuietLibrary() {
 
 class GrpcConsoleStream final : public ConsoleStream {
  public:
-  explicit GrpcConsoleStream(const std::shared_ptr<grpc::Channel>& channel)
-      : stub_(v1::Consoles::NewStub(channel)), stream_(stub_->AttachConsole(&context_)) {}
+  GrpcConsoleStream(const std::shared_ptr<grpc::Channel>& channel, std::string socket_path)
+      : socket_path_(std::move(socket_path)),
+        stub_(v1::Consoles::NewStub(channel)),
+        stream_(stub_->AttachConsole(&context_)) {}
 
   bool Write(const v1::AttachConsoleRequest& request) override { return stream_->Write(request); }
   void WritesDone() override { stream_->WritesDone(); }
   bool Read(v1::AttachConsoleResponse* response) override { return stream_->Read(response); }
   void Cancel() override { context_.TryCancel(); }
-  absl::Status Finish() override { return FromRpc(stream_->Finish()); }
+  absl::Status Finish() override { return Explain(FromRpc(stream_->Finish()), socket_path_); }
 
  private:
+  const std::string socket_path_;
   grpc::ClientContext context_;
   std::unique_ptr<v1::Consoles::Stub> stub_;
   std::unique_ptr<grpc::ClientReaderWriter<v1::AttachConsoleRequest, v1::AttachConsoleResponse>> stream_;
@@ -85,6 +97,8 @@ class Client::Impl {
     return channel_;
   }
 
+  const std::string& socket_path() const { return socket_path_; }
+
   template <typename Service, typename Method, typename Request, typename Response>
   absl::Status Call(Method method, const Request& request, Response* response, Resend resend, absl::Duration timeout) {
     absl::Time give_up = absl::InfiniteFuture();
@@ -96,7 +110,7 @@ class Client::Impl {
         SetDeadline(context, absl::Now() + timeout);
         const auto stub = Service::NewStub(used);
         response->Clear();
-        status = FromRpc(((*stub).*method)(&context, request, response));
+        status = Explain(FromRpc(((*stub).*method)(&context, request, response)), socket_path_);
       }
       if (resend == Resend::kUnsafe || !IsDisconnected(status)) return status;
       give_up = std::min(give_up, absl::Now() + kRestartPatience);
@@ -267,7 +281,7 @@ absl::Status Client::Watch(const v1::WatchRequest& request, absl::Time deadline,
   bool enough = false;
   while (!enough && reader->Read(&response)) enough = !take(response);
   if (enough) context.TryCancel();
-  const absl::Status status = FromRpc(reader->Finish());
+  const absl::Status status = Explain(FromRpc(reader->Finish()), impl_->socket_path());
   return enough ? absl::OkStatus() : status;
 }
 
@@ -280,11 +294,13 @@ absl::Status Client::ReadConsoleLog(const v1::ReadConsoleLogRequest& request,
   bool enough = false;
   while (!enough && reader->Read(&response)) enough = !take(response);
   if (enough) context.TryCancel();
-  const absl::Status status = FromRpc(reader->Finish());
+  const absl::Status status = Explain(FromRpc(reader->Finish()), impl_->socket_path());
   return enough ? absl::OkStatus() : status;
 }
 
-std::unique_ptr<ConsoleStream> Client::AttachConsole() { return std::make_unique<GrpcConsoleStream>(impl_->channel()); }
+std::unique_ptr<ConsoleStream> Client::AttachConsole() {
+  return std::make_unique<GrpcConsoleStream>(impl_->channel(), impl_->socket_path());
+}
 
 std::string NewRequestId() {
   char bytes[16];

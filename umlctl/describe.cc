@@ -63,15 +63,17 @@ Details Describe(const v1::Guest& guest) {
   details.Add("Created", TimeText(guest.create_time()));
   if (guest.has_start_time()) details.Add("Started", TimeText(guest.start_time()));
   details.Add("Starts with umld", guest.wanted_running() ? "yes" : "no");
-  details.Add("Isolation", guest.isolation());
+  if (!guest.isolation().empty()) details.Add("Isolation", guest.isolation());
   if (guest.has_processes()) {
     const v1::GuestProcesses& processes = guest.processes();
     details.Add("Processes", absl::StrCat("supervisor ", processes.supervisor_pid(), ", init ", processes.init_pid(),
                                           ", kernel ", processes.kernel_pid()));
     details.AddUnder("folder", processes.runtime_directory());
   }
-  details.Add("Disks", guest.disks_size() == 0 ? "none" : "");
-  for (const v1::Disk& disk : guest.disks()) details.AddUnder(ShortName(disk.name()), DiskLine(disk));
+  if (guest.disks().empty()) details.Add("Disks", "none");
+  for (int i = 0; i < guest.disks_size(); ++i) {
+    i == 0 ? details.Add("Disks", DiskLine(guest.disks(i))) : details.AddMore(DiskLine(guest.disks(i)));
+  }
   if (guest.consoles_size() > 0) details.Add("Consoles", "");
   for (const v1::Console& console : guest.consoles()) {
     details.AddUnder(ShortName(console.name()), ConsoleLine(console));

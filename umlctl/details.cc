@@ -11,6 +11,8 @@ void Details::Add(absl::string_view label, absl::string_view value) {
   lines_.push_back({absl::StrCat(label, ":"), PrintableLine(value), false});
 }
 
+void Details::AddMore(absl::string_view value) { lines_.push_back({"", PrintableLine(value), false}); }
+
 void Details::AddUnder(absl::string_view label, absl::string_view value) {
   lines_.push_back({absl::StrCat("  ", label, ":"), PrintableLine(value), false});
 }

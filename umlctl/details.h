@@ -14,6 +14,8 @@ namespace umld::umlctl {
 class Details {
  public:
   void Add(absl::string_view label, absl::string_view value);
+  // One more value of the last Add.
+  void AddMore(absl::string_view value);
   // Indented, under the last Add.
   void AddUnder(absl::string_view label, absl::string_view value);
   // A line of somebody else's text, set apart.

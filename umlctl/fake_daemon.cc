@@ -57,12 +57,25 @@ class ConsolesService final : public v1::Consoles::Service {
   }
   grpc::Status ReadConsoleLog(ServerContext*, const v1::ReadConsoleLogRequest* request,
                               grpc::ServerWriter<v1::ReadConsoleLogResponse>* writer) override {
-    s_.Log(absl::StrCat("ReadConsoleLog ", request->console(), " ", request->tail_lines()));
+    s_.Log(absl::StrCat("ReadConsoleLog ", request->console(), " ", request->tail_lines(),
+                        request->follow() ? " follow" : ""));
+    std::string log;
+    bool stay = false;
+    {
+      absl::MutexLock lock(&s_.mutex);
+      log = s_.log;
+      stay = request->follow() && !s_.was_down;
+    }
     v1::ReadConsoleLogResponse response;
-    response.set_data("Linux version 6.1\r\n\033[3");
+    response.set_data(log.substr(0, 22));
     writer->Write(response);
-    response.set_data("1mred\n");
+    response.set_data(log.substr(22));
     writer->Write(response);
+    if (stay) {
+      absl::MutexLock lock(&s_.mutex);
+      s_.mutex.Await(absl::Condition(&s_.down));
+      return grpc::Status(StatusCode::UNAVAILABLE, "going down");
+    }
     return grpc::Status::OK;
   }
 
@@ -260,6 +273,7 @@ void FakeDaemon::Down() {
   {
     absl::MutexLock lock(&state_->mutex);
     state_->down = true;
+    state_->was_down = true;
   }
   services_.reset();
 }
@@ -307,6 +321,11 @@ std::vector<std::string> FakeDaemon::calls() {
 std::vector<std::string> FakeDaemon::request_ids() {
   absl::MutexLock lock(&state_->mutex);
   return state_->request_ids;
+}
+
+void FakeDaemon::AppendLog(const std::string& text) {
+  absl::MutexLock lock(&state_->mutex);
+  state_->log += text;
 }
 
 std::string FakeDaemon::console_input() {

@@ -25,7 +25,9 @@ struct FakeDaemon::State {
   std::vector<std::string> calls;
   std::vector<std::string> request_ids;
   std::string console_input;
+  std::string log = "Linux version 6.1\r\n\033[31mred\n";  // of every console
   bool down = false;
+  bool was_down = false;
 
   void Log(const std::string& call, const std::string& request_id = "") {
     absl::MutexLock lock(&mutex);

@@ -206,6 +206,20 @@ TEST_F(RunTest, LogsAreRawForPrograms) {
   EXPECT_EQ(out.str(), "Linux version 6.1\nred\n");
 }
 
+TEST_F(RunTest, FollowedLogFindsItsPlaceAfterARestart) {
+  daemon_.AddGuest("web1", v1::RUNNING);
+  int code = -1;
+  std::thread umlctl([&] { code = Umlctl("logs web1 -f"); });
+  AwaitCall("ReadConsoleLog guests/web1/consoles/con0 0 follow");
+  daemon_.Down();
+  daemon_.AppendLog("meanwhile\n");
+  daemon_.Up();
+  // The second ends: the fake only keeps the first one open.
+  umlctl.join();
+  EXPECT_EQ(code, 0) << err_;
+  EXPECT_EQ(out_, "Linux version 6.1\r\n\033[31mred\nmeanwhile\n");
+}
+
 TEST_F(RunTest, ImagesDisksHost) {
   EXPECT_EQ(Umlctl("image build tiny --name base"), 0);
   EXPECT_EQ(out_, "base: built\n");

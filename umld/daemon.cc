@@ -5,6 +5,7 @@
 #include <sys/epoll.h>
 #include <sys/file.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
@@ -46,8 +47,20 @@ constexpr absl::Duration kAdoptionPatience = absl::Seconds(3);
 constexpr uint64_t kEventsKept = 100'000;
 constexpr absl::Duration kOperationsKept = absl::Hours(24);
 
-// One umld per state directory: the lock names its holder.
-absl::StatusOr<UniqueFd> LockStateDir(const std::string& folder) {
+// A folder of ours that nobody else may write to: one in /tmp might have been put there by another user.
+absl::Status MakeOwnFolder(const std::string& folder, mode_t mode) {
+  RETURN_IF_ERROR(MakeFolders(folder, mode));
+  struct stat info = {};
+  if (stat(folder.c_str(), &info) != 0) return ErrnoError(errno, folder);
+  if (info.st_uid == geteuid() && (info.st_mode & 0022) == 0) return absl::OkStatus();
+  return MakeError(absl::StatusCode::kPermissionDenied,
+                   absl::StrCat(folder, " belongs to another user, or others may write to it"),
+                   {"FOLDER_NOT_OURS", folder,
+                    absl::StrCat("chown it to uid ", geteuid(), " and chmod go-w it, or choose another")});
+}
+
+// One umld per state directory, and per runtime directory: the lock names its holder.
+absl::StatusOr<UniqueFd> LockFolder(const std::string& folder, absl::string_view what) {
   const std::string path = folder + "/lock";
   UniqueFd fd(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!fd.ok()) return ErrnoError(errno, absl::StrCat("open ", path));
@@ -55,7 +68,7 @@ absl::StatusOr<UniqueFd> LockStateDir(const std::string& folder) {
     absl::StatusOr<std::string> holder = ReadFile(path, 32);
     return MakeError(absl::StatusCode::kFailedPrecondition,
                      absl::StrCat("another umld (pid ", holder.ok() ? absl::StripAsciiWhitespace(*holder) : "unknown",
-                                  ") uses the state directory ", folder),
+                                  ") uses the ", what, " directory ", folder),
                      {"ALREADY_RUNNING", folder, "stop that one, or give this one its own --state-dir and --run-dir"});
   }
   const std::string pid = absl::StrCat(getpid(), "\n");
@@ -81,10 +94,11 @@ class DaemonImpl final : public Daemon {
   }
 
   absl::Status Start() {
-    RETURN_IF_ERROR(MakeFolders(config_.state_dir, 0700));
-    RETURN_IF_ERROR(MakeFolders(config_.run_dir, 0755));
+    RETURN_IF_ERROR(MakeOwnFolder(config_.state_dir, 0700));
+    RETURN_IF_ERROR(MakeOwnFolder(config_.run_dir, 0755));
     RETURN_IF_ERROR(MakeFolders(config_.run_dir + "/guests", 0700));
-    ASSIGN_OR_RETURN(lock_, LockStateDir(config_.state_dir));
+    ASSIGN_OR_RETURN(state_lock_, LockFolder(config_.state_dir, "state"));
+    ASSIGN_OR_RETURN(run_lock_, LockFolder(config_.run_dir, "runtime"));
     ASSIGN_OR_RETURN(store_, state::Store::Open(config_.state_dir + "/umld.db"));
     ASSIGN_OR_RETURN(ApiSocket listener, OpenApiSocket(config_.socket_path, config_.socket_group));
     bound_socket_ = listener.bound_path;
@@ -204,7 +218,7 @@ class DaemonImpl final : public Daemon {
   }
 
   const DaemonConfig config_;
-  UniqueFd lock_, signals_;
+  UniqueFd state_lock_, run_lock_, signals_;
   std::string bound_socket_;
   std::unique_ptr<state::Store> store_;
   std::unique_ptr<EventLoop> loop_;

@@ -13,7 +13,8 @@ class Daemon {
  public:
   // Locks the state directory, opens the database, finds the guests again, and listens. Blocks until every vmcore has
   // answered or had its chance. SIGTERM, SIGINT and SIGHUP are blocked in all threads.
-  // kFailedPrecondition ALREADY_RUNNING: another umld has this state directory; else as the database and socket say.
+  // kFailedPrecondition ALREADY_RUNNING: another umld has this state or runtime directory; else as the database and
+  // socket say.
   static absl::StatusOr<std::unique_ptr<Daemon>> Create(const DaemonConfig& config);
   virtual ~Daemon() = default;
 

@@ -21,7 +21,6 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr milliseconds kDeadline(10000);
 constexpr milliseconds kDriverPoll(20);
 constexpr char kScratch[] = "scratch.img";
 constexpr off_t kSmallDisk = 64 * 1024;
@@ -78,8 +77,9 @@ absl::Status Disks::PrepareBoot(const v1::GuestConfig& config) {
   return MakeSmallDisk(kUbdaPlaceholder);
 }
 
-Disks::Disks(EventLoop* loop, MconsoleClient* mconsole, const v1::GuestConfig& config)
-    : loop_(loop), mconsole_(mconsole) {
+Disks::Disks(EventLoop* loop, MconsoleClient* mconsole, const v1::GuestConfig& config,
+             EventLoop::Clock::duration deadline)
+    : loop_(loop), mconsole_(mconsole), deadline_(deadline) {
   for (const v1::Disk& disk : config.disks()) live_[disk.unit()] = disk;
   ubda_placeholder_ = live_.count(0) == 0;
 }
@@ -115,12 +115,12 @@ void Disks::Abandon(absl::string_view reason) {
   for (Operation& operation : abandoned) operation.done(absl::CancelledError(reason));
 }
 
-void Disks::Ask(const std::string& command, Answer answer) { mconsole_->Send(command, kDeadline, std::move(answer)); }
+void Disks::Ask(const std::string& command, Answer answer) { mconsole_->Send(command, deadline_, std::move(answer)); }
 
 void Disks::Plug(const v1::Disk& disk, Done done) {
   auto run = [this, disk] {
     if (absl::Status status = Check(FromMessage(disk)); !status.ok()) return Finish(status);
-    driver_deadline_ = EventLoop::Clock::now() + kDeadline;
+    driver_deadline_ = EventLoop::Clock::now() + deadline_;
     WhenDriverIsUp([this, disk](const absl::Status& up) {
       if (!up.ok()) return Finish(up);
       if (disk.unit() != 0 || !ubda_placeholder_) return Configure(disk);
@@ -222,7 +222,7 @@ void Disks::Unplug(uint32_t unit, Done done) {
       return Finish(MakeError(absl::StatusCode::kNotFound, "the running kernel has no such disk",
                               {"NO_SUCH_DISK", unit < devices::kMaxDisks ? Subject(unit) : "", ""}));
     }
-    driver_deadline_ = EventLoop::Clock::now() + kDeadline;
+    driver_deadline_ = EventLoop::Clock::now() + deadline_;
     WhenDriverIsUp([this, unit](const absl::Status& up) {
       if (!up.ok()) return Finish(up);
       Remove(unit);

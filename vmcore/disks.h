@@ -1,6 +1,7 @@
 #ifndef UMLD_VMCORE_DISKS_H_
 #define UMLD_VMCORE_DISKS_H_
 
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -27,8 +28,9 @@ class Disks {
   // that keeps ubda free (kernel_command_line.h). The working directory is the kernel's. Errors name the disk.
   static absl::Status PrepareBoot(const v1::GuestConfig& config);
 
-  // `config` is what the kernel was started with. `mconsole` outlives this object.
-  Disks(EventLoop* loop, MconsoleClient* mconsole, const v1::GuestConfig& config);
+  // `config` is what the kernel was started with; it gets `deadline` for each answer. `mconsole` outlives this object.
+  Disks(EventLoop* loop, MconsoleClient* mconsole, const v1::GuestConfig& config,
+        EventLoop::Clock::duration deadline = std::chrono::seconds(10));
   ~Disks();
   Disks(const Disks&) = delete;
   Disks& operator=(const Disks&) = delete;
@@ -69,6 +71,7 @@ class Disks {
 
   EventLoop* loop_;
   MconsoleClient* mconsole_;
+  EventLoop::Clock::duration deadline_;
   std::map<uint32_t, v1::Disk> live_;
   bool driver_up_ = false;
   bool ubda_placeholder_ = false;
