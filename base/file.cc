@@ -84,7 +84,11 @@ absl::Status MakeFolders(const std::string& path, mode_t mode) {
 
 absl::Status RemoveFolder(const std::string& path) {
   std::error_code error;
-  std::filesystem::remove_all(path, error);
+  // What somebody else removes while we do is gone as well: look again.
+  for (int attempt = 0; attempt < 100; ++attempt) {
+    std::filesystem::remove_all(path, error);
+    if (error != std::errc::no_such_file_or_directory) break;
+  }
   if (error) return ErrnoError(error.value(), absl::StrCat("remove ", path));
   return absl::OkStatus();
 }

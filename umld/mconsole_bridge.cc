@@ -111,7 +111,13 @@ void MconsoleBridge::Begin() {
     if (pending_.exchange(true)) return;
     loop_->Post([this] { loop_->RunAfter(kSettle, [this] { Reconcile(); }); });
   });
-  loop_->Post([this] { Reconcile(); });
+  loop_->Post([this] {
+    // What the last umld could not take away: entries of guests that ended while there was none.
+    for (const GuestView& view : table_->Views()) {
+      if (!view.alive && !IsTaken(GuestFolder(view.row.name), 0)) RemoveEntry(view.row.name);
+    }
+    Reconcile();
+  });
 }
 
 void MconsoleBridge::End() {
@@ -147,7 +153,7 @@ void MconsoleBridge::Offer(const GuestView& view) {
   Entry entry;
   entry.umid = view.row.name;
   entry.supervisor_pid = view.facts.vmcore().pid();
-  const std::string folder = absl::StrCat(folder_, "/", entry.umid);
+  const std::string folder = GuestFolder(entry.umid);
   // An entry without a socket says that this guest cannot have one; it is not tried again at every event.
   auto give_up = [&](const absl::Status& status) {
     spdlog::warn("guest {}: no socket for uml_mconsole: {}", entry.umid, std::string(status.message()));
@@ -176,11 +182,17 @@ void MconsoleBridge::Withdraw(uint64_t id) {
   entries_.erase(id);
   if (entry.socket == nullptr) return;
   loop_->Unwatch(entry.socket->get());
-  const std::string folder = absl::StrCat(folder_, "/", entry.umid);
+  RemoveEntry(entry.umid);
+}
+
+void MconsoleBridge::RemoveEntry(const std::string& umid) {
+  const std::string folder = GuestFolder(umid);
   unlink((folder + "/mconsole").c_str());
   unlink((folder + "/pid").c_str());
   rmdir(folder.c_str());
 }
+
+std::string MconsoleBridge::GuestFolder(const std::string& umid) const { return absl::StrCat(folder_, "/", umid); }
 
 void MconsoleBridge::OnRequest(uint64_t id) {
   // Requests that are being worked on keep the socket open, and are answered, also when the guest's end takes it away.

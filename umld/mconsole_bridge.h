@@ -43,6 +43,8 @@ class MconsoleBridge {
   void Offer(const GuestView& view);
   void Withdraw(uint64_t id);
   void OnRequest(uint64_t id);
+  void RemoveEntry(const std::string& umid);
+  std::string GuestFolder(const std::string& umid) const;
 
   const std::string folder_;
   EventLoop* const loop_;
