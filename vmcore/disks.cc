@@ -21,7 +21,8 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr milliseconds kDriverPoll(20);
+constexpr milliseconds kPoll(20);
+constexpr milliseconds kBusyAtMost(500);
 constexpr char kScratch[] = "scratch.img";
 constexpr off_t kSmallDisk = 64 * 1024;
 
@@ -85,7 +86,7 @@ Disks::Disks(EventLoop* loop, MconsoleClient* mconsole, const v1::GuestConfig& c
 }
 
 Disks::~Disks() {
-  loop_->Cancel(driver_timer_);
+  loop_->Cancel(timer_);
   loop_->Cancel(next_timer_);
 }
 
@@ -109,7 +110,7 @@ void Disks::Finish(const absl::Status& status) {
 }
 
 void Disks::Abandon(absl::string_view reason) {
-  loop_->Cancel(std::exchange(driver_timer_, 0));
+  loop_->Cancel(std::exchange(timer_, 0));
   loop_->Cancel(std::exchange(next_timer_, 0));
   std::deque<Operation> abandoned = std::exchange(operations_, {});
   for (Operation& operation : abandoned) operation.done(absl::CancelledError(reason));
@@ -123,6 +124,7 @@ void Disks::Plug(const v1::Disk& disk, Done done) {
     driver_deadline_ = EventLoop::Clock::now() + deadline_;
     WhenDriverIsUp([this, disk](const absl::Status& up) {
       if (!up.ok()) return Finish(up);
+      busy_until_ = EventLoop::Clock::now() + kBusyAtMost;
       if (disk.unit() != 0 || !ubda_placeholder_) return Configure(disk);
       FreeUbda([this, disk](const absl::Status& freed) {
         if (!freed.ok()) return Finish(freed);
@@ -161,7 +163,7 @@ void Disks::WhenDriverIsUp(std::function<void(absl::Status)> then) {
       return then(MakeError(absl::StatusCode::kFailedPrecondition, "the guest's kernel has no ubd driver",
                             {"NO_UBD_DRIVER", "", "use a kernel with CONFIG_BLK_DEV_UBD"}));
     }
-    driver_timer_ = loop_->RunAfter(kDriverPoll, [this, then] { WhenDriverIsUp(then); });
+    timer_ = loop_->RunAfter(kPoll, [this, then] { WhenDriverIsUp(then); });
   });
 }
 
@@ -182,6 +184,11 @@ void Disks::Configure(const v1::Disk& disk) {
         if (answer->error == 0) {
           live_[disk.unit()] = disk;
           return Finish(absl::OkStatus());
+        }
+        if (answer->error == -EBUSY && EventLoop::Clock::now() < busy_until_) {
+          // A disk that was removed a moment ago keeps its unit until the last reference to it is gone.
+          timer_ = loop_->RunAfter(kPoll, [this, disk] { Configure(disk); });
+          return;
         }
         absl::Status refusal = Refusal(spec, *answer);
         if (answer->error == -EBUSY || spec.flags.find_first_of("dct") == std::string::npos) return Finish(refusal);

@@ -76,7 +76,8 @@ class Disks {
   bool driver_up_ = false;
   bool ubda_placeholder_ = false;
   EventLoop::Clock::time_point driver_deadline_{};
-  EventLoop::TimerId driver_timer_ = 0;
+  EventLoop::Clock::time_point busy_until_{};
+  EventLoop::TimerId timer_ = 0;  // of the operation under way
   EventLoop::TimerId next_timer_ = 0;
   std::deque<Operation> operations_;  // the front one is under way
 };

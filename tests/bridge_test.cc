@@ -1,0 +1,231 @@
+// The stock uml_mconsole against managed guests: the same words, the same answers, and every change is umld's to know.
+#include <signal.h>
+#include <sys/stat.h>
+
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/host.h"
+#include "tests/leftovers.h"
+#include "tests/shared_host.h"
+
+namespace umld::tests {
+namespace {
+
+using testing::AllOf;
+using testing::ContainsRegex;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+using testing::StartsWith;
+
+class Bridge : public SharedHost {
+ protected:
+  // What uml_mconsole prints for web1.
+  static std::string Say(const std::vector<std::string>& words, const std::string& folder = "") {
+    std::vector<std::string> argv = {"web1"};
+    argv.insert(argv.end(), words.begin(), words.end());
+    return host_->UmlMconsole(argv, folder).out;
+  }
+  // The same, for commands that it must refuse.
+  static CommandResult Refusal(const std::vector<std::string>& words) {
+    std::vector<std::string> argv = {"web1"};
+    argv.insert(argv.end(), words.begin(), words.end());
+    const CommandResult result = host_->UmlMconsole(argv);
+    EXPECT_EQ(result.exit_code, 1) << result;
+    return result;
+  }
+  static void MakeDisk(const std::string& name) {
+    ASSERT_TRUE(Ok(host_->Run({"disk", "create", name, "--size", "4M"})));
+  }
+  void TearDown() override {
+    SharedHost::TearDown();
+    host_->Shell("rm -rf *");
+  }
+};
+
+TEST_F(Bridge, VersionAndHelp) {
+  ASSERT_TRUE(host_->CreateAndStart("web1"));
+  EXPECT_THAT(Say({"version"}), ContainsRegex("^OK Linux web1 [0-9]+\\.[0-9]+\\.[0-9]+ .*x86_64"));
+  EXPECT_THAT(Say({"version"}), HasSubstr(host_->Describe("web1")["kernel_version"].get<std::string>()));
+  const std::string help = Say({"help"});
+  for (const char* command :
+       {"version", "halt", "reboot", "config <dev>", "remove <dev>", "sysrq", "cad", "stop", "go"}) {
+    EXPECT_THAT(help, HasSubstr(command));
+  }
+}
+
+TEST_F(Bridge, APlugIsCheckedPersistedAndShown) {
+  ASSERT_TRUE(host_->CreateAndStart("web1"));
+  // Relative to where uml_mconsole is called, which is neither umld's folder nor the kernel's.
+  ASSERT_TRUE(Ok(host_->Shell("mkdir inner")));
+  MakeDisk("inner/swap");
+  EXPECT_EQ(Say({"config", "ubdb"}), "OK \n");
+  EXPECT_EQ(Say({"config", "ubdb=swap"}, host_->Work("inner")), "OK \n");
+  EXPECT_EQ(Say({"config", "ubdb"}), "OK " + host_->Work("inner/swap") + "\n");
+  const Json disk = DiskOf(host_->Describe("web1"), "ubdb");
+  EXPECT_EQ(disk["path"], host_->Work("inner/swap"));
+  EXPECT_EQ(disk["plugged"], true);
+  EXPECT_EQ(disk["persistent"], true);
+  EXPECT_EQ(host_->RunInGuest("web1", "cat /sys/block/ubdb/size").out, "8192\n");
+  ASSERT_TRUE(Ok(host_->Run({"reboot", "--now", "web1"})));
+  EXPECT_EQ(host_->RunInGuest("web1", "cat /sys/block/ubdb/size").out, "8192\n");
+  EXPECT_EQ(Say({"config", "ubdb"}), "OK " + host_->Work("inner/swap") + "\n");
+  EXPECT_EQ(Say({"remove", "ubdb"}), "OK \n");
+  EXPECT_TRUE(DiskOf(host_->Describe("web1"), "ubdb").is_null());
+  EXPECT_NE(host_->RunInGuest("web1", "test -e /sys/block/ubdb").exit_code, 0);
+}
+
+TEST_F(Bridge, RefusalsSayWhyAndChangeNothing) {
+  ASSERT_TRUE(host_->CreateAndStart("web1"));
+  ASSERT_TRUE(host_->Create("web2"));
+  MakeDisk("disk");
+  MakeDisk("theirs");
+  ASSERT_TRUE(Ok(host_->Run({"plug", "web2", "ubdb=theirs"})));
+  ASSERT_TRUE(Ok(host_->Shell("mkfifo fifo; mkdir folder")));
+  const Json before = host_->Describe("web1");
+  EXPECT_THAT(Refusal({"nonsense"}).out, StartsWith("ERR Unknown command"));
+  EXPECT_THAT(Refusal({"config", "ubdb=missing"}).out, AllOf(StartsWith("ERR "), HasSubstr("missing does not exist")));
+  // The kernel itself would hang for ever on this one.
+  EXPECT_THAT(Refusal({"config", "ubdb=fifo"}).out, AllOf(StartsWith("ERR "), HasSubstr("FIFO")));
+  EXPECT_THAT(Refusal({"config", "ubdb=folder"}).out, HasSubstr("directory"));
+  EXPECT_THAT(Refusal({"config", "ubdb=/dev/null"}).out, HasSubstr("/dev/null"));
+  EXPECT_THAT(Refusal({"config", "ubdb=theirs"}).out, HasSubstr("web2"));
+  EXPECT_THAT(Refusal({"config", "ubda=disk"}).out, HasSubstr("ubda"));
+  EXPECT_THAT(Refusal({"config", "ubdq=disk"}).out, HasSubstr("ubdq"));
+  EXPECT_THAT(Refusal({"remove", "ubdc"}).out, HasSubstr("ubdc"));
+  EXPECT_THAT(Refusal({"sysrq", "t"}).out, HasSubstr("panic"));
+  EXPECT_EQ(host_->Describe("web1"), before);
+  EXPECT_THAT(Say({"version"}), StartsWith("OK Linux"));
+
+  EXPECT_EQ(Say({"config", "ubdb=disk"}), "OK \n");
+  ASSERT_EQ(host_->RunInGuest("web1", "mkswap /dev/ubdb && swapon /dev/ubdb").exit_code, 0);
+  EXPECT_THAT(Refusal({"remove", "ubdb"}).out, AllOf(StartsWith("ERR "), HasSubstr("swapoff")));
+  EXPECT_THAT(host_->RunInGuest("web1", "cat /proc/swaps").out, HasSubstr("/dev/ubdb"));
+}
+
+TEST_F(Bridge, StopAndGoPauseAndResume) {
+  ASSERT_TRUE(host_->CreateAndStart("web1"));
+  EXPECT_EQ(Say({"stop"}), "OK stopped\n");
+  EXPECT_EQ(host_->State("web1"), "PAUSED");
+  EXPECT_THAT(Say({"version"}), StartsWith("OK Linux"));
+  EXPECT_EQ(Say({"go"}), "OK \n");
+  EXPECT_EQ(host_->State("web1"), "RUNNING");
+  EXPECT_EQ(host_->RunInGuest("web1", "echo alive").out, "alive\n");
+}
+
+TEST_F(Bridge, CadRebootsInOrder) {
+  ASSERT_TRUE(host_->CreateAndStart("web1"));
+  EXPECT_EQ(host_->RunInGuest("web1", "echo kept > /root/note").exit_code, 0);
+  EXPECT_EQ(Say({"cad"}), "OK \n");
+  ASSERT_TRUE(WaitFor([] {
+    const Json guest = host_->Describe("web1");
+    return guest["boots"] == 2 && guest["state"] == "RUNNING";
+  })) << host_->Run({"describe", "web1"});
+  EXPECT_EQ(host_->RunInGuest("web1", "cat /root/note").out, "kept\n");
+}
+
+TEST_F(Bridge, HaltStopsAndRebootReboots) {
+  ASSERT_TRUE(host_->CreateAndStart("web1"));
+  EXPECT_EQ(Say({"reboot"}), "OK \n");
+  ASSERT_TRUE(WaitFor([] {
+    const Json guest = host_->Describe("web1");
+    return guest["boots"] == 2 && guest["state"] == "RUNNING";
+  })) << host_->Run({"describe", "web1"});
+  EXPECT_EQ(Say({"halt"}), "OK \n");
+  ASSERT_TRUE(host_->WaitForState("web1", "STOPPED"));
+  EXPECT_EQ(host_->Describe("web1")["wanted_running"], false);
+  // Nothing answers for it any more, and nothing lies about.
+  ASSERT_TRUE(WaitFor([] { return FilesUnder(host_->mconsole_dir()).empty(); }));
+  EXPECT_NE(host_->UmlMconsole({"web1", "version"}).exit_code, 0);
+}
+
+TEST_F(Bridge, ServesManyAtOnceAndOnlyItsUser) {
+  ASSERT_TRUE(host_->CreateAndStart("web1"));
+  struct stat folder = {}, socket = {};
+  ASSERT_EQ(stat((host_->mconsole_dir() + "/web1").c_str(), &folder), 0);
+  ASSERT_EQ(stat((host_->mconsole_dir() + "/web1/mconsole").c_str(), &socket), 0);
+  EXPECT_EQ(folder.st_mode & 0777, 0700u);
+  EXPECT_EQ(socket.st_mode & 0777, 0600u);
+  // Whoever reaches the socket rules the guest, and the API's is no different.
+  EXPECT_EQ(host_->Shell("stat -c %a " + host_->socket()).out, "600\n");
+  const CommandResult many = host_->Shell(
+      "for c in 1 2 3 4 5 6; do (for n in 1 2 3 4 5 6 7 8; do uml_mconsole web1 version; done) & done; wait");
+  size_t answers = 0;
+  for (size_t at = many.out.find("OK Linux web1"); at != std::string::npos;
+       at = many.out.find("OK Linux web1", at + 1)) {
+    ++answers;
+  }
+  EXPECT_EQ(answers, 48u) << many;
+}
+
+TEST_F(Bridge, GarbageIsAnsweredOrDroppedAndHarmsNobody) {
+  ASSERT_TRUE(host_->CreateAndStart("web1"));
+  const std::string socket = host_->mconsole_dir() + "/web1/mconsole";
+  const CommandResult sent = host_->Shell(absl::StrCat(R"(python3 - <<'END'
+import socket, struct
+def ask(data, answers=True):
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    s.bind('')
+    s.settimeout(20 if answers else 0.2)
+    s.sendto(data, ')",
+                                                       socket, R"(')
+    try:
+        return s.recv(4096)
+    except socket.timeout:
+        return None
+head = lambda magic, version, length: struct.pack('=III', magic, version, length)
+def text(reply):
+    err, more, length = struct.unpack('=iII', reply[:12])
+    return err, reply[12:].split(b'\0')[0].decode()
+for junk in (b'', b'\xbe\xba', b'x' * 11, head(0xcafebabe, 2, 4000) + b'version', bytes(1000)):
+    ask(junk, answers=False)
+print('raw', ask(b'version\0').decode())
+print('version 3', text(ask(head(0xcafebabe, 3, 7) + b'version')))
+print('too long', text(ask(head(0xcafebabe, 2, 600) + b'version ' + b'x' * 592)))
+print('good', text(ask(head(0xcafebabe, 2, 7) + b'version')))
+END)"));
+  EXPECT_TRUE(Ok(sent));
+  EXPECT_THAT(sent.out, AllOf(HasSubstr("raw ERR Version 0 mconsole clients are not supported"),
+                              ContainsRegex("version 3 \\(1, '.*version 2"),
+                              HasSubstr("too long (1, 'Request too large"), HasSubstr("good (0, 'Linux web1 ")));
+  EXPECT_EQ(host_->State("web1"), "RUNNING");
+}
+
+TEST_F(Bridge, IsThereAgainAfterAKillOfUmld) {
+  ASSERT_TRUE(host_->CreateAndStart("web1"));
+  host_->Kill9();
+  EXPECT_NE(host_->UmlMconsole({"web1", "version"}).exit_code, 0);
+  ASSERT_TRUE(host_->Start());
+  ASSERT_TRUE(WaitFor([] { return host_->UmlMconsole({"web1", "version"}).exit_code == 0; }));
+  EXPECT_THAT(Say({"version"}), StartsWith("OK Linux web1"));
+}
+
+TEST_F(Bridge, AGuestStartedByHandKeepsItsPlace) {
+  ASSERT_TRUE(host_->Create("byhand"));
+  const Json images = Json::parse(host_->Run({"image", "list", "-o", "json"}).out);
+  ASSERT_TRUE(Ok(host_->Shell(absl::StrCat("cp ", images[0]["path"].get<std::string>(), " root.img"))));
+  std::unique_ptr<Running> kernel = Running::Start(
+      host_->MakeCommand({"/usr/bin/linux.uml", "mem=64M", "umid=byhand", "ubda=" + host_->Work("root.img"), "rw",
+                          "con=null", "con0=null,fd:1", "hostname=foreign"}),
+      Running::On::kPipes);
+  ASSERT_TRUE(WaitFor([] { return host_->UmlMconsole({"byhand", "version"}).exit_code == 0; })) << kernel->out();
+  // Ours starts all the same, without a place for uml_mconsole, and takes nothing from the other.
+  ASSERT_TRUE(Ok(host_->Run({"start", "byhand"})));
+  EXPECT_THAT(host_->Run({"mconsole", "byhand", "version"}).out, HasSubstr("Linux byhand "));
+  ASSERT_TRUE(Ok(host_->Run({"stop", "--now", "byhand"})));
+  EXPECT_EQ(host_->UmlMconsole({"byhand", "version"}).exit_code, 0);
+  host_->UmlMconsole({"byhand", "halt"});
+  EXPECT_TRUE(kernel->Wait().has_value());
+  EXPECT_THAT(FilesUnder(host_->mconsole_dir()), IsEmpty());
+}
+
+}  // namespace
+}  // namespace umld::tests
