@@ -50,7 +50,8 @@ class Consoles : public SharedHost {
   }
 
   static int Viewers(const std::string& console) {
-    for (const Json& found : host_->Describe("web1")["consoles"]) {
+    const Json guest = host_->Describe("web1");
+    for (const Json& found : guest["consoles"]) {
       if (absl::EndsWith(found["name"].get<std::string>(), "/" + console)) return found["viewers"];
     }
     return -1;
@@ -113,9 +114,10 @@ TEST_F(Consoles, DetachesAndLeavesTheTerminalAsItWas) {
   std::unique_ptr<Running> terminal = Running::Start(command, Running::On::kTerminal);
   ASSERT_TRUE(LogIn(*terminal, kPatience)) << terminal->out();
   // ^C is the guest's, not ours.
-  terminal->Write("sleep 1000\n");
-  terminal->ReadUntil("sleep 1000");
+  terminal->Write("echo sl\"eeping\"; sleep 1000\n");
+  ASSERT_TRUE(terminal->ReadUntil("sleeping\r\n")) << terminal->out();
   terminal->Write("\x03");
+  ASSERT_TRUE(terminal->ReadUntil(AtPrompt)) << terminal->out();
   EXPECT_EQ(RunAt(*terminal, "echo interrupted"), "interrupted\n");
   terminal->Write("\x1d");
   EXPECT_EQ(terminal->Wait(), 0);
@@ -125,7 +127,7 @@ TEST_F(Consoles, DetachesAndLeavesTheTerminalAsItWas) {
   EXPECT_TRUE(WaitFor([] { return Viewers("con1") == 0; }));
   std::unique_ptr<Running> again = host_->RunBeside({"console", "web1", "--history", "0"});
   again->Write("\n");
-  EXPECT_TRUE(again->ReadUntil("# ")) << again->out();
+  EXPECT_TRUE(again->ReadUntil(AtPrompt)) << again->out();
   EXPECT_THAT(again->out(), Not(HasSubstr("login:")));
 }
 
@@ -145,7 +147,7 @@ TEST_F(Consoles, APasteOf30KilobytesArrivesWhole) {
     console->Write("rm -f /tmp/paste; stty -echo; echo re\"ady\"; cat > /tmp/paste; stty echo\n");
     ASSERT_TRUE(console->ReadUntil("ready\r\n")) << console->out();
     console->Write(text + "\x04");
-    ASSERT_TRUE(console->ReadUntil([](const std::string& out) { return absl::EndsWith(out, "# "); })) << console->out();
+    ASSERT_TRUE(console->ReadUntil(AtPrompt)) << console->out();
     EXPECT_EQ(RunAt(*console, "wc -c < /tmp/paste"), absl::StrCat(text.size(), "\n"));
     const CommandResult sum = RunToEnd(host_->MakeCommand({"md5sum"}), text);
     EXPECT_EQ(RunAt(*console, "md5sum < /tmp/paste"), sum.out);

@@ -22,6 +22,8 @@ std::string LastLine(const std::string& out) {
 
 }  // namespace
 
+bool AtPrompt(const std::string& out) { return absl::EndsWith(LastLine(out), "# "); }
+
 bool LogIn(Running& console, absl::Duration patience) {
   const absl::Time give_up = absl::Now() + patience;
   size_t seen = 0;  // what came before the last key is of no interest
@@ -31,16 +33,15 @@ bool LogIn(Running& console, absl::Duration patience) {
     const bool prompt = console.ReadUntil(
         [&](const std::string& out) {
           line = LastLine(out.substr(seen));
-          return absl::EndsWith(line, "login: ") || absl::EndsWith(line, "# ");
+          return absl::EndsWith(line, "login: ") || AtPrompt(line);
         },
         absl::Seconds(1));
     if (console.HasEnded()) return false;
     if (!prompt) continue;
     seen = console.out().size();
-    if (absl::EndsWith(line, "# ")) return true;
+    if (AtPrompt(line)) return true;
     console.Write("root\n");
-    if (console.ReadUntil([&](const std::string& out) { return absl::EndsWith(LastLine(out.substr(seen)), "# "); },
-                          absl::Seconds(10))) {
+    if (console.ReadUntil([&](const std::string& out) { return AtPrompt(out.substr(seen)); }, absl::Seconds(10))) {
       return true;
     }
   }

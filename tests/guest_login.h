@@ -8,6 +8,9 @@
 
 namespace umld::tests {
 
+// Whether what a console has shown ends with a shell's prompt.
+bool AtPrompt(const std::string& out);
+
 // Presses Enter until `console` (a `umlctl console` of a login) shows a shell's prompt, logging in as root when it
 // shows that of login. False: neither came in time.
 bool LogIn(Running& console, absl::Duration patience);

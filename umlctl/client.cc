@@ -115,7 +115,7 @@ class Client::Impl {
       if (resend == Resend::kUnsafe || !IsDisconnected(status)) return status;
       give_up = std::min(give_up, absl::Now() + kRestartPatience);
       while (true) {
-        const absl::Status again = Reconnect(used);
+        absl::Status again = Reconnect(used);
         if (again.ok()) break;
         if (!IsDisconnected(again) || absl::Now() >= give_up) return again;
         absl::SleepFor(kRetryPause);

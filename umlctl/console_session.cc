@@ -216,7 +216,7 @@ class Console {
         signals_.Drain();
         if ((fds[0].revents & (POLLIN | POLLHUP)) != 0 && (ReadInput().empty() || detached_)) return absl::OkStatus();
       }
-      const absl::Status status = client.Reconnect();
+      absl::Status status = client.Reconnect();
       if (status.ok() || !Client::IsDisconnected(status) || absl::Now() >= give_up) return status;
     }
   }

@@ -137,7 +137,7 @@ class OperationsService final : public v1::Operations::Service {
     s_.Log("WaitOperation " + request->name());
     const absl::Time give_up = absl::Now() + absl::Seconds(request->timeout().seconds());
     while (true) {
-      const grpc::Status status = Find(request->name(), response);
+      grpc::Status status = Find(request->name(), response);
       if (!status.ok() || response->done() || absl::Now() >= give_up) return status;
       absl::MutexLock lock(&s_.mutex);
       if (s_.down) return grpc::Status(StatusCode::UNAVAILABLE, "going down");

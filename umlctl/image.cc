@@ -72,8 +72,8 @@ absl::Status DescribeImages(Session& session, const std::vector<std::string>& ty
     v1::GetImageRequest request;
     ASSIGN_OR_RETURN(*request.mutable_name(), NameIn("images", text));
     absl::StatusOr<v1::Image> image = client->GetImage(request);
-    if (image.ok()) images.push_back(*std::move(image));
     session.Report(image.status());
+    if (image.ok()) images.push_back(*std::move(image));
   }
   PrintDescriptions<v1::Image>(images, typed.size() == 1, Describe, session.output, session.out());
   return absl::OkStatus();

@@ -67,7 +67,7 @@ class LogPrinter {
     const absl::Time give_up = absl::Now() + kRestartPatience;
     while (true) {
       absl::SleepFor(kRetryPause);
-      const absl::Status status = client_.Reconnect();
+      absl::Status status = client_.Reconnect();
       if (status.ok()) break;
       if (!Client::IsDisconnected(status) || absl::Now() >= give_up) return status;
     }

@@ -72,8 +72,8 @@ absl::Status DescribeOperations(Session& session, const std::vector<std::string>
     v1::GetOperationRequest request;
     ASSIGN_OR_RETURN(*request.mutable_name(), NameIn("operations", text));
     absl::StatusOr<v1::Operation> operation = client->GetOperation(request);
-    if (operation.ok()) operations.push_back(*std::move(operation));
     session.Report(operation.status());
+    if (operation.ok()) operations.push_back(*std::move(operation));
   }
   PrintDescriptions<v1::Operation>(operations, typed.size() == 1, Describe, session.output, session.out());
   return absl::OkStatus();

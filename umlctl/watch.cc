@@ -18,7 +18,7 @@ absl::Status ReconnectWithin(Client& client, absl::Duration patience, absl::Time
   const absl::Time give_up = std::min(absl::Now() + patience, deadline);
   while (true) {
     absl::SleepFor(kRetryPause);
-    const absl::Status status = client.Reconnect();
+    absl::Status status = client.Reconnect();
     if (status.ok() || !Client::IsDisconnected(status)) return status;
     if (absl::Now() >= deadline) return absl::DeadlineExceededError("umld is away");
     if (absl::Now() >= give_up) return status;
@@ -37,7 +37,7 @@ absl::Status WatchThroughRestarts(Client& client, const WatchOptions& options,
   bool away = false;
   while (true) {
     bool enough = false;
-    const absl::Status status = client.Watch(request, options.deadline, [&](const v1::WatchResponse& response) {
+    absl::Status status = client.Watch(request, options.deadline, [&](const v1::WatchResponse& response) {
       if (away) note("note: umld is back");
       away = false;
       if (!response.resume_token().empty()) request.set_resume_token(response.resume_token());
@@ -55,7 +55,7 @@ absl::Status WatchThroughRestarts(Client& client, const WatchOptions& options,
     } else if (EndedByRestart(status)) {
       if (!away) note("note: umld went away; waiting for it");
       away = true;
-      if (const absl::Status again = ReconnectWithin(client, options.patience, options.deadline); !again.ok()) {
+      if (absl::Status again = ReconnectWithin(client, options.patience, options.deadline); !again.ok()) {
         return again;
       }
     } else {

@@ -249,6 +249,11 @@ absl::Status Guests::CommitUnplug(const GuestPtr& guest, uint32_t unit, bool liv
 
 // A plug or unplug that the last umld did not finish: the running kernel says whether it happened.
 void Guests::ResumeDiskChange(const GuestPtr& guest, const state::OperationRow& operation) {
+  // vmcore may still be at it: it does not stop because the umld that asked has died.
+  if (table_->View(guest).alive) {
+    absl::Status settled = runtime_->Settle(guest, kPlugPatience);
+    if (!settled.ok()) spdlog::warn("{}: {}", operation.target, std::string(settled.message()));
+  }
   const GuestView view = table_->View(guest);
   absl::string_view payload = operation.payload;
   const bool live_only = absl::ConsumePrefix(&payload, "live ");

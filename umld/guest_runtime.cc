@@ -275,6 +275,21 @@ absl::StatusOr<Reply> GuestRuntime::Call(const GuestPtr& guest, const Request& r
   return reply;
 }
 
+absl::Status GuestRuntime::Settle(const GuestPtr& guest, absl::Duration timeout) {
+  // mconsole requests are answered one after another: this one's answer comes behind every plug's.
+  Request barrier, facts;
+  barrier.mutable_mconsole()->set_command("version");
+  facts.mutable_get_facts();
+  absl::Status passed = Call(guest, barrier, timeout).status();
+  // A guest that is not up has nothing under way that could be waited for.
+  if (!passed.ok() && !absl::IsFailedPrecondition(passed)) return passed;
+  ASSIGN_OR_RETURN(Reply reply, Call(guest, facts, timeout));
+  table_->Update(guest, [&](GuestView& view) {
+    if (view.alive) view.facts = reply.facts();
+  });
+  return absl::OkStatus();
+}
+
 void GuestRuntime::KillSupervisor(const GuestPtr& guest) {
   const GuestView view = table_->View(guest);
   ProcessIdentity identity = ToIdentity(view.facts.vmcore());

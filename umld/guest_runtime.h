@@ -37,6 +37,9 @@ class GuestRuntime {
   absl::StatusOr<vmcore::v1::Reply> Call(const GuestPtr& guest, const vmcore::v1::Request& request,
                                          absl::Duration timeout);
 
+  // Waits until vmcore is done with what it was asked before, by whichever umld, and takes its facts of then. Blocks.
+  absl::Status Settle(const GuestPtr& guest, absl::Duration timeout);
+
   // Kills the supervisor itself, and with it everything of the guest: for one that does not answer any more.
   void KillSupervisor(const GuestPtr& guest);
 

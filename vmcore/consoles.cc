@@ -16,6 +16,7 @@ constexpr uint16_t kRows = 24, kColumns = 80;
 constexpr uint32_t kMinHistory = 16 * 1024;  // enough for a panic and what led to it
 constexpr uint64_t kDefaultRotate = uint64_t{8} << 20;
 constexpr size_t kReadBytes = 4096;
+constexpr size_t kMayHaveBeenFull = 4096;
 constexpr size_t kFrameBytes = 32 * 1024;
 // Read from one console before others get their turn.
 constexpr size_t kFairBytes = 64 * 1024;
@@ -75,6 +76,10 @@ void Console::Drain() {
   if (taken == 0) return;
   for (auto& [id, viewer] : viewers_) SendTo(id, &viewer);
   if (output_) output_();
+  // A full pty tells its writer by one SIGIO that there is room, but too early, when there is none yet: the kernel
+  // looks, finds nothing, and its console stands still until any other signal comes. A pty takes 12 KiB, in writes of 4
+  // KiB.
+  if (taken >= kMayHaveBeenFull && emptied_) emptied_();
 }
 
 void Console::DropInput() {

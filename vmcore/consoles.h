@@ -54,6 +54,9 @@ class Console {
 
   // Runs after each piece of output, when it is in the history.
   void OnOutput(std::function<void()> output) { output_ = std::move(output); }
+  // Runs when so much was taken from the pty at once that it may have been full, and is empty now. The kernel may
+  // have to be told (see Drain).
+  void OnEmptied(std::function<void()> emptied) { emptied_ = std::move(emptied); }
   // Takes what the guest has printed already.
   void Drain();
   // For the next kernel: what was typed for the last one is forgotten.
@@ -106,6 +109,7 @@ class Console {
   std::unique_ptr<devices::ConsolePty> pty_;
   std::unique_ptr<devices::ConsoleLog> log_;
   std::function<void()> output_;
+  std::function<void()> emptied_;
   std::map<ViewerId, Viewer> viewers_;
   ViewerId next_viewer_ = 1;
   ViewerId writer_ = 0;  // 0: nobody

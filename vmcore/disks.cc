@@ -150,18 +150,22 @@ absl::Status Disks::Check(const devices::DiskSpec& spec) const {
   return absl::OkStatus();
 }
 
-// The mconsole is up half a second before the ubd driver. A disk that is configured in between is set up twice, which
-// the kernel does not survive. The driver appears in /proc/devices when it may be used.
+// The mconsole is up half a second before the ubd driver, and what is done to a disk in between ends badly: one that is
+// configured is set up twice, one that is removed stays for good. The driver sets up all disks under its lock, and
+// there is always one (see PrepareBoot): once that can be seen, a question that takes the lock tells the end of it.
 void Disks::WhenDriverIsUp(std::function<void(absl::Status)> then) {
   if (driver_up_) return then(absl::OkStatus());
-  Ask("proc devices", [this, then = std::move(then)](const absl::StatusOr<MconsoleAnswer>& answer) {
+  Ask("proc partitions", [this, then = std::move(then)](const absl::StatusOr<MconsoleAnswer>& answer) {
     if (!answer.ok()) return then(answer.status());
-    // A kernel that refuses the question has no /proc, so there is nothing to wait for.
-    driver_up_ = answer->error != 0 || absl::StrContains(answer->text, " ubd\n");
-    if (driver_up_) return then(absl::OkStatus());
+    if (absl::StrContains(answer->text, " ubd")) {
+      return Ask("config ubda", [this, then](const absl::StatusOr<MconsoleAnswer>& locked) {
+        driver_up_ = locked.ok();
+        then(locked.status());
+      });
+    }
     if (EventLoop::Clock::now() >= driver_deadline_) {
-      return then(MakeError(absl::StatusCode::kFailedPrecondition, "the guest's kernel has no ubd driver",
-                            {"NO_UBD_DRIVER", "", "use a kernel with CONFIG_BLK_DEV_UBD"}));
+      return then(MakeError(absl::StatusCode::kFailedPrecondition, "the guest's kernel shows no ubd disk",
+                            {"NO_UBD_DRIVER", "", "use a kernel with CONFIG_BLK_DEV_UBD and CONFIG_PROC_FS"}));
     }
     timer_ = loop_->RunAfter(kPoll, [this, then] { WhenDriverIsUp(then); });
   });

@@ -106,6 +106,11 @@ absl::Status Guest::OpenConsoles() {
     if (!opened.ok()) return Annotate(opened.status(), name);
     *console = *std::move(opened);
   }
+  for (Console* console : {con0_.get(), con1_.get()}) {
+    console->OnEmptied([this] {
+      if (came_up_ && processes_ != nullptr) processes_->Nudge();
+    });
+  }
   con0_->OnOutput([this] {
     if (stop_ != nullptr) stop_->OnConsoleOutput();
   });

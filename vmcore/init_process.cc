@@ -108,6 +108,7 @@ void Obey(const InitSpec& spec, pid_t kernel) {
   if (got <= 0 || command == kEndAll) EndAll(spec);
   // Not yet reaped, since only this process reaps it: the pid is still the kernel's.
   if (command == kTerminateKernel) kill(kernel, SIGTERM);
+  if (command == kNudgeKernel) kill(kernel, SIGIO);
 }
 
 // The pid in "/proc/NAME" when it is a process whose parent is `parent`, else 0.

@@ -25,6 +25,7 @@ struct InitMessage {
 
 // What vmcore asks of init, one byte each. Closing the socket means kEndAll.
 inline constexpr char kTerminateKernel = 'T';  // SIGTERM to the kernel's main process
+inline constexpr char kNudgeKernel = 'I';      // SIGIO to it
 inline constexpr char kEndAll = 'K';           // kill everything, then exit
 
 struct InitSpec {

@@ -167,6 +167,10 @@ void KernelProcesses::Terminate() {
   [[maybe_unused]] ssize_t sent = send(socket_.get(), &kTerminateKernel, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
+void KernelProcesses::Nudge() {
+  [[maybe_unused]] ssize_t sent = send(socket_.get(), &kNudgeKernel, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 void KernelProcesses::Kill() {
   if (isolation_ != v1::ISOLATION_PROCESS_GROUP) {
     syscall(SYS_pidfd_send_signal, init_pidfd_.get(), SIGKILL, nullptr, 0);

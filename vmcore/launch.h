@@ -50,6 +50,9 @@ class KernelProcesses {
 
   // SIGTERM to the kernel's main process: it ends at once and without a sync.
   void Terminate();
+  // SIGIO to it: makes it look at all its descriptors again. Only once its mconsole has been up: before, it could be
+  // deadly.
+  void Nudge();
   // Ends all of them, whatever they are doing. `gone` follows.
   void Kill();
 

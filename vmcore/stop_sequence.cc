@@ -13,7 +13,12 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr milliseconds kSyncAtMost(1000);
+constexpr milliseconds kRemountAtMost(4000);
+// The emergency sync starts the journal's commit and does not wait for it. An init that ignores ctrl-alt-del lets the
+// kernel restart at once; this is the time that the commit then has.
+constexpr milliseconds kCommit(100);
 constexpr absl::string_view kSyncComplete = "Emergency Sync complete";
+constexpr absl::string_view kRemountComplete = "Emergency Remount complete";
 
 }  // namespace
 
@@ -53,14 +58,17 @@ void StopSequence::Enter(Stage stage) {
   stage_ = stage;
   entered_ = Clock::now();
   after_sync_.clear();
+  awaited_ = {};
   loop_->Cancel(std::exchange(sync_timer_, 0));
   Log(absl::StrCat("stop: ", this->stage()));
   Arm();
   switch (stage) {
     case Stage::kOrderly:
-      return SyncThen("cad");
+      return SyncThen("sysrq s", kSyncComplete, kSyncAtMost, "cad");
     case Stage::kHalt:
-      return SyncThen("halt");
+      // Read-only first: unlike a sync it waits for the journal, so that `halt`, which stops the machine as it stands,
+      // finds the filesystems clean.
+      return SyncThen("sysrq u", kRemountComplete, kRemountAtMost, "halt");
     case Stage::kTerm:
       return kernel_.terminate();
     case Stage::kKill:
@@ -104,14 +112,16 @@ void StopSequence::Shorten(const StopGraces& graces) {
   Arm();
 }
 
-void StopSequence::SyncThen(std::string command) {
+void StopSequence::SyncThen(std::string request, absl::string_view completion, milliseconds at_most,
+                            std::string command) {
   after_sync_ = std::move(command);
+  awaited_ = completion;
   sync_offset_ = kernel_.console_offset();
-  sync_timer_ = loop_->RunAfter(kSyncAtMost, [this] {
+  sync_timer_ = loop_->RunAfter(at_most, [this] {
     sync_timer_ = 0;
     SyncDone();
   });
-  kernel_.mconsole->Send("sysrq s", kSyncAtMost,
+  kernel_.mconsole->Send(std::move(request), at_most,
                          [this, epoch = epoch_, now = *epoch_](const absl::StatusOr<MconsoleAnswer>& answer) {
                            // No answer, no sync to wait for.
                            if (*epoch == now && !answer.ok()) SyncDone();
@@ -119,11 +129,19 @@ void StopSequence::SyncThen(std::string command) {
 }
 
 void StopSequence::OnConsoleOutput() {
-  if (!after_sync_.empty() && absl::StrContains(kernel_.console_since(sync_offset_), kSyncComplete)) SyncDone();
+  if (awaited_.empty() || !absl::StrContains(kernel_.console_since(sync_offset_), awaited_)) return;
+  awaited_ = {};
+  if (stage_ != Stage::kOrderly) return SyncDone();
+  loop_->Cancel(std::exchange(sync_timer_, 0));
+  sync_timer_ = loop_->RunAfter(kCommit, [this] {
+    sync_timer_ = 0;
+    SyncDone();
+  });
 }
 
 void StopSequence::SyncDone() {
   loop_->Cancel(std::exchange(sync_timer_, 0));
+  awaited_ = {};
   if (!after_sync_.empty()) Command(std::exchange(after_sync_, {}));
 }
 

@@ -21,9 +21,9 @@ struct StopGraces {
   std::chrono::milliseconds term{2000};
 };
 
-// Ends one kernel step by step: (go,) sync, ctrl-alt-del; sync, halt; SIGTERM; kill. A step that cannot work, because
-// the mconsole is not up or does not answer, is left at once. The owner destroys it when the kernel is gone.
-// Thread: the loop's. Never blocks.
+// Ends one kernel step by step: (go,) sync, ctrl-alt-del; remount read-only, halt; SIGTERM; kill. A step that cannot
+// work, because the mconsole is not up or does not answer, is left at once. The owner destroys it when the kernel is
+// gone. Thread: the loop's. Never blocks.
 class StopSequence {
  public:
   struct Kernel {
@@ -55,7 +55,8 @@ class StopSequence {
   void Enter(Stage stage);
   void Arm();
   std::chrono::milliseconds Grace() const;
-  void SyncThen(std::string command);
+  void SyncThen(std::string request, absl::string_view completion, std::chrono::milliseconds at_most,
+                std::string command);
   void SyncDone();
   void Command(std::string command);
   void NextStage();
@@ -67,7 +68,8 @@ class StopSequence {
   Clock::time_point entered_{};
   EventLoop::TimerId stage_timer_ = 0;
   EventLoop::TimerId sync_timer_ = 0;
-  std::string after_sync_;  // the command to send when the sync is complete; empty: none waits
+  std::string after_sync_;     // the command to send when the sync is complete; empty: none waits
+  absl::string_view awaited_;  // what con0 says when the sync is complete; empty: nothing is waited for
   uint64_t sync_offset_ = 0;
   // Answers of the mconsole that come when this object is gone, or in another stage, find it changed.
   std::shared_ptr<int> epoch_ = std::make_shared<int>(0);
