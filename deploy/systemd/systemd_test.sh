@@ -36,11 +36,14 @@ for program in "$umld" "$umlctl" "$vmcore"; do
   [[ -x $program ]] || fail "$program is missing: bazel build -c opt //umld //umlctl //vmcore"
 done
 
-# All mounts live in a mount namespace of this test's and go with it, however it ends.
+# All mounts and processes live in namespaces of this test's and go with them, however it ends.
 if [[ -z ${UMLD_TEST_UNSHARED:-} ]]; then
-  exec env UMLD_TEST_UNSHARED=1 unshare --mount --propagation private "$0" "$umld" "$umlctl" "$vmcore"
+  exec env UMLD_TEST_UNSHARED=1 unshare --mount --propagation private --pid --fork --kill-child --mount-proc \
+    "$0" "$umld" "$umlctl" "$vmcore"
 fi
 
+# A namespace's first process gets no signal that it does not ask for.
+trap 'exit 143' TERM INT
 work=$(mktemp -d /tmp/umld-systemd.XXXXXX)
 mount -t tmpfs -o mode=0755 umld-systemd "$work"
 # nspawn leaves folders in there.
@@ -49,6 +52,7 @@ root=$work/root
 console=$work/console
 nspawn=""
 # Control groups that the container makes are ours to remove; nspawn leaves them where it cannot ask systemd to.
+group=${work##*/}
 cgroup_mounts() { awk '$3 == "cgroup" && $4 ~ /name=systemd/ || $3 == "cgroup2" { print $2 }' /proc/self/mounts; }
 
 # shellcheck disable=SC2317  # called by the trap
@@ -68,10 +72,10 @@ leave() {
   fi
   local mount
   for mount in $(cgroup_mounts); do
-    [[ -d $mount/umld-systemd-test-$$ ]] || continue
-    find "$mount/umld-systemd-test-$$" -depth -type d -exec rmdir {} + 2>/dev/null || true
-    if [[ -d $mount/umld-systemd-test-$$ ]]; then
-      echo "left behind: $mount/umld-systemd-test-$$" >&2
+    [[ -d $mount/$group ]] || continue
+    find "$mount/$group" -depth -type d -exec rmdir {} + 2>/dev/null || true
+    if [[ -d $mount/$group ]]; then
+      echo "left behind: $mount/$group" >&2
       code=1
     fi
   done
@@ -132,10 +136,10 @@ boot() {
   # A control group of its own, entered before nspawn makes its own below the one it finds itself in.
   (
     for mount in $(cgroup_mounts); do
-      mkdir -p "$mount/umld-systemd-test-$$"
-      echo "$BASHPID" >"$mount/umld-systemd-test-$$/cgroup.procs"
+      mkdir -p "$mount/$group"
+      echo "$BASHPID" >"$mount/$group/cgroup.procs"
     done
-    exec systemd-nspawn --quiet --directory="$root" --machine="umld-test-$$" --boot --register=no --keep-unit \
+    exec systemd-nspawn --quiet --directory="$root" --machine=umld-test --boot --register=no --keep-unit \
       --private-network --console=pipe --link-journal=no --resolv-conf=off --timezone=off \
       systemd.log_color=0 </dev/null >>"$console" 2>&1
   ) &
