@@ -179,7 +179,7 @@ TEST_F(BadInput, UnplugOfAMountedDiskSaysWhatToDoInside) {
 
 TEST_F(BadInput, MemoryTooSmall) {
   host_->BuildTiny();
-  for (const char* memory : {"8M", "1", "0", "31M"}) {
+  for (const char* memory : {"8M", "1", "0", "47M"}) {
     EXPECT_TRUE(Refused(Create("small", {"--image", "tiny", "--mem", memory}), kUsage, {"48M"})) << memory;
   }
   for (const char* memory : {"lots", "-64M", "64Q", "99999999T"}) {

@@ -114,7 +114,7 @@ TEST_F(DisksTest, PlugsAndUnplugs) {
 TEST_F(DisksTest, WaitsForTheDriver) {
   driver_polls_ = 3;
   EXPECT_TRUE(Plug(MakeDisk(1, "r", file_)).ok());
-  EXPECT_EQ(seen_, (Commands{"proc partitions", "proc partitions", "proc partitions", "proc partitions",
+  EXPECT_EQ(seen_, (Commands{"proc partitions", "proc partitions", "proc partitions", "proc partitions", "config ubda",
                              "config ubdbr=" + file_}));
 }
 
