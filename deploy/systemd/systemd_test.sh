@@ -51,7 +51,7 @@ mount -t tmpfs -o mode=0755 umld-systemd /run
 root=$work/root
 console=$work/console
 nspawn=""
-# Control groups that the container makes are ours to remove; nspawn leaves them where it cannot ask systemd to.
+# The control group that the container lives in, which nspawn leaves behind when it cannot ask systemd to remove it.
 group=${work##*/}
 cgroup_mounts() { awk '$3 == "cgroup" && $4 ~ /name=systemd/ || $3 == "cgroup2" { print $2 }' /proc/self/mounts; }
 
