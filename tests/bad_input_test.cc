@@ -120,7 +120,7 @@ TEST_F(BadInput, DisksThatAreNone) {
       {"theirs.img", kWrongState, "web2"},
       {"new.cow,missing.img", kNotFound, "missing.img does not exist"},
       {"free.img,theirs.img", kWrongState, "not a COW file"},
-      {"", kUsage, "empty"},
+      {"", kUsage, "names no file"},
   };
   const Json running = host_->Describe("web1"), stopped = host_->Describe("web2");
   for (const auto& [file, code, text] : wrong) {

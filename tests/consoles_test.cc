@@ -160,10 +160,10 @@ TEST_F(Consoles, ASlowViewerHoldsNobodyUp) {
   slow->Signal(SIGSTOP);
   // Far more than any buffer on the way.
   const GuestResult printed =
-      host_->RunInGuest("web1", "yes 0123456789abcdef0123456789abcdef | head -c 8000000; echo end");
+      host_->RunInGuest("web1", "yes 0123456789abcdef0123456789abcdef | head -c 1500000; echo end");
   EXPECT_EQ(printed.exit_code, 0);
   EXPECT_THAT(printed.out, testing::EndsWith("end\n"));
-  EXPECT_EQ(printed.out.size(), 8000000u + 4);
+  EXPECT_EQ(printed.out.size(), 1500000u + 4);
   EXPECT_EQ(host_->State("web1"), "RUNNING");
   slow->Signal(SIGCONT);
   // It is told what it has missed, and then sees the present.

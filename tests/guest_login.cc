@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -53,25 +55,28 @@ bool RunAtPrompt(Running& console, const std::string& command, absl::Duration pa
   static int number = 0;
   const std::string id = absl::StrCat(getpid(), "_", ++number);
   // Typed with quotes in the middle, so that the echo of what is typed is not taken for the marks.
-  const std::string begin = absl::StrCat("@@B", id, "\n"), end = absl::StrCat("@@E", id, ":");
+  const std::string begin = absl::StrCat("@@B", id, "\r\n"), end = absl::StrCat("@@E", id, ":");
+  size_t scanned = console.out().size();
   console.Write(absl::StrCat("echo \"@@\"B", id, "; { ", command, "; } 2>&1; echo \"@@\"E", id, ":$?\n"));
-  size_t from = 0, to = 0, line_end = 0;
-  std::string text;
+  size_t from = std::string::npos, to = std::string::npos, line_end = 0;
   const bool done = console.ReadUntil(
       [&](const std::string& all) {
-        text = absl::StrReplaceAll(all, {{"\r", ""}});
-        from = text.find(begin);
-        if (from == std::string::npos) return false;
-        from += begin.size();
-        to = text.find(end, from);
-        line_end = to == std::string::npos ? to : text.find('\n', to);
+        if (from == std::string::npos) {
+          from = all.find(begin, scanned);
+          if (from == std::string::npos) return false;
+          scanned = from += begin.size();
+        }
+        to = all.find(end, scanned);
+        line_end = to == std::string::npos ? to : all.find('\r', to);
+        // Megabytes may come: what has been looked at is not looked at again, but for a mark that was cut in two.
+        if (to == std::string::npos) scanned = std::max(from, all.size() - std::min(all.size(), end.size()));
         return line_end != std::string::npos;
       },
       patience);
   if (!done) return false;
-  *out = text.substr(from, to - from);
+  *out = absl::StrReplaceAll(console.out().substr(from, to - from), {{"\r\n", "\n"}});
   const size_t code = to + end.size();
-  return absl::SimpleAtoi(text.substr(code, line_end - code), exit_code);
+  return absl::SimpleAtoi(console.out().substr(code, line_end - code), exit_code);
 }
 
 }  // namespace umld::tests

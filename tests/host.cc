@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -40,6 +41,8 @@ done
 grep -o "$FOLDER[^ ]*" /proc/self/mounts | while read -r mount; do umount -l "$mount"; done
 rm -rf "$FOLDER"
 )sh";
+
+std::string LastOf(const std::string& text) { return text.substr(text.size() - std::min<size_t>(text.size(), 4000)); }
 
 void MakeFolder(const std::string& path, const HostOptions& options) {
   fs::create_directories(path);
@@ -301,14 +304,15 @@ GuestResult Host::RunInGuest(const std::string& name, const std::string& command
   std::unique_ptr<Running> console = RunBeside({"console", name, "--take-over", "--history", "0", "--linger", "0s"});
   GuestResult result;
   if (!LogIn(*console, patience)) {
-    ADD_FAILURE() << "no login on con1 of " << name << "; it said:\n" << console->out() << console->err();
+    ADD_FAILURE() << "no login on con1 of " << name << "; it said:\n" << LastOf(console->out()) << console->err();
   } else if (!RunAtPrompt(*console, command, patience, &result.exit_code, &result.out)) {
     ADD_FAILURE() << "the guest " << name << " did not finish \"" << command << "\"; the console said:\n"
-                  << console->out() << console->err();
+                  << LastOf(console->out()) << console->err();
   }
   console->CloseInput();
   if (!console->Wait(absl::Seconds(20)).has_value()) {
-    ADD_FAILURE() << "umlctl console does not end with its input; it said:\n" << console->out() << console->err();
+    ADD_FAILURE() << "umlctl console does not end with its input; it said:\n"
+                  << LastOf(console->out()) << console->err();
   }
   return result;
 }

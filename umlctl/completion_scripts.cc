@@ -8,21 +8,18 @@ namespace {
 
 constexpr char kBash[] = R"sh(# umlctl completion for bash: source <(umlctl completion bash)
 _umlctl() {
-    local cur=${COMP_WORDS[COMP_CWORD]} before=0 words=() i out
-    # bash splits at '='; put "ubdb=/srv/x" together again.
-    local line=${COMP_LINE:0:COMP_POINT}
+    local line=${COMP_LINE:0:COMP_POINT} words=() cur out value path
+    # bash has split at '=' and ':'; this puts "ubdb=/srv/x" together again.
     read -r -a words <<<"$line"
     [[ $line == *' ' ]] && words+=("")
     cur=${words[-1]}
     out=$(umlctl __complete line -- "${words[@]:1}" 2>/dev/null) || return 0
     if [[ $out == :files ]]; then
-        local prefix=
-        if [[ $cur == *=* ]]; then
-            prefix=${cur%"${cur##*[=,:]}"}
-            cur=${cur##*[=,:]}
-        fi
+        # What bash replaces begins after the last '=' or ':', the path also after a ','.
+        value=${cur##*[=:]}
+        path=${value##*,}
         compopt -o filenames 2>/dev/null
-        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -P "${value%"$path"}" -f -- "$path")
         return 0
     fi
     mapfile -t COMPREPLY < <(compgen -W "$out" -- "$cur")

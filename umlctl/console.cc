@@ -34,10 +34,13 @@ absl::Status Console(Session& session, const Words& words) {
   options.read_only = words.read_only;
   options.take_over = words.take_over;
   ASSIGN_OR_RETURN(Client* const client, session.client());
+  bool first = true;
   const absl::Status status =
-      RunConsole(*client, options, STDIN_FILENO, STDOUT_FILENO, [&session](const std::string& line) {
-        // In raw mode a newline alone does not go back to the first column.
-        session.Note(session.shows_progress() ? "\r" + line + "\r" : line);
+      RunConsole(*client, options, STDIN_FILENO, STDOUT_FILENO, [&session, &first](const std::string& line) {
+        // The guest may have left the cursor anywhere, and in raw mode a newline alone does not go back to the margin.
+        const bool on_terminal = session.out_is_terminal() && session.shows_progress();
+        session.Note(on_terminal && !first ? "\r\n" + line + "\r" : line);
+        first = false;
       });
   return status.ok() ? status : NamingGuest(status, guest);
 }

@@ -17,7 +17,8 @@ namespace {
 constexpr absl::string_view kSeparators = ",:";
 
 absl::Status Invalid(absl::string_view spec, absl::string_view why, absl::string_view hint) {
-  return MakeError(absl::StatusCode::kInvalidArgument, absl::StrCat("\"", spec, "\": ", why),
+  return MakeError(absl::StatusCode::kInvalidArgument,
+                   absl::StrCat("\"", spec.substr(0, 80), spec.size() > 80 ? "..." : "", "\": ", why),
                    {"INVALID_SPEC", "", std::string(hint)});
 }
 
