@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <climits>
@@ -73,6 +74,18 @@ absl::Status Unreachable(const std::string& path, int error_number) {
                    {kDaemonUnreachable, path, HintFor(path, error_number)});
 }
 
+// /tmp is anybody's: a daemon there that is not ours could be waiting for what we type into its consoles.
+absl::Status CheckOwner(const UniqueFd& fd, const std::string& path) {
+  if (!absl::StartsWith(path, absl::StrCat("/tmp/umld-", geteuid(), "/"))) return absl::OkStatus();
+  ucred peer = {};
+  socklen_t size = sizeof(peer);
+  if (getsockopt(fd.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return ErrnoError(errno, "ask who serves");
+  if (peer.uid == 0 || peer.uid == geteuid()) return absl::OkStatus();
+  return MakeError(absl::StatusCode::kPermissionDenied,
+                   absl::StrCat("the daemon at ", path, " is user ", peer.uid, "'s, not yours"),
+                   {"FOREIGN_DAEMON", path, "remove that folder, or set XDG_RUNTIME_DIR"});
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> ResolveAddress(const AddressSources& sources,
@@ -106,6 +119,7 @@ absl::StatusOr<UniqueFd> ConnectSocket(const std::string& path) {
   if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
     return Unreachable(path, errno);
   }
+  RETURN_IF_ERROR(CheckOwner(fd, path));
   if (fcntl(fd.get(), F_SETFL, O_NONBLOCK) != 0) return ErrnoError(errno, "make the socket non-blocking");
   return fd;
 }

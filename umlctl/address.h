@@ -33,6 +33,7 @@ absl::StatusOr<std::string> ResolveAddress(const AddressSources& sources,
 
 // One plain connect(), so that an absent daemon is an immediate and precise error. The socket is non-blocking.
 // kUnavailable with reason kDaemonUnreachable: says the path, why, and what to start.
+// kPermissionDenied: in the user's default folder under /tmp, and served by somebody else.
 absl::StatusOr<UniqueFd> ConnectSocket(const std::string& path);
 
 }  // namespace umld::umlctl

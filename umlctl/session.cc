@@ -20,7 +20,7 @@ std::string Environment(const char* name) {
 }  // namespace
 
 absl::StatusOr<std::string> Session::SocketPath() const {
-  const AddressSources sources{address, Environment("UMLD_ADDRESS"), Environment("XDG_RUNTIME_DIR"), getuid()};
+  const AddressSources sources{address, Environment("UMLD_ADDRESS"), Environment("XDG_RUNTIME_DIR"), geteuid()};
   return ResolveAddress(sources, [](const std::string& path) { return access(path.c_str(), F_OK) == 0; });
 }
 
