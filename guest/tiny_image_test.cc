@@ -26,7 +26,7 @@ using ::testing::HasSubstr;
 class TinyImageTest : public ::testing::Test {
  protected:
   TinyImageTest() {
-    std::string name = ::testing::TempDir() + "tiny.XXXXXX";
+    std::string name = "/tmp/tiny.XXXXXX";
     folder_ = mkdtemp(name.data());
     image_ = folder_ + "/tiny.img";
   }

@@ -2,6 +2,7 @@
 
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -200,6 +201,9 @@ void Host::Finish() {
   EXPECT_EQ(FilesUnder(run_dir_ + "/guests"), std::vector<std::string>()) << "left behind of deleted guests";
   EXPECT_EQ(FilesUnder(state_dir_ + "/guests"), std::vector<std::string>()) << "left behind of deleted guests";
   for (const ProcessInfo& process : ProcessesOf(root_)) kill(process.pid, SIGKILL);
+  for (const std::string& mount : MountsUnder(root_)) {
+    if (umount2(mount.c_str(), MNT_DETACH) != 0) ADD_FAILURE() << "umount " << mount;
+  }
   if (testing::Test::HasFailure() && getenv("UMLD_KEEP") != nullptr) {
     std::cerr << "kept: " << root_ << "\n";
   } else {

@@ -151,6 +151,18 @@ std::vector<std::string> FindLeftovers(const std::string& folder, const std::str
   return found;
 }
 
+std::vector<std::string> MountsUnder(const std::string& folder) {
+  std::vector<std::string> mounts;
+  std::ifstream table("/proc/self/mountinfo");
+  for (std::string line; std::getline(table, line);) {
+    std::istringstream fields(line);
+    std::string id, parent, device, root, where;
+    fields >> id >> parent >> device >> root >> where;
+    if (where == folder || absl::StartsWith(where, folder + "/")) mounts.insert(mounts.begin(), where);
+  }
+  return mounts;
+}
+
 std::vector<std::string> FilesUnder(const std::string& folder) {
   std::vector<std::string> files;
   std::error_code error;

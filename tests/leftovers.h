@@ -29,6 +29,9 @@ std::vector<ProcessInfo> AdoptedProcesses();
 // processes, mounts, sockets (in files and abstract), one line each. The API's own socket file is `api_socket`.
 std::vector<std::string> FindLeftovers(const std::string& folder, const std::string& api_socket);
 
+// Where something is mounted on or under `folder`, the last mounted first.
+std::vector<std::string> MountsUnder(const std::string& folder);
+
 // The files under `folder` of any kind, relative to it, sorted; empty when there is no such folder.
 std::vector<std::string> FilesUnder(const std::string& folder);
 

@@ -70,8 +70,11 @@ absl::Status Unreachable(const std::string& path, int error_number) {
     default:
       why = std::strerror(error_number);
   }
-  return MakeError(absl::StatusCode::kUnavailable, absl::StrCat("cannot reach umld at ", path, ": ", why),
-                   {kDaemonUnreachable, path, HintFor(path, error_number)});
+  // The daemon is there and the caller may not: that is not "unreachable", and waiting does not help.
+  const bool denied = error_number == EACCES || error_number == EPERM;
+  return MakeError(denied ? absl::StatusCode::kPermissionDenied : absl::StatusCode::kUnavailable,
+                   absl::StrCat("cannot reach umld at ", path, ": ", why),
+                   {denied ? "SOCKET_DENIED" : kDaemonUnreachable, path, HintFor(path, error_number)});
 }
 
 // /tmp is anybody's: a daemon there that is not ours could be waiting for what we type into its consoles.

@@ -32,7 +32,7 @@ absl::StatusOr<std::string> ResolveAddress(const AddressSources& sources,
                                            absl::FunctionRef<bool(const std::string&)> exists);
 
 // One plain connect(), so that an absent daemon is an immediate and precise error. The socket is non-blocking.
-// kUnavailable with reason kDaemonUnreachable: says the path, why, and what to start.
+// kUnavailable with reason kDaemonUnreachable, or kPermissionDenied: says the path, why, and what to do.
 // kPermissionDenied: in the user's default folder under /tmp, and served by somebody else.
 absl::StatusOr<UniqueFd> ConnectSocket(const std::string& path);
 

@@ -33,7 +33,8 @@ class EventLogTest : public testing::Test {
   }
   std::string Types(uint64_t after) {
     std::string types;
-    for (const state::EventRow& event : log_->Read(after, 100).value()) types += event.type;
+    const std::vector<state::EventRow> events = *log_->Read(after, 100);
+    for (const state::EventRow& event : events) types += event.type;
     return types;
   }
   std::unique_ptr<state::Store> store_;

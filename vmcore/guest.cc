@@ -27,9 +27,6 @@ constexpr milliseconds kLookAtMost(60000);
 constexpr milliseconds kVersionDeadline(30000);
 constexpr size_t kTailBytes = 16 * 1024;
 constexpr size_t kLastLines = 20;
-// A guest that does nothing but reboot.
-constexpr size_t kMaxReboots = 10;
-constexpr std::chrono::seconds kRebootWindow(10);
 
 int64_t NowUnixNs() {
   timespec now = {};
@@ -212,7 +209,8 @@ void Guest::OnKernelGone(const KernelEnd& end) {
   stop_stage_ = stop_ == nullptr ? "" : std::string(stop_->stage());
   Log(absl::StrCat("kernel ", kernel_.pid, " ended: ", last_end_.reason));
   ForgetKernel();
-  if (last_end_.kind == EndKind::kRebooted && lifecycle_.state() == LifeState::kRunning && RebootsOverAndOver()) {
+  if (last_end_.kind == EndKind::kRebooted && lifecycle_.state() == LifeState::kRunning &&
+      reboots_.TooMany(EventLoop::Clock::now())) {
     last_end_.kind = EndKind::kCrashed;
     last_end_.reason = "reboots over and over";
   }
@@ -221,13 +219,6 @@ void Guest::OnKernelGone(const KernelEnd& end) {
 
 ExitReason Guest::Classify(const KernelEnd& end) {
   return ClassifyEnd(end, came_up_, panic_, con0_->Tail(con0_start_, kTailBytes));
-}
-
-bool Guest::RebootsOverAndOver() {
-  auto now = EventLoop::Clock::now();
-  reboots_.push_back(now);
-  while (now - reboots_.front() > kRebootWindow) reboots_.pop_front();
-  return reboots_.size() > kMaxReboots;
 }
 
 // All that belongs to the kernel that is gone. Requests that wait for it are told.

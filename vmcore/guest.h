@@ -17,6 +17,7 @@
 #include "vmcore/lifecycle.h"
 #include "vmcore/mconsole_client.h"
 #include "vmcore/notify_socket.h"
+#include "vmcore/reboot_guard.h"
 #include "vmcore/stop_sequence.h"
 #include "vmcore/vmcore.pb.h"
 
@@ -83,7 +84,6 @@ class Guest {
   void LookForMconsole(EventLoop::Clock::duration delay);
   void OnKernelGone(const KernelEnd& end);
   ExitReason Classify(const KernelEnd& end);
-  bool RebootsOverAndOver();
   void ForgetKernel();
 
   // The one way to the state machine, and what its effects mean.
@@ -127,8 +127,8 @@ class Guest {
 
   v1::Isolation isolation_ = v1::ISOLATION_AUTO;  // in force, once a kernel has been started
   uint32_t boots_ = 0;
-  std::deque<EventLoop::Clock::time_point> reboots_;  // the latest
-  StopGraces graces_;                                 // of the latest request to stop
+  RebootGuard reboots_;  // of the guest's own
+  StopGraces graces_;    // of the latest request to stop
   ExitReason last_end_;
   std::string stop_stage_;
 

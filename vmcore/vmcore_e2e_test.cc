@@ -360,6 +360,7 @@ INSTANTIATE_TEST_SUITE_P(
     , VmcoreModeTest,
     testing::Values(Mode{"Root", 0, v1::ISOLATION_AUTO, v1::ISOLATION_PID_NAMESPACE},
                     Mode{"User", kNobody, v1::ISOLATION_AUTO, v1::ISOLATION_USER_NAMESPACE},
+                    Mode{"RootUserNamespace", 0, v1::ISOLATION_USER_NAMESPACE, v1::ISOLATION_USER_NAMESPACE},
                     Mode{"RootProcessGroup", 0, v1::ISOLATION_PROCESS_GROUP, v1::ISOLATION_PROCESS_GROUP},
                     Mode{"UserProcessGroup", kNobody, v1::ISOLATION_PROCESS_GROUP, v1::ISOLATION_PROCESS_GROUP}),
     [](const testing::TestParamInfo<Mode>& mode) { return mode.param.name; });

@@ -25,7 +25,7 @@ using ::testing::HasSubstr;
 class DiskInspectTest : public ::testing::Test {
  protected:
   DiskInspectTest() {
-    std::string name = ::testing::TempDir() + "disk.XXXXXX";
+    std::string name = "/tmp/disk.XXXXXX";
     folder_ = mkdtemp(name.data());
     chmod(folder_.c_str(), 0755);
   }
