@@ -156,6 +156,8 @@ TEST(Umld, AStateDirectoryThatIsFull) {
   ASSERT_TRUE(host.CreateAndStart("web1"));
   ASSERT_TRUE(host.Create("web2"));
   ASSERT_TRUE(Ok(host.Shell("truncate -s 4M free.img")));
+  // All of it is up, and what it has written is on the disk.
+  ASSERT_EQ(host.RunInGuest("web1", "echo kept > /root/note; sync").exit_code, 0);
   host.Shell("dd if=/dev/zero of=" + folder + "/filler bs=4k");
   const Json before = host.Describe("web1");
 
@@ -169,15 +171,15 @@ TEST(Umld, AStateDirectoryThatIsFull) {
         host.Run({"set", "web2", "--description", std::string(4000, static_cast<char>('a' + i % 26))});
     if (set.exit_code == 0) continue;
     refused = true;
-    EXPECT_TRUE(Refused(set, kBusyOrExists, {"web2", "full"}));
+    EXPECT_TRUE(Refused(set, kBusyOrExists, {"web2", "no space left"}));
   }
   EXPECT_TRUE(refused);
-  EXPECT_TRUE(Refused(host.Run({"image", "build", "tiny", "--name", "second"}), kBusyOrExists, {"full"}));
+  EXPECT_TRUE(Refused(host.Run({"image", "build", "tiny", "--name", "second"}), kBusyOrExists, {"no space left"}));
   const CommandResult created = host.Run({"create", "web3", "--image", "tiny"});
   const CommandResult plugged = host.Run({"plug", "web1", "ubdb=free.img"});
   for (const auto& [result, name] : {std::pair(created, "web3"), std::pair(plugged, "web1")}) {
     if (result.exit_code != 0) {
-      EXPECT_TRUE(Refused(result, kBusyOrExists, {name, "full"}));
+      EXPECT_TRUE(Refused(result, kBusyOrExists, {name, "no space left"}));
     }
   }
   EXPECT_EQ(host.Names().size(), created.exit_code == 0 ? 3u : 2u);
@@ -190,6 +192,7 @@ TEST(Umld, AStateDirectoryThatIsFull) {
   ASSERT_TRUE(host.Start());
   EXPECT_EQ(host.State("web1"), "RUNNING");
   EXPECT_EQ(host.Describe("web1")["processes"], before["processes"]);
+  EXPECT_EQ(host.RunInGuest("web1", "cat /root/note").out, "kept\n");
   EXPECT_TRUE(Ok(host.Run({"start", "web2"})));
   EXPECT_TRUE(Ok(host.Run({"stop", "--now", "web1"})));
   EXPECT_TRUE(Ok(host.Run({"delete", "--all", "--force"})));
