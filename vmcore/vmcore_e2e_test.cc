@@ -176,8 +176,13 @@ TEST(VmcoreE2eTest, AGuestRebootsItself) {
   EXPECT_TRUE(con0.Expect("reboot: Restarting system"));
   EXPECT_TRUE(con0.Expect("Core dump limits"));
   EXPECT_TRUE(con0.Expect("guest init up"));
-  con1.Type("echo again''there\n");
-  EXPECT_TRUE(con1.Expect("againthere"));
+  // A shell that is just opening its terminal drops what was typed before: typed until it listens.
+  bool heard = false;
+  for (int attempt = 0; attempt < 30 && !heard; ++attempt) {
+    con1.Type("echo again''there\n");
+    heard = con1.Expect("againthere", std::chrono::seconds(1));
+  }
+  EXPECT_TRUE(heard);
 }
 
 TEST(VmcoreE2eTest, CtrlAltDelIsAGuestsReboot) {
