@@ -96,7 +96,7 @@ TEST_F(MainJob, T05TheGuestIsARealOneWithItsName) {
   const GuestResult kernel = host_->RunInGuest("web1", "uname -sm; grep -c 'User Mode Linux' /proc/cpuinfo");
   EXPECT_THAT(kernel.out, ContainsRegex("^Linux x86_64\n"));
   EXPECT_THAT(kernel.out, Not(HasSubstr("\n0\n")));
-  const GuestResult memory = host_->RunInGuest("web1", "free -k | awk '/^Mem/ {print ($2 > 40000), ($2 < 65537)}'");
+  const GuestResult memory = host_->RunInGuest("web1", "free -k | awk '/^Mem/ {print ($2 > 50000), ($2 < 65537)}'");
   EXPECT_EQ(memory.out, "1 1\n");
 }
 

@@ -276,14 +276,9 @@ absl::StatusOr<Reply> GuestRuntime::Call(const GuestPtr& guest, const Request& r
 }
 
 absl::Status GuestRuntime::Settle(const GuestPtr& guest, absl::Duration timeout) {
-  // mconsole requests are answered one after another: this one's answer comes behind every plug's.
-  Request barrier, facts;
-  barrier.mutable_mconsole()->set_command("version");
-  facts.mutable_get_facts();
-  absl::Status passed = Call(guest, barrier, timeout).status();
-  // A guest that is not up has nothing under way that could be waited for.
-  if (!passed.ok() && !absl::IsFailedPrecondition(passed)) return passed;
-  ASSIGN_OR_RETURN(Reply reply, Call(guest, facts, timeout));
+  Request settle;
+  settle.mutable_settle();
+  ASSIGN_OR_RETURN(Reply reply, Call(guest, settle, timeout));
   table_->Update(guest, [&](GuestView& view) {
     if (view.alive) view.facts = reply.facts();
   });

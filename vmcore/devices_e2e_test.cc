@@ -225,6 +225,26 @@ TEST(DevicesE2eTest, PlugRightAfterTheStartWaitsForTheDriver) {
   EXPECT_TRUE(console.Expect("2\r\n"));
 }
 
+TEST(DevicesE2eTest, WhatAPredecessorAskedForIsWaitedFor) {
+  Rig rig;
+  rig.Start(rig.NewLaunch());
+  // Asked while the guest starts, by a umld that does not live to hear the answer.
+  v1::Frame frame;
+  frame.set_id(1000);
+  *frame.mutable_request() = PlugRequest(1, rig.MakeFile("orphan", 1 << 20));
+  rig.control().Send(frame);
+  rig.CloseControl();
+  RigClient successor(rig.Connect());
+  ASSERT_FALSE(successor.Hello().has_error());
+  v1::Request settle;
+  settle.mutable_settle();
+  v1::Reply reply = successor.Ask(settle);
+  ASSERT_FALSE(reply.has_error()) << reply.error().message();
+  EXPECT_EQ(reply.facts().live_disks_size(), 2);
+  EXPECT_EQ(reply.facts().config().disks_size(), 2);
+  EXPECT_EQ(reply.facts().config().etag(), 7U);
+}
+
 TEST(DevicesE2eTest, UbdaCanBePluggedWhenItWasNotGiven) {
   Rig rig;
   v1::Launch launch = rig.NewLaunch();

@@ -109,6 +109,10 @@ void Disks::Finish(const absl::Status& status) {
   finished.done(status);
 }
 
+void Disks::AfterAll(std::function<void()> done) {
+  Enqueue({[this] { Finish(absl::OkStatus()); }, [done = std::move(done)](const absl::Status&) { done(); }});
+}
+
 void Disks::Abandon(absl::string_view reason) {
   loop_->Cancel(std::exchange(timer_, 0));
   loop_->Cancel(std::exchange(next_timer_, 0));

@@ -45,6 +45,9 @@ class Disks {
   // kNotFound: no such disk. kFailedPrecondition, DEVICE_BUSY: it is mounted or in use as swap.
   void Unplug(uint32_t unit, Done done);
 
+  // Runs `done` when everything asked before is done, or abandoned.
+  void AfterAll(std::function<void()> done);
+
   // The kernel has ended: everything that is under way or waits gets kCancelled, with `reason`.
   void Abandon(absl::string_view reason);
 

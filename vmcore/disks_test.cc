@@ -173,6 +173,19 @@ TEST_F(DisksTest, OneOperationAtATime) {
                              "config ubdbr=" + file_}));
 }
 
+TEST_F(DisksTest, AfterAllIsTheLast) {
+  std::string story;
+  disks_->AfterAll([&] { story += "first "; });
+  disks_->Plug(MakeDisk(1, "r", file_), [&](const absl::Status&) { story += "plugged "; });
+  disks_->Unplug(1, [&](const absl::Status&) { story += "unplugged "; });
+  disks_->AfterAll([&] {
+    story += "all";
+    loop_->Quit();
+  });
+  loop_->Run();
+  EXPECT_EQ(story, "first plugged unplugged all");
+}
+
 TEST_F(DisksTest, AbandonTellsAllThatWait) {
   silent_ = "config ubdbr=" + file_;
   std::vector<absl::StatusCode> codes;

@@ -65,6 +65,8 @@ class Guest {
   // See Disks. In a guest that is starting they wait until it is up, ten seconds at most.
   void PlugDisk(const v1::PlugDisk& request, Done done);
   void UnplugDisk(const v1::UnplugDisk& request, Done done);
+  // Runs `done` when all changes of disks that were asked for before are done or have failed.
+  void Settle(std::function<void()> done);
   // kInvalidArgument: no kernel could be started with it, or it is another guest's.
   absl::Status SetConfig(const v1::GuestConfig& config);
   // A command of a user, under the rules of JudgeRawCommand.

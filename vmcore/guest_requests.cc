@@ -155,6 +155,15 @@ void Guest::ReleaseWaiters(const absl::Status& status) {
   }
 }
 
+void Guest::Settle(std::function<void()> done) {
+  // What was asked of a guest that is starting waits in a line of its own, before that of the disks.
+  if (!waiters_.empty()) {
+    return WhenUp([this, done = std::move(done)](const absl::Status& up) { up.ok() ? Settle(done) : done(); });
+  }
+  if (disks_ == nullptr) return done();
+  disks_->AfterAll(std::move(done));
+}
+
 void Guest::PlugDisk(const v1::PlugDisk& request, Done done) {
   const std::string noun = DiskNoun(request.disk().unit());
   WhenUp([this, request, noun, done = std::move(done)](const absl::Status& up) {
