@@ -179,15 +179,15 @@ TEST_F(BadInput, UnplugOfAMountedDiskSaysWhatToDoInside) {
 
 TEST_F(BadInput, MemoryTooSmall) {
   host_->BuildTiny();
-  for (const char* memory : {"8M", "1", "0", "47M"}) {
-    EXPECT_TRUE(Refused(Create("small", {"--image", "tiny", "--mem", memory}), kUsage, {"48M"})) << memory;
+  for (const char* memory : {"8M", "1", "0", "31M"}) {
+    EXPECT_TRUE(Refused(Create("small", {"--image", "tiny", "--mem", memory}), kUsage, {"32M"})) << memory;
   }
   for (const char* memory : {"lots", "-64M", "64Q", "99999999T"}) {
     EXPECT_TRUE(Refused(Create("small", {"--image", "tiny", absl::StrCat("--mem=", memory)}), kUsage, {})) << memory;
   }
   EXPECT_THAT(host_->Names(), IsEmpty());
   ASSERT_TRUE(host_->Create("web1"));
-  EXPECT_TRUE(Refused(host_->Run({"set", "web1", "--mem", "8M"}), kUsage, {"web1", "48M"}));
+  EXPECT_TRUE(Refused(host_->Run({"set", "web1", "--mem", "8M"}), kUsage, {"web1", "32M"}));
   EXPECT_EQ(host_->Describe("web1")["memory_bytes"], uint64_t{64} << 20);
 }
 

@@ -30,7 +30,7 @@ absl::Status Create(Session& session, const Options& options) {
     ASSIGN_OR_RETURN(const uint64_t bytes, ParseByteSize(options.memory));
     // On the wire 0 stands for the default.
     if (bytes == 0) {
-      return MakeError(absl::StatusCode::kInvalidArgument, "mem=0: a UML kernel needs at least 48M",
+      return MakeError(absl::StatusCode::kInvalidArgument, "mem=0: a UML kernel needs at least 32M",
                        {"INVALID_MEMORY", "", "leave --mem out for the default, or give more"});
     }
     guest.set_memory_bytes(bytes);

@@ -1,6 +1,5 @@
 #include "devices/disk/disk_spec.h"
 
-#include <climits>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -11,6 +10,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "devices/spec_text.h"
 
 namespace umld::devices {
 namespace {
@@ -19,86 +19,18 @@ constexpr absl::string_view kFlags = "rscdt";
 constexpr absl::string_view kPrefix = "ubd";
 constexpr absl::string_view kRequestVerb = "config ";
 
-// What is wrong, at which byte of the text it was found in, and what to do.
-struct Fault {
-  size_t offset = 0;
-  std::string reason;
-  std::string hint;
-};
+using Fault = SpecFault;
 
 constexpr char kSpellingHint[] = "write ubdb=FILE, ubdb=COW,BACKING or ubdbr=FILE (flags: r s c d t)";
-constexpr char kSeparatorHint[] =
-    "the kernel ends a path at ',' and ':'; make a symbolic link without them and use that";
 
 absl::Status Invalid(absl::string_view text, absl::string_view reason, absl::string_view hint) {
-  std::string shown = absl::CHexEscape(text.substr(0, 80));
-  if (text.size() > 80) shown += "...";
   return MakeError(absl::StatusCode::kInvalidArgument,
-                   absl::StrCat("\"", shown, "\" is not a disk UML can use: ", reason),
+                   absl::StrCat(ShowSpec(text), " is not a disk UML can use: ", reason),
                    {"INVALID_DISK_SPEC", "", std::string(hint)});
 }
 
 absl::Status InvalidAt(absl::string_view text, const Fault& fault) {
   return Invalid(text, absl::StrCat("at position ", fault.offset + 1, ", ", fault.reason), fault.hint);
-}
-
-// Length of the well-formed UTF-8 sequence at the start, 0 when there is none.
-size_t Utf8Length(absl::string_view text) {
-  auto byte = [text](size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U; };
-  auto continues = [&byte](size_t i) { return (byte(i) & 0xc0U) == 0x80U; };
-  unsigned first = byte(0);
-  if (first < 0x80) return text.empty() ? 0 : 1;
-  if (first >= 0xc2 && first < 0xe0) return continues(1) ? 2 : 0;
-  if (first >= 0xe0 && first < 0xf0) {
-    bool overlong = first == 0xe0 && byte(1) < 0xa0;
-    bool surrogate = first == 0xed && byte(1) >= 0xa0;
-    return continues(1) && continues(2) && !overlong && !surrogate ? 3 : 0;
-  }
-  if (first >= 0xf0 && first < 0xf5) {
-    bool out_of_range = (first == 0xf0 && byte(1) < 0x90) || (first == 0xf4 && byte(1) >= 0x90);
-    return continues(1) && continues(2) && continues(3) && !out_of_range ? 4 : 0;
-  }
-  return 0;
-}
-
-// What holds for paths and serials alike.
-std::optional<Fault> FindBadByte(absl::string_view text, absl::string_view what) {
-  size_t i = 0;
-  while (i < text.size()) {
-    char c = text[i];
-    if (c == ',' || c == ':') {
-      return Fault{i, absl::StrCat("the ", what, " contains '", std::string(1, c), "'"), kSeparatorHint};
-    }
-    if (c == '"') {
-      return Fault{i, absl::StrCat("the ", what, " contains '\"', which the kernel's command line has no way to hold"),
-                   "make a symbolic link without it and use that"};
-    }
-    if (absl::ascii_iscntrl(c)) {
-      return Fault{i, absl::StrCat("the ", what, " contains the control character ", static_cast<int>(c)),
-                   "rename the file, or use a symbolic link"};
-    }
-    size_t length = Utf8Length(text.substr(i));
-    if (length == 0) {
-      // The API's strings are UTF-8: such a path would be refused on its way back to the user.
-      return Fault{i, absl::StrCat("the ", what, " is not valid UTF-8"), "rename the file, or use a symbolic link"};
-    }
-    i += length;
-  }
-  return std::nullopt;
-}
-
-std::optional<Fault> FindFaultInPath(absl::string_view path, absl::string_view what) {
-  if (path.empty()) return Fault{0, absl::StrCat("the ", what, " is empty"), kSpellingHint};
-  if (path[0] != '/') {
-    // The likeliest way to get here is a path with a separator in it, whose second half looks relative.
-    return Fault{0, absl::StrCat("the ", what, " is not absolute"),
-                 absl::StrCat("begin it with '/'; if it is part of a longer path: ", kSeparatorHint)};
-  }
-  if (path.size() >= PATH_MAX) {
-    return Fault{0, absl::StrCat("the ", what, " has ", path.size(), " bytes, and the host allows ", PATH_MAX - 1),
-                 "use a symbolic link with a shorter path"};
-  }
-  return FindBadByte(path, what);
 }
 
 std::optional<Fault> FindFaultInSerial(absl::string_view serial) {
@@ -205,11 +137,12 @@ std::optional<Fault> ReadFiles(const std::vector<Part>& parts, DiskSpec* spec) {
     return Fault{parts[3].offset, "there is something after path, backing file and serial number", kSeparatorHint};
   }
   const Part& path = parts[0];
-  if (auto fault = FindFaultInPath(path.text, "path")) return moved(fault, path.offset);
+  if (auto fault = FindFaultInPath(path.text, "path", kSpellingHint)) return moved(fault, path.offset);
   spec->path = std::string(path.text);
   bool has_serial = parts.size() == 3;
   if (parts.size() >= 2 && !(has_serial && parts[1].text.empty())) {
-    if (auto fault = FindFaultInPath(parts[1].text, "backing file's path")) return moved(fault, parts[1].offset);
+    if (auto fault = FindFaultInPath(parts[1].text, "backing file's path", kSpellingHint))
+      return moved(fault, parts[1].offset);
     spec->backing = std::string(parts[1].text);
   }
   if (has_serial) {
@@ -245,9 +178,10 @@ absl::Status CheckDiskSpec(const DiskSpec& spec) {
     return Invalid(absl::StrCat(kPrefix, spec.unit), "there is no such disk", "this kernel has ubda to ubdp");
   }
   if (auto fault = FindFaultInFlags(spec.flags)) return InvalidAt(spec.flags, *fault);
-  if (auto fault = FindFaultInPath(spec.path, "path")) return InvalidAt(spec.path, *fault);
+  if (auto fault = FindFaultInPath(spec.path, "path", kSpellingHint)) return InvalidAt(spec.path, *fault);
   if (!spec.backing.empty()) {
-    if (auto fault = FindFaultInPath(spec.backing, "backing file's path")) return InvalidAt(spec.backing, *fault);
+    if (auto fault = FindFaultInPath(spec.backing, "backing file's path", kSpellingHint))
+      return InvalidAt(spec.backing, *fault);
   }
   if (auto fault = FindFaultInSerial(spec.serial)) return InvalidAt(spec.serial, *fault);
   return CheckWhole(spec, PrintDiskSpec(spec));

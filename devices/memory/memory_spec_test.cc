@@ -10,7 +10,7 @@ namespace {
 using ::testing::HasSubstr;
 
 TEST(MemorySpec, ParsesWithinTheLimits) {
-  EXPECT_EQ(*ParseMemory("48M"), uint64_t{48} << 20);
+  EXPECT_EQ(*ParseMemory("32M"), uint64_t{32} << 20);
   EXPECT_EQ(*ParseMemory("256M"), uint64_t{256} << 20);
   EXPECT_EQ(*ParseMemory("1.5G"), uint64_t{1536} << 20);
   EXPECT_EQ(*ParseMemory("64G"), uint64_t{64} << 30);
@@ -24,7 +24,7 @@ TEST(MemorySpec, RefusesTheRest) {
     EXPECT_EQ(GetErrorDetail(status).reason, "INVALID_MEMORY");
     return std::string(status.message());
   };
-  EXPECT_EQ(message("8M"), "mem=8M: a UML kernel needs at least 48M");
+  EXPECT_EQ(message("8M"), "mem=8M: a UML kernel needs at least 32M");
   EXPECT_EQ(message("65G"), "mem=65G: a guest gets at most 64G");
   EXPECT_EQ(message("67108865"), "mem=67108865: it is not a multiple of a page (4096 bytes)");
   EXPECT_THAT(message("lots"), HasSubstr("is not a size"));
