@@ -62,6 +62,18 @@ TEST_F(Bridge, VersionAndHelp) {
   }
 }
 
+TEST_F(Bridge, WordsForDebuggingAreVerbsToo) {
+  ASSERT_TRUE(host_->CreateAndStart("web1"));
+  EXPECT_THAT(host_->Run({"proc", "web1", "meminfo"}).out, ContainsRegex("MemTotal: +[0-9]+ kB"));
+  EXPECT_THAT(host_->Run({"sysrq", "web1", "m"}).out, HasSubstr("Mem-Info:"));
+  EXPECT_THAT(host_->Run({"stack", "web1", "1"}).out, HasSubstr("Call Trace:"));
+  EXPECT_TRUE(Refused(host_->Run({"proc", "web1", "nonsense"}), kSaidNo, {"web1", "Failed to open file"}));
+  EXPECT_TRUE(Refused(host_->Run({"stack", "web1", "31999"}), kSaidNo, {"web1", "Couldn't find that pid"}));
+  EXPECT_TRUE(Refused(host_->Run({"sysrq", "web1", "t"}), kWrongState, {"web1", "panic"}));
+  EXPECT_TRUE(Refused(host_->Run({"proc", "nobody", "meminfo"}), kNotFound, {"nobody"}));
+  EXPECT_EQ(host_->State("web1"), "RUNNING");
+}
+
 TEST_F(Bridge, APlugIsCheckedPersistedAndShown) {
   ASSERT_TRUE(host_->CreateAndStart("web1"));
   // Relative to where uml_mconsole is called, which is neither umld's folder nor the kernel's.

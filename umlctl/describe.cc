@@ -20,6 +20,17 @@ std::string StateLine(const v1::Guest& guest) {
   return text;
 }
 
+std::string MemoryLine(const v1::Guest& guest) {
+  std::string text = HumanByteSize(guest.memory_bytes());
+  if (guest.lent_memory_bytes() != 0) {
+    absl::StrAppend(&text, ", ", HumanByteSize(guest.lent_memory_bytes()), " of it lent to the host");
+  }
+  if (guest.host_memory_bytes() != 0) {
+    absl::StrAppend(&text, "; takes ", HumanByteSize(guest.host_memory_bytes()), " on the host");
+  }
+  return text;
+}
+
 std::string DiskLine(const v1::Disk& disk) {
   std::vector<std::string> notes;
   if (!disk.plugged()) notes.push_back("from the next boot");
@@ -55,7 +66,7 @@ Details Describe(const v1::Guest& guest) {
   details.Add("State", StateLine(guest));
   if (!guest.description().empty()) details.Add("Description", guest.description());
   if (!guest.operation().empty()) details.Add("Under way", guest.operation());
-  details.Add("Memory", HumanByteSize(guest.memory_bytes()));
+  details.Add("Memory", MemoryLine(guest));
   details.Add("Kernel", guest.kernel());
   if (!guest.kernel_version().empty()) details.AddUnder("says", guest.kernel_version());
   if (guest.kernel_args_size() > 0) details.Add("Arguments", absl::StrJoin(guest.kernel_args(), " "));

@@ -13,6 +13,8 @@
 namespace umld::umlctl {
 namespace {
 
+constexpr char kForceDescription[] = "send it even when it is known to kill the guest's kernel";
+
 struct Options {
   std::string guest;
   std::vector<std::string> words;
@@ -39,6 +41,31 @@ absl::Status Mconsole(Session& session, const Options& options) {
                 absl::StrCat("umlctl mconsole ", ShortName(request.guest()), " help   lists the commands"));
 }
 
+// `umlctl WORD NAME ARGUMENT` for `umlctl mconsole NAME WORD ARGUMENT`.
+struct Shortcut {
+  const char* word;
+  const char* description;
+  const char* argument;
+  const char* argument_description;
+  bool may_kill;  // some are refused unless forced
+};
+constexpr Shortcut kShortcuts[] = {
+    {"sysrq", "Have the guest's kernel do a SysRq action", "LETTER", "as s (sync), m (memory), w (blocked tasks)",
+     true},
+    {"stack", "Print the kernel stack of a process of the guest", "PID", "as the guest counts", false},
+    {"proc", "Print a file of the guest's /proc", "FILE", "below /proc, as meminfo", false},
+};
+
+void AddShortcut(CLI::App& app, Session& session, const Shortcut& shortcut) {
+  CLI::App* verb = app.add_subcommand(shortcut.word, shortcut.description)->group(kDevicesGroup);
+  auto options = std::make_shared<Options>();
+  options->words = {shortcut.word, ""};
+  verb->add_option("NAME", options->guest, "the guest")->required();
+  verb->add_option(shortcut.argument, options->words[1], shortcut.argument_description)->required();
+  if (shortcut.may_kill) verb->add_flag("--force", options->force, kForceDescription);
+  OnVerb(verb, session, [&session, options] { return Mconsole(session, *options); });
+}
+
 }  // namespace
 
 void AddMconsole(CLI::App& app, Session& session) {
@@ -46,8 +73,9 @@ void AddMconsole(CLI::App& app, Session& session) {
   auto options = std::make_shared<Options>();
   verb->add_option("NAME", options->guest, "the guest")->required();
   verb->add_option("WORD", options->words, "the command, as version, or sysrq s")->required();
-  verb->add_flag("--force", options->force, "send it even when it is known to kill the guest's kernel");
+  verb->add_flag("--force", options->force, kForceDescription);
   OnVerb(verb, session, [&session, options] { return Mconsole(session, *options); });
+  for (const Shortcut& shortcut : kShortcuts) AddShortcut(app, session, shortcut);
 }
 
 }  // namespace umld::umlctl

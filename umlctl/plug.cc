@@ -42,7 +42,8 @@ void AddPlug(CLI::App& app, Session& session) {
   CLI::App* verb = app.add_subcommand("plug", "Add a device to a guest, running or not")->group(kDevicesGroup);
   auto options = std::make_shared<Options>();
   verb->add_option("NAME", options->guest, "the guest")->required();
-  verb->add_option("DEVICE=VALUE", options->spec, "as ubdb=FILE or ubdb=COW,BACKING; paths are seen from here")
+  verb->add_option("DEVICE=VALUE", options->spec,
+                   "as ubdb=FILE, ubdb=COW,BACKING or mem=-64M; paths are seen from here")
       ->required();
   verb->add_flag("--live-only", options->live_only, "into the running kernel alone, not for its next boot");
   OnVerb(verb, session, [&session, options] { return Plug(session, *options); });

@@ -175,6 +175,13 @@ TEST_F(RunTest, Mconsole) {
   EXPECT_EQ(out_, "OK config ubdb\n");
   EXPECT_EQ(Umlctl("mconsole web1 bad"), kExitGuestSaidNo);
   EXPECT_TRUE(absl::StrContains(err_, "error: guest web1: Unknown command\n")) << err_;
+  EXPECT_EQ(Umlctl("sysrq web1 m"), 0);
+  EXPECT_EQ(out_, "OK sysrq m\n");
+  EXPECT_EQ(Umlctl("stack web1 1"), 0);
+  EXPECT_EQ(out_, "OK stack 1\n");
+  EXPECT_EQ(Umlctl("proc web1 meminfo"), 0);
+  EXPECT_EQ(out_, "OK proc meminfo\n");
+  EXPECT_EQ(Umlctl("proc web1"), kExitUsage);
 }
 
 TEST_F(RunTest, DescribeSetRename) {

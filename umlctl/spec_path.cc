@@ -42,7 +42,7 @@ std::string AbsolutePath(absl::string_view path, absl::string_view folder) {
 absl::StatusOr<std::string> AbsoluteSpec(absl::string_view spec, absl::string_view folder) {
   const size_t equals = spec.find('=');
   if (equals == absl::string_view::npos || equals == 0) {
-    return Invalid(spec, "not a device and its value", "write ubdb=FILE, or ubdb=COW,BACKING");
+    return Invalid(spec, "not a device and its value", "write ubdb=FILE, ubdb=COW,BACKING, or mem=-64M");
   }
   if (!absl::StartsWith(spec, "ubd")) return std::string(spec);
   // FILE, then BACKING, then a serial number, which is no path.

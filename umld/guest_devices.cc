@@ -9,6 +9,7 @@
 #include "base/byte_size.h"
 #include "base/status.h"
 #include "devices/disk/disk_spec.h"
+#include "devices/memory/memory_spec.h"
 #include "google/protobuf/util/time_util.h"
 #include "spdlog/spdlog.h"
 #include "umld/guests.h"
@@ -19,6 +20,8 @@ namespace {
 using vmcore::v1::Request;
 
 constexpr absl::Duration kPlugPatience = absl::Seconds(40);
+// A guest that has to write its caches back first takes its time.
+constexpr absl::Duration kMemoryPatience = absl::Seconds(60);
 
 const state::DiskRow* FindUnit(const std::vector<state::DiskRow>& disks, uint32_t unit) {
   for (const state::DiskRow& disk : disks) {
@@ -86,6 +89,7 @@ absl::StatusOr<v1::Device> Guests::Plug(const GuestPtr& guest, const std::string
                                         const std::string& request_id) {
   const GuestView view = table_->View(guest);
   const std::string noun = absl::StrCat("guest ", view.row.name);
+  if (absl::StartsWith(text, "mem=")) return ChangeMemory(guest, text);
   ASSIGN_OR_RETURN(devices::DiskSpec spec, devices::ParseDiskSpec(text));
   state::DiskRow disk;
   disk.unit = spec.unit;
@@ -309,6 +313,31 @@ absl::StatusOr<v1::Device> Guests::Query(const GuestPtr& guest, const std::strin
   return device;
 }
 
+absl::StatusOr<v1::Device> Guests::ChangeMemory(const GuestPtr& guest, const std::string& spec) {
+  const GuestView view = table_->View(guest);
+  ASSIGN_OR_RETURN(const int64_t delta, devices::ParseMemoryChange(spec));
+  Request request;
+  request.mutable_change_memory()->set_delta_bytes(delta);
+  const auto reply = runtime_->Call(guest, request, kMemoryPatience);
+  if (!reply.ok()) return Annotate(reply.status(), "guest " + view.row.name);
+  v1::Device device;
+  device.set_name(absl::StrCat(view.name(), "/devices/mem"));
+  device.set_spec(spec.substr(spec.find('=') + 1));
+  state::EventRow event;
+  event.type = "memory.changed";
+  event.subject = view.name();
+  event.message = absl::StrCat(spec, ": ", FormatByteSize(reply->facts().lent_memory_bytes()), " of ",
+                               FormatByteSize(view.row.memory_bytes), " lent to the host");
+  GuestTable::Change change;
+  change.events = {event};
+  change.apply = [&](GuestView& now) {
+    if (now.alive) now.facts = reply->facts();
+  };
+  absl::Status told = table_->Commit(guest, change);
+  if (!told.ok()) spdlog::error("guest {}: {}", view.row.name, std::string(told.message()));
+  return device;
+}
+
 absl::StatusOr<v1::SendMconsoleResponse> Guests::SendMconsole(const GuestPtr& guest,
                                                               const v1::SendMconsoleRequest& request) {
   // Commands that change what umld keeps account of take umld's own way; the kernel would do them behind its back.
@@ -321,6 +350,10 @@ absl::StatusOr<v1::SendMconsoleResponse> Guests::SendMconsole(const GuestPtr& gu
     }
     ASSIGN_OR_RETURN(v1::Device device, Query(guest, std::string(disk)));
     return Text(device.spec());
+  }
+  if (absl::string_view memory = command; absl::ConsumePrefix(&memory, "config ") && absl::StartsWith(memory, "mem=")) {
+    RETURN_IF_ERROR(ChangeMemory(guest, std::string(memory)).status());
+    return Text("");
   }
   if (absl::string_view disk = command; absl::ConsumePrefix(&disk, "remove ") && absl::StartsWith(disk, "ubd")) {
     RETURN_IF_ERROR(Unplug(guest, std::string(disk), false, ""));

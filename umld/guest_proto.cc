@@ -77,6 +77,7 @@ void FillFacts(const GuestView& view, const std::string& run_dir, v1::Guest* out
   out->set_kernel_version(view.facts.kernel_version());
   out->set_isolation(IsolationName(view.facts.isolation()));
   out->set_boots(view.facts.boots());
+  out->set_lent_memory_bytes(view.facts.lent_memory_bytes());
   out->set_unreachable_reason(view.unreachable_reason);
 }
 

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "umld/grpc_status.h"
+#include "umld/host_memory.h"
 #include "umld/operation_service.h"
 
 namespace umld {
@@ -26,8 +27,11 @@ Reactor* GuestService::CreateGuest(Context* context, const v1::CreateGuestReques
 
 Reactor* GuestService::GetGuest(Context* context, const v1::GetGuestRequest* request, v1::Guest* response) {
   absl::StatusOr<GuestPtr> guest = table_->Find(request->name());
-  return Answer<v1::Guest>(context, response,
-                           guest.ok() ? absl::StatusOr<v1::Guest>(guests_->Show(*guest)) : guest.status());
+  if (!guest.ok()) return Answer<v1::Guest>(context, response, guest.status());
+  v1::Guest shown = guests_->Show(*guest);
+  const vmcore::v1::ProcessId kernel = table_->View(*guest).facts.kernel();
+  shown.set_host_memory_bytes(HostMemoryOf({kernel.pid(), kernel.start_ticks()}));
+  return Answer<v1::Guest>(context, response, shown);
 }
 
 Reactor* GuestService::ListGuests(Context* context, const v1::ListGuestsRequest* request,

@@ -67,6 +67,8 @@ class Guests {
                                   const std::string& request_id);
   absl::Status Unplug(const GuestPtr& guest, const std::string& device, bool live_only, const std::string& request_id);
   absl::StatusOr<v1::Device> Query(const GuestPtr& guest, const std::string& device);
+  // "mem=-64M". Nothing is persisted: a balloon is the running kernel's.
+  absl::StatusOr<v1::Device> ChangeMemory(const GuestPtr& guest, const std::string& spec);
   absl::StatusOr<v1::SendMconsoleResponse> SendMconsole(const GuestPtr& guest, const v1::SendMconsoleRequest& request);
 
  private:

@@ -157,6 +157,7 @@ absl::Status Guest::TryStartKernel() {
   mconsole_ = std::make_unique<MconsoleClient>(loop_, MconsoleSocketPath(config_));
   mconsole_->OnAnswersChanged([this] { Announce(); });
   disks_ = std::make_unique<Disks>(loop_, mconsole_.get(), config_);
+  balloon_ = std::make_unique<Balloon>(loop_, mconsole_.get(), config_.memory_bytes());
   KernelProcesses::Options options;
   options.argv = std::move(argv);
   options.con0_slave = con0_->slave();
@@ -227,9 +228,11 @@ void Guest::ForgetKernel() {
   stop_.reset();
   absl::string_view reason = "the guest's kernel has ended";
   if (disks_ != nullptr) disks_->Abandon(reason);
+  if (balloon_ != nullptr) balloon_->Abandon(reason);
   if (mconsole_ != nullptr) mconsole_->Abandon(reason);
   ReleaseWaiters(absl::CancelledError(reason));
   disks_.reset();
+  balloon_.reset();
   mconsole_.reset();
   processes_.reset();
   if (absl::Status status = RemoveFolder(kUmlDir); !status.ok()) Log(status.message());
@@ -348,6 +351,7 @@ v1::Facts Guest::facts() const {
     SetProcess(processes_->init(), facts.mutable_init());
     SetProcess(kernel_, facts.mutable_kernel());
     for (const auto& [unit, disk] : disks_->live()) *facts.add_live_disks() = disk;
+    facts.set_lent_memory_bytes(balloon_->lent());
     facts.set_mconsole_answers(came_up_ && mconsole_->answers());
   }
   facts.set_boot_id(boot_id_);

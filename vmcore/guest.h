@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "base/event_loop.h"
+#include "vmcore/balloon.h"
 #include "vmcore/consoles.h"
 #include "vmcore/disks.h"
 #include "vmcore/launch.h"
@@ -65,6 +66,8 @@ class Guest {
   // See Disks. In a guest that is starting they wait until it is up, ten seconds at most.
   void PlugDisk(const v1::PlugDisk& request, Done done);
   void UnplugDisk(const v1::UnplugDisk& request, Done done);
+  // See Balloon. Waits for the guest to be up, as the above.
+  void ChangeMemory(const v1::ChangeMemory& request, Done done);
   // Runs `done` when all changes of disks that were asked for before are done or have failed.
   void Settle(std::function<void()> done);
   // kInvalidArgument: no kernel could be started with it, or it is another guest's.
@@ -118,6 +121,7 @@ class Guest {
   std::unique_ptr<KernelProcesses> processes_;
   std::unique_ptr<MconsoleClient> mconsole_;
   std::unique_ptr<Disks> disks_;
+  std::unique_ptr<Balloon> balloon_;
   std::unique_ptr<StopSequence> stop_;
   ProcessIdentity kernel_;
   bool came_up_ = false;

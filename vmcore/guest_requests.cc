@@ -155,6 +155,18 @@ void Guest::ReleaseWaiters(const absl::Status& status) {
   }
 }
 
+void Guest::ChangeMemory(const v1::ChangeMemory& request, Done done) {
+  WhenUp([this, delta = request.delta_bytes(), done = std::move(done)](const absl::Status& up) {
+    if (!up.ok()) return done(Annotate(up, "memory"));
+    auto finish = [this, done](const absl::Status& status) {
+      Announce();
+      done(Annotate(status, "memory"));
+    };
+    delta < 0 ? balloon_->Take(uint64_t{0} - static_cast<uint64_t>(delta), finish)
+              : balloon_->Give(static_cast<uint64_t>(delta), finish);
+  });
+}
+
 void Guest::Settle(std::function<void()> done) {
   // What was asked of a guest that is starting waits in a line of its own, before that of the disks.
   if (!waiters_.empty()) {

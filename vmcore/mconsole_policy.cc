@@ -31,6 +31,11 @@ absl::StatusOr<RawCommand> JudgeRawCommand(absl::string_view command, bool force
   if (absl::ConsumePrefix(&rest, "config")) {
     bool disk = absl::StartsWith(absl::StripLeadingAsciiWhitespace(rest), "ubd");
     if (disk && absl::StrContains(rest, '=')) return DiskCommand(command);
+    if (absl::StartsWith(absl::StripLeadingAsciiWhitespace(rest), "mem=")) {
+      return MakeError(absl::StatusCode::kFailedPrecondition,
+                       absl::StrCat("\"", command, "\" would change the memory behind umld's back"),
+                       {"USE_PLUG", "", "use plug mem=-SIZE: it leaves the guest what it needs"});
+    }
     return RawCommand::kPassOn;
   }
   if (absl::ConsumePrefix(&rest, "remove")) {

@@ -1,7 +1,9 @@
 #include "devices/memory/memory_spec.h"
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "base/byte_size.h"
 #include "base/status.h"
 
@@ -37,6 +39,31 @@ absl::StatusOr<uint64_t> ParseMemory(absl::string_view text) {
 }
 
 absl::Status CheckMemory(uint64_t bytes) { return CheckAs(bytes, FormatByteSize(bytes)); }
+
+absl::StatusOr<int64_t> ParseMemoryChange(absl::string_view text) {
+  constexpr char kHint[] = "write mem=-64M to take, mem=+64M to give back what was taken";
+  auto invalid = [text](absl::string_view reason, absl::string_view hint) {
+    return MakeError(absl::StatusCode::kInvalidArgument,
+                     absl::StrCat("\"", absl::CHexEscape(text.substr(0, 40)), "\" is no change of memory: ", reason),
+                     {"INVALID_MEMORY_CHANGE", "", std::string(hint)});
+  };
+  absl::string_view rest = text;
+  if (!absl::ConsumePrefix(&rest, "mem=")) return invalid("it does not begin with \"mem=\"", kHint);
+  const bool take = absl::StartsWith(rest, "-");
+  if (!take && !absl::StartsWith(rest, "+")) {
+    return invalid("a running guest's memory changes by a difference, and the sign is missing",
+                   absl::StrCat(kHint, "; `umlctl set NAME --mem SIZE` is for its next boot"));
+  }
+  auto bytes = ParseByteSize(rest.substr(1));
+  if (!bytes.ok()) return invalid(bytes.status().message(), kHint);
+  if (*bytes == 0 || *bytes % kMemoryStep != 0 || *bytes > kMaxMemory) {
+    return invalid(
+        absl::StrCat("it is not a number of pages (", kMemoryStep, " bytes each) up to ", FormatByteSize(kMaxMemory)),
+        kHint);
+  }
+  const auto change = static_cast<int64_t>(*bytes);
+  return take ? -change : change;
+}
 
 // The kernel's memparse knows K, M and G as powers of 1024, but no fractions.
 std::string PrintMemoryArgument(uint64_t bytes) {

@@ -20,6 +20,9 @@ inline constexpr uint64_t kMemoryStep = 4096;  // one page
 absl::StatusOr<uint64_t> ParseMemory(absl::string_view text);
 // The limits alone. kInvalidArgument.
 absl::Status CheckMemory(uint64_t bytes);
+// "mem=-64M" or "mem=+64M", a change of a running guest's memory, to bytes: negative takes. Whole pages, not 0.
+// kInvalidArgument.
+absl::StatusOr<int64_t> ParseMemoryChange(absl::string_view text);
 // The kernel's argument, exact: "mem=256M", "mem=262148K". `bytes` passes CheckMemory.
 std::string PrintMemoryArgument(uint64_t bytes);
 

@@ -33,6 +33,26 @@ TEST(MemorySpec, RefusesTheRest) {
   EXPECT_EQ(CheckMemory(0).code(), absl::StatusCode::kInvalidArgument);
 }
 
+TEST(MemorySpec, ChangesHaveASign) {
+  EXPECT_EQ(*ParseMemoryChange("mem=-64M"), -(int64_t{64} << 20));
+  EXPECT_EQ(*ParseMemoryChange("mem=+4K"), 4096);
+  EXPECT_EQ(*ParseMemoryChange("mem=+64G"), int64_t{64} << 30);
+  auto message = [](const char* text) {
+    absl::Status status = ParseMemoryChange(text).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << text;
+    EXPECT_EQ(GetErrorDetail(status).reason, "INVALID_MEMORY_CHANGE");
+    return std::string(status.message());
+  };
+  EXPECT_THAT(message("mem=64M"), HasSubstr("sign is missing"));
+  EXPECT_THAT(message("mem="), HasSubstr("sign is missing"));
+  EXPECT_THAT(message("memory=-1M"), HasSubstr("does not begin"));
+  EXPECT_THAT(message("mem=-"), HasSubstr("is not a size"));
+  EXPECT_THAT(message("mem=--1M"), HasSubstr("is not a size"));
+  EXPECT_THAT(message("mem=-0"), HasSubstr("pages"));
+  EXPECT_THAT(message("mem=-1000G"), HasSubstr("64G"));
+  EXPECT_THAT(message("mem=-4097"), HasSubstr("pages"));
+}
+
 TEST(MemorySpec, PrintsWhatTheKernelReadsExactly) {
   EXPECT_EQ(PrintMemoryArgument(uint64_t{256} << 20), "mem=256M");
   EXPECT_EQ(PrintMemoryArgument(uint64_t{64} << 30), "mem=65536M");

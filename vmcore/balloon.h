@@ -1,0 +1,64 @@
+#ifndef UMLD_VMCORE_BALLOON_H_
+#define UMLD_VMCORE_BALLOON_H_
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "base/event_loop.h"
+#include "vmcore/mconsole_client.h"
+
+namespace umld::vmcore {
+
+// The memory of one running kernel that is lent back to the host: mconsole's "config mem=-64M". Inside the guest it
+// counts as used; on the host its pages are free. Sizes are bytes, in whole pages.
+// One object per kernel process. Thread: the loop's. Never blocks.
+class Balloon {
+ public:
+  using Done = std::function<void(absl::Status)>;
+
+  // `memory_bytes` is what the kernel was started with; it gets `deadline` for each answer. `mconsole` outlives this
+  // object.
+  Balloon(EventLoop* loop, MconsoleClient* mconsole, uint64_t memory_bytes,
+          EventLoop::Clock::duration deadline = std::chrono::seconds(10));
+  ~Balloon();
+  Balloon(const Balloon&) = delete;
+  Balloon& operator=(const Balloon&) = delete;
+
+  // What is lent at present.
+  uint64_t lent() const { return lent_; }
+
+  // Takes so much from the guest, all or nothing. kFailedPrecondition: it would leave less than a kernel needs, or the
+  // guest has it in use. kDeadlineExceeded: the kernel does not answer. kUnavailable: another change is under way.
+  void Take(uint64_t bytes, Done done);
+  // Gives it back. kFailedPrecondition: more than is lent.
+  void Give(uint64_t bytes, Done done);
+
+  // The kernel has ended: a change that is under way gets kCancelled, with `reason`.
+  void Abandon(absl::string_view reason);
+
+ private:
+  void TakeNext();
+  void TakePiece(uint64_t free_bytes, uint64_t reserve);
+  void GiveUpTaking(const absl::Status& why);
+  void Finish(const absl::Status& status);
+
+  EventLoop* loop_;
+  MconsoleClient* mconsole_;
+  const uint64_t memory_bytes_;
+  EventLoop::Clock::duration deadline_;
+  uint64_t lent_ = 0;
+
+  // The change under way; `done_` is empty when there is none.
+  Done done_;
+  uint64_t wanted_ = 0;     // still to be taken
+  uint64_t taken_now_ = 0;  // by this change
+  int idle_rounds_ = 0;     // in a row that found nothing to take
+  EventLoop::TimerId timer_ = 0;
+};
+
+}  // namespace umld::vmcore
+
+#endif  // UMLD_VMCORE_BALLOON_H_

@@ -1,0 +1,163 @@
+#include "vmcore/balloon.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "base/event_loop.h"
+#include "base/status.h"
+#include "vmcore/mconsole_client.h"
+#include "vmcore/mconsole_fake.h"
+
+namespace umld::vmcore {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr uint64_t kMiB = uint64_t{1} << 20;
+
+// A balloon against a kernel with so much memory free, and so much in caches that it frees when asked twice.
+class BalloonTest : public testing::Test {
+ protected:
+  BalloonTest() {
+    folder_ = "/tmp/balloon_test.XXXXXX";
+    EXPECT_NE(mkdtemp(folder_.data()), nullptr);
+    loop_ = *EventLoop::Create();
+    mconsole_ = std::make_unique<MconsoleClient>(loop_.get(), folder_ + "/mconsole");
+    kernel_ = std::make_unique<FakeMconsole>(
+        loop_.get(), folder_ + "/mconsole",
+        [this](const std::string& command, const FakeMconsole::Peer& from) { Answer(command, from); });
+    balloon_ = std::make_unique<Balloon>(loop_.get(), mconsole_.get(), 128 * kMiB, milliseconds(300));
+  }
+  ~BalloonTest() override {
+    balloon_.reset();
+    mconsole_.reset();
+    kernel_.reset();
+    std::filesystem::remove_all(folder_);
+  }
+
+  void Answer(const std::string& command, const FakeMconsole::Peer& from) {
+    if (command == "proc meminfo") {
+      if (free_ < 4 * kMiB && cached_ > 0 && ++asked_ > 1) free_ += std::exchange(cached_, 0);
+      kernel_->Reply(from, absl::StrCat("\nMemTotal:         118000 kB\nMemFree:          ", free_ >> 10,
+                                        " kB\nMemAvailable:      ", (free_ + claimed_ + cached_) >> 10, " kB\n"));
+      return;
+    }
+    commands_.push_back(command);
+    if (command == silent_) return;
+    uint64_t kib = 0;
+    ASSERT_TRUE(absl::StartsWith(command, "config mem=") && absl::EndsWith(command, "K")) << command;
+    ASSERT_TRUE(absl::SimpleAtoi(command.substr(12, command.size() - 13), &kib)) << command;
+    if (command[11] == '-') {
+      EXPECT_LE(kib << 10, free_) << "the kernel would stop half way, with no word of it";
+      free_ -= kib << 10;
+    } else {
+      free_ += kib << 10;
+    }
+    kernel_->Reply(from, "");
+  }
+
+  absl::Status Change(int64_t mib) {
+    absl::Status result = absl::InternalError("no answer");
+    bool waits = false;
+    auto done = [&](const absl::Status& status) {
+      result = status;
+      if (waits) loop_->Quit();
+    };
+    mib < 0 ? balloon_->Take(static_cast<uint64_t>(-mib) * kMiB, done)
+            : balloon_->Give(static_cast<uint64_t>(mib) * kMiB, done);
+    // Refusals that need no question come at once.
+    waits = absl::IsInternal(result);
+    if (waits) loop_->Run();
+    return result;
+  }
+
+  std::string folder_;
+  std::unique_ptr<EventLoop> loop_;
+  std::unique_ptr<MconsoleClient> mconsole_;
+  std::unique_ptr<FakeMconsole> kernel_;
+  std::unique_ptr<Balloon> balloon_;
+  std::vector<std::string> commands_;
+  uint64_t free_ = 90 * kMiB, cached_ = 0;
+  uint64_t claimed_ = 0;  // said to be available, and never freed
+  int asked_ = 0;
+  std::string silent_;
+};
+
+TEST_F(BalloonTest, TakesAndGivesBack) {
+  EXPECT_TRUE(Change(-64).ok());
+  EXPECT_EQ(balloon_->lent(), 64 * kMiB);
+  EXPECT_EQ(commands_, std::vector<std::string>{"config mem=-65536K"});
+  EXPECT_TRUE(Change(24).ok());
+  EXPECT_EQ(balloon_->lent(), 40 * kMiB);
+  EXPECT_EQ(commands_.back(), "config mem=+24576K");
+}
+
+TEST_F(BalloonTest, LeavesWhatAKernelNeeds) {
+  absl::Status status = Change(-97);
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(status.message(), "it has 128M, and a UML kernel needs at least 32M");
+  EXPECT_TRUE(Change(-64).ok());
+  EXPECT_FALSE(Change(-64).ok()) << "what is lent already counts";
+  EXPECT_EQ(commands_.size(), 1U);
+}
+
+TEST_F(BalloonTest, LeavesWhatTheGuestUses) {
+  free_ = 40 * kMiB;
+  absl::Status status = Change(-48);
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(GetErrorDetail(status).reason, "MEMORY_LIMIT");
+  EXPECT_TRUE(commands_.empty());
+}
+
+TEST_F(BalloonTest, CachesAreWaitedFor) {
+  free_ = 20 * kMiB;
+  cached_ = 60 * kMiB;
+  EXPECT_TRUE(Change(-64).ok());
+  EXPECT_EQ(balloon_->lent(), 64 * kMiB);
+  EXPECT_GT(commands_.size(), 1U);
+}
+
+TEST_F(BalloonTest, AllOrNothing) {
+  free_ = 20 * kMiB;
+  claimed_ = 60 * kMiB;
+  absl::Status status = Change(-64);
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(balloon_->lent(), 0U);
+  EXPECT_EQ(free_, 20 * kMiB) << "what was taken on the way is given back";
+}
+
+TEST_F(BalloonTest, OnlyWhatIsLentComesBack) {
+  EXPECT_TRUE(Change(-16).ok());
+  absl::Status status = Change(17);
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(status.message(), "only what was taken can be given back, and that is 16M");
+}
+
+TEST_F(BalloonTest, AKernelThatDoesNotAnswer) {
+  silent_ = "config mem=-16384K";
+  EXPECT_EQ(Change(-16).code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(balloon_->lent(), 0U);
+  EXPECT_EQ(commands_.back(), "config mem=+16384K") << "it may have been taken";
+}
+
+TEST_F(BalloonTest, OneChangeAtATime) {
+  std::vector<absl::StatusCode> codes;
+  auto note = [&](const absl::Status& status) { codes.push_back(status.code()); };
+  balloon_->Take(kMiB, note);
+  balloon_->Take(kMiB, note);
+  balloon_->Abandon("the guest's kernel has ended");
+  mconsole_->Abandon("the guest's kernel has ended");
+  EXPECT_EQ(codes, (std::vector<absl::StatusCode>{absl::StatusCode::kUnavailable, absl::StatusCode::kCancelled}));
+}
+
+}  // namespace
+}  // namespace umld::vmcore
