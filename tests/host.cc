@@ -271,6 +271,8 @@ Json Host::Describe(const std::string& name) const {
   if (result.exit_code == kNotFound) return nullptr;
   Json guest = Json::parse(result.out, nullptr, /*allow_exceptions=*/false);
   EXPECT_TRUE(guest.is_object()) << "describe " << name << ": " << result;
+  // A guest that only runs takes more memory with every page it touches; the rest of a description can be compared.
+  if (guest.is_object()) guest.erase("host_memory_bytes");
   return guest;
 }
 

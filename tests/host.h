@@ -98,7 +98,7 @@ class Host {
   bool Create(const std::string& name, const std::vector<std::string>& more = {});
   bool CreateAndStart(const std::string& name, const std::vector<std::string>& more = {});
 
-  // `umlctl describe -o json`; null when there is no such guest.
+  // `umlctl describe -o json` without host_memory_bytes, which never stands still; null when there is no such guest.
   Json Describe(const std::string& name) const;
   // "RUNNING"; "NONE" when there is no such guest.
   std::string State(const std::string& name) const;

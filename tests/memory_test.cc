@@ -30,7 +30,10 @@ class Memory : public SharedHost {
     return mib;
   }
   static int64_t Lent() { return host_->Describe("web1").value("lent_memory_bytes", int64_t{0}) / kMiB; }
-  static int64_t OnHost() { return host_->Describe("web1").value("host_memory_bytes", int64_t{0}) / kMiB; }
+  static int64_t OnHost() {
+    const Json guest = Json::parse(host_->Run({"describe", "web1", "-o", "json"}).out);
+    return guest.value("host_memory_bytes", int64_t{0}) / kMiB;
+  }
   static CommandResult Plug(const std::string& change) { return host_->Run({"plug", "web1", "mem=" + change}); }
 };
 

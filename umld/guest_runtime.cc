@@ -152,7 +152,7 @@ absl::StatusOr<vmcore::v1::Launch> GuestRuntime::PrepareLaunch(const GuestView& 
 absl::Status GuestRuntime::Launch(const GuestPtr& guest) {
   const GuestView view = table_->View(guest);
   ASSIGN_OR_RETURN(vmcore::v1::Launch launch, PrepareLaunch(view));
-  const std::string run_dir = launch.run_dir();
+  const std::string& run_dir = launch.run_dir();
   RETURN_IF_ERROR(AwaitOldProcesses(view));
   ASSIGN_OR_RETURN(UniqueFd lock, TakeLock(run_dir));
   for (const char* file : {"/exit", "/status", "/launch"}) unlink((run_dir + file).c_str());
