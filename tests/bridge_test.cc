@@ -64,6 +64,8 @@ TEST_F(Bridge, VersionAndHelp) {
 
 TEST_F(Bridge, WordsForDebuggingAreVerbsToo) {
   ASSERT_TRUE(host_->CreateAndStart("web1"));
+  // What sysrq and stack print goes through a console that the kernel registers last of all.
+  ASSERT_EQ(host_->RunInGuest("web1", "true").exit_code, 0);
   EXPECT_THAT(host_->Run({"proc", "web1", "meminfo"}).out, ContainsRegex("MemTotal: +[0-9]+ kB"));
   EXPECT_THAT(host_->Run({"sysrq", "web1", "m"}).out, HasSubstr("Mem-Info:"));
   EXPECT_THAT(host_->Run({"stack", "web1", "1"}).out, HasSubstr("Call Trace:"));

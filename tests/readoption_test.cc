@@ -131,8 +131,13 @@ TEST_F(Readoption, FollowersGoOn) {
   ASSERT_TRUE(host_->CreateAndStart("web1"));
   std::unique_ptr<Running> events = host_->RunBeside({"events", "-f", "-o", "json"});
   std::unique_ptr<Running> wait = host_->RunBeside({"wait", "web1", "--for", "stopped"});
-  EXPECT_TRUE(Ok(host_->Run({"pause", "web1"})));
-  ASSERT_TRUE(events->ReadUntil("PAUSED")) << events->out() << events->err();
+  // It says nothing when it has begun to follow: a pause is made until one is seen.
+  ASSERT_TRUE(WaitFor([&] {
+    host_->Run({"resume", "web1"});
+    EXPECT_TRUE(Ok(host_->Run({"pause", "web1"})));
+    return events->ReadUntil("PAUSED", absl::Milliseconds(500));
+  })) << events->out()
+      << events->err();
   host_->Kill9();
   ASSERT_TRUE(host_->Start());
   EXPECT_TRUE(Ok(host_->Run({"stop", "--now", "web1"})));
