@@ -50,6 +50,7 @@ v1::Image Images::Show(const state::ImageRow& row) {
 absl::StatusOr<std::vector<v1::Image>> Images::List() {
   ASSIGN_OR_RETURN(std::vector<state::ImageRow> rows, store_->LoadImages());
   std::vector<v1::Image> images;
+  images.reserve(rows.size());
   for (const state::ImageRow& row : rows) images.push_back(Show(row));
   return images;
 }

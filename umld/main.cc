@@ -4,6 +4,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <string>
 
 #include "CLI/CLI.hpp"
@@ -46,9 +47,7 @@ void RaiseFileLimit() {
   setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+int Main(int argc, char** argv) {
   umld::DaemonConfig config;
   std::string isolation = "auto", log_level = "info", listen;
   CLI::App app("umld manages the User Mode Linux guests of this host. umlctl talks to it.", "umld");
@@ -91,4 +90,16 @@ int main(int argc, char** argv) {
   // No destructors: they would wait for operations that wait for guests. Everything that counts is in the database.
   spdlog::shutdown();
   std::_Exit(0);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  // The options' and the log's libraries throw: without a message it would be an abort.
+  try {
+    return Main(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "error: umld: %s\n", error.what());
+    return 1;
+  }
 }
