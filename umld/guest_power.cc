@@ -286,7 +286,7 @@ void Guests::ResumeOperation(const state::OperationRow& operation) {
       operations_->Finish(operation, status);
     });
   } else {
-    pool_->SubmitInLine(operation.guest_id, [=, this] { ResumeDiskChange(guest, operation); });
+    pool_->SubmitInLine(operation.guest_id, [=, this] { ResumeDeviceChange(guest, operation); });
   }
 }
 

@@ -19,8 +19,8 @@
 namespace umld {
 
 // The verbs on guests: what CreateGuest, StartGuest, PlugDevice, ... mean. Policy lives here; gRPC and the bridge are
-// thin edges over it. Split over three files: guests.cc (define, change, remove), guest_power.cc (start to kill),
-// guest_devices.cc (plug to mconsole).
+// thin edges over it. Split over files: guests.cc (define, change, remove), guest_power.cc (start to kill),
+// guest_devices.cc (which device is meant; memory; mconsole), guest_disks.cc.
 // Thread-safe. What blocks on a disk or a guest is to be called within InLine, or says that it queues itself.
 class Guests {
  public:
@@ -88,11 +88,21 @@ class Guests {
   absl::Status RunReboot(const GuestPtr& guest, const state::OperationRow& operation, bool resumed);
   absl::Status RunKill(const GuestPtr& guest, const state::OperationRow& operation);
   absl::Status AwaitEnd(const GuestPtr& guest, absl::Duration patience);
-  void ResumeDiskChange(const GuestPtr& guest, const state::OperationRow& operation);
 
-  absl::Status CommitPlug(const GuestPtr& guest, const state::DiskRow& disk, bool live_only,
-                          const state::OperationRow& operation);
-  absl::Status CommitUnplug(const GuestPtr& guest, uint32_t unit, bool live_only, const state::OperationRow& operation);
+  // A plug or unplug that an earlier daemon left unfinished.
+  void ResumeDeviceChange(const GuestPtr& guest, const state::OperationRow& operation);
+
+  // -- guest_disks.cc
+  absl::StatusOr<v1::Device> PlugDisk(const GuestPtr& guest, const std::string& spec, bool live_only,
+                                      const std::string& request_id);
+  absl::Status UnplugDisk(const GuestPtr& guest, const std::string& device, bool live_only,
+                          const std::string& request_id);
+  absl::StatusOr<v1::Device> QueryDisk(const GuestPtr& guest, const std::string& device);
+  absl::Status CommitDiskPlug(const GuestPtr& guest, const state::DiskRow& disk, bool live_only,
+                              const state::OperationRow& operation);
+  absl::Status CommitDiskUnplug(const GuestPtr& guest, uint32_t unit, bool live_only,
+                                const state::OperationRow& operation);
+  void ResumeDiskChange(const GuestPtr& guest, const state::OperationRow& operation);
   // What an earlier call with this request id ended with; nullopt: there was none.
   std::optional<absl::Status> Repeated(const Operations::Begun& begun);
 
