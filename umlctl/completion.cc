@@ -37,6 +37,9 @@ constexpr Place kPlaces[] = {
     {"logs", "2", "consoles"},
     {"console", "1", "guests"},
     {"console", "2", "consoles"},
+    {"console record", "1", "guests"},
+    {"console record", "2", "consoles"},
+    {"console record", "3", ":files"},
     {"plug", "1", "guests"},
     {"plug", "2", ":files"},
     {"unplug", "1", "guests"},
@@ -149,14 +152,15 @@ std::vector<std::string> Complete(const CLI::App& root, const std::vector<std::s
   if (absl::StartsWith(current, "-")) return Options(typed.app);
   const std::vector<const CLI::App*> subcommands =
       typed.app->get_subcommands([](const CLI::App* app) { return !absl::StartsWith(app->get_name(), "__"); });
-  if (!subcommands.empty()) {
-    std::vector<std::string> names;
-    std::transform(subcommands.begin(), subcommands.end(), std::back_inserter(names),
-                   [](const CLI::App* app) { return app->get_name(); });
-    return names;
-  }
   const std::string kind = KindOfPlace(typed.verb, typed.plain.size() + 1);
-  return kind.empty() ? std::vector<std::string>() : OfKind(kind, typed.plain, live);
+  std::vector<std::string> candidates;
+  if (!kind.empty()) candidates = OfKind(kind, typed.plain, live);
+  // A verb with verbs below it may have words of its own: `console web1`, `console record web1 ...`.
+  if (typed.plain.empty()) {
+    std::transform(subcommands.begin(), subcommands.end(), std::back_inserter(candidates),
+                   [](const CLI::App* app) { return app->get_name(); });
+  }
+  return candidates;
 }
 
 }  // namespace umld::umlctl

@@ -16,6 +16,7 @@ struct Options {
   std::string kernel;
   std::string description;
   std::vector<std::string> disks;
+  std::vector<std::string> consoles;
   std::vector<std::string> kernel_args;
 };
 
@@ -45,6 +46,7 @@ absl::Status Create(Session& session, const Options& options) {
   for (const std::string& disk : options.disks) {
     ASSIGN_OR_RETURN(*request.add_disk_specs(), AbsoluteSpec(disk, folder));
   }
+  for (const std::string& console : options.consoles) request.add_console_specs(console);
   ASSIGN_OR_RETURN(Client* const client, session.client());
   ASSIGN_OR_RETURN(const v1::Guest created, client->CreateGuest(request));
   if (session.output.ForPrograms()) {
@@ -65,6 +67,9 @@ void AddCreate(CLI::App& app, Session& session) {
   verb->add_option("--mem", options->memory, "memory, as 256M");
   verb->add_option("--kernel", options->kernel, "UML kernel binary");
   verb->add_option("--disk", options->disks, "a disk, as ubdb=FILE or ubdb=COW,BACKING; may be repeated")
+      ->allow_extra_args(false);
+  verb->add_option("--con", options->consoles,
+                   "a console or serial line, as con3=port:9000, ssl0=pts or con=pts; may be repeated")
       ->allow_extra_args(false);
   verb->add_option("--arg", options->kernel_args, "a kernel argument; may be repeated")->allow_extra_args(false);
   verb->add_option("--description", options->description, "free text");

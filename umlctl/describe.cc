@@ -41,7 +41,10 @@ std::string DiskLine(const v1::Disk& disk) {
 }
 
 std::string ConsoleLine(const v1::Console& console) {
-  std::string text = console.role();
+  std::string text = console.reported().empty() ? console.channels() : console.reported();
+  if (!console.role().empty()) absl::StrAppend(&text, ", ", console.role());
+  if (console.plugged() && !console.persistent()) absl::StrAppend(&text, ", until the next boot");
+  if (console.channels() == "none" || console.channels() == "null") return text;
   if (!console.host_tty().empty()) absl::StrAppend(&text, ", ", console.host_tty());
   absl::StrAppend(&text, ", ", console.viewers(), console.viewers() == 1 ? " viewer, " : " viewers, ",
                   HumanByteSize(console.bytes_out()), " written");

@@ -19,6 +19,7 @@ void AddSet(CLI::App& app, Session& session);
 void AddEvents(CLI::App& app, Session& session);
 void AddLogs(CLI::App& app, Session& session);
 void AddConsole(CLI::App& app, Session& session);
+void AddRecord(CLI::App& noun, Session& session);  // below console
 void AddPlug(CLI::App& app, Session& session);
 void AddUnplug(CLI::App& app, Session& session);
 void AddConfig(CLI::App& app, Session& session);

@@ -89,6 +89,7 @@ class AttachedConsole : public AttachReactor, public std::enable_shared_from_thi
     request->set_take_over(open.take_over());
     request->set_rows(open.size().rows());
     request->set_columns(open.size().columns());
+    request->set_include_input(open.include_input());
     return CallOnce(socket_.get(), attach, absl::Seconds(5));
   }
 
@@ -121,6 +122,7 @@ class AttachedConsole : public AttachReactor, public std::enable_shared_from_thi
       response.set_lost_bytes(frame.console().lost_bytes());
       response.set_notice(frame.console().notice());
       response.set_writer(frame.console().writer());
+      response.set_input(frame.console().input());
       const bool eof = frame.console().eof();
       Queue(std::move(response));
       if (eof) return End(absl::OkStatus());
@@ -128,8 +130,12 @@ class AttachedConsole : public AttachReactor, public std::enable_shared_from_thi
     SetEvents();
   }
 
+  static size_t SizeOf(const v1::AttachConsoleResponse& response) {
+    return response.output().size() + response.input().size() + 64;
+  }
+
   void Queue(v1::AttachConsoleResponse response) {
-    queued_bytes_ += response.output().size() + 64;
+    queued_bytes_ += SizeOf(response);
     queue_.push_back(std::move(response));
     WriteNext();
   }
@@ -143,7 +149,7 @@ class AttachedConsole : public AttachReactor, public std::enable_shared_from_thi
     const bool was_full = queued_bytes_ >= kMaxQueuedBytes;
     current_ = std::move(queue_.front());
     queue_.pop_front();
-    queued_bytes_ -= current_.output().size() + 64;
+    queued_bytes_ -= SizeOf(current_);
     writing_ = true;
     StartWrite(&current_);
     if (was_full) SetEvents();

@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
+#include "devices/console/console_spec.h"
 #include "umld/attached_console.h"
 #include "umld/grpc_status.h"
 #include "umld/log_reader.h"
@@ -143,9 +144,10 @@ absl::StatusOr<ConsoleName> ParseConsoleName(const std::string& name) {
     return MakeError(absl::StatusCode::kInvalidArgument, absl::StrCat("\"", name, "\" is not the name of a console"),
                      {"INVALID_NAME", name, "write guests/NAME/consoles/con1"});
   }
-  if (parts[3] != "con0" && parts[3] != "con1") {
+  if (!devices::ParseConsoleName(parts[3]).ok()) {
     return MakeError(absl::StatusCode::kNotFound, absl::StrCat("there is no console \"", parts[3], "\""),
-                     {"CONSOLE_NOT_FOUND", name, "con0 has the kernel's messages, con1 the login"});
+                     {"CONSOLE_NOT_FOUND", name,
+                      "a guest has con0 (the kernel's messages), con1 (the login), con2 to con15 and ssl0 to ssl63"});
   }
   return ConsoleName{parts[1], parts[3]};
 }

@@ -52,6 +52,8 @@ absl::StatusOr<v1::Device> Guests::Plug(const GuestPtr& guest, const std::string
   switch (devices::KindOfDevice(spec)) {
     case devices::DeviceKind::kMemory:
       return ChangeMemory(guest, spec);
+    case devices::DeviceKind::kConsole:
+      return PlugConsole(guest, spec, live_only, request_id);
     default:
       return PlugDisk(guest, spec, live_only, request_id);
   }
@@ -59,15 +61,20 @@ absl::StatusOr<v1::Device> Guests::Plug(const GuestPtr& guest, const std::string
 
 absl::Status Guests::Unplug(const GuestPtr& guest, const std::string& name, bool live_only,
                             const std::string& request_id) {
+  if (devices::KindOfDevice(name) == devices::DeviceKind::kConsole) {
+    return UnplugConsole(guest, name, live_only, request_id);
+  }
   return UnplugDisk(guest, name, live_only, request_id);
 }
 
 void Guests::ResumeDeviceChange(const GuestPtr& guest, const state::OperationRow& operation) {
+  if (absl::StrContains(operation.target, "/consoles/")) return ResumeConsoleChange(guest, operation);
   ResumeDiskChange(guest, operation);
 }
 
 absl::StatusOr<v1::Device> Guests::Query(const GuestPtr& guest, const std::string& name) {
   if (devices::KindOfDevice(name) == devices::DeviceKind::kDisk) return QueryDisk(guest, name);
+  if (devices::KindOfDevice(name) == devices::DeviceKind::kConsole) return QueryConsole(guest, name);
   const GuestView view = table_->View(guest);
   v1::Device device;
   device.set_name(absl::StrCat(view.name(), "/devices/", name));

@@ -130,7 +130,7 @@ absl::StatusOr<v1::Device> Guests::PlugDisk(const GuestPtr& guest, const std::st
 }
 
 absl::Status Guests::CommitDiskPlug(const GuestPtr& guest, const state::DiskRow& disk, bool live_only,
-                                const state::OperationRow& operation) {
+                                    const state::OperationRow& operation) {
   GuestTable::Change change;
   const state::OperationRow done = Operations::Outcome(operation, absl::OkStatus());
   change.edit = [&](state::GuestRow& row) {
@@ -203,7 +203,7 @@ absl::Status Guests::UnplugDisk(const GuestPtr& guest, const std::string& name, 
 }
 
 absl::Status Guests::CommitDiskUnplug(const GuestPtr& guest, uint32_t unit, bool live_only,
-                                  const state::OperationRow& operation) {
+                                      const state::OperationRow& operation) {
   GuestTable::Change change;
   const state::OperationRow done = Operations::Outcome(operation, absl::OkStatus());
   change.edit = [&](state::GuestRow& row) {

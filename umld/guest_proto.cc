@@ -1,10 +1,13 @@
 // How a guest looks in the API: GuestView to umld.v1.Guest.
+#include <set>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "devices/console/console_spec.h"
 #include "devices/disk/disk_spec.h"
 #include "google/protobuf/util/time_util.h"
+#include "umld/console_wish.h"
 #include "umld/guest_table.h"
 
 namespace umld {
@@ -35,20 +38,53 @@ void FillDisks(const GuestView& view, v1::Guest* out) {
   }
 }
 
-void FillConsoles(const GuestView& view, const std::string& state_dir, v1::Guest* out) {
-  for (absl::string_view device : {"con0", "con1"}) {
-    v1::Console* console = out->add_consoles();
-    console->set_name(absl::StrCat(view.name(), "/consoles/", device));
-    console->set_log_path(absl::StrCat(state_dir, "/guests/", view.row.id, "/", device, ".log"));
-    console->set_role(device == "con0" ? "kernel messages" : "login");
-    if (!view.alive) continue;
-    for (const vmcore::v1::ConsoleFacts& facts : view.facts.consoles()) {
-      if (facts.name() != std::string(device)) continue;
-      console->set_host_tty(facts.host_tty());
-      console->set_viewers(facts.viewers());
-      console->set_bytes_out(facts.bytes_out());
-    }
+void SetEndpoint(const devices::ConsoleChannel& channel, v1::ConsoleEndpoint* out) {
+  // Both enums have UML's kinds, in one order.
+  out->set_kind(static_cast<v1::ConsoleEndpoint::Kind>(static_cast<int>(channel.kind) + 1));
+  out->set_fd(channel.fd);
+  out->set_address(channel.address);
+  out->set_port(channel.port);
+  out->set_path(channel.path);
+}
+
+void AddConsole(const GuestView& view, const std::string& state_dir, absl::string_view device, v1::Guest* out) {
+  v1::Console* console = out->add_consoles();
+  console->set_name(absl::StrCat(view.name(), "/consoles/", device));
+  console->set_log_path(absl::StrCat(state_dir, "/guests/", view.row.id, "/", device, ".log"));
+  console->set_role(device == "con0" ? "kernel messages" : device == "con1" ? "login" : "");
+  std::string channels;
+  if (absl::StatusOr<devices::ConsoleDevice> line = devices::ParseConsoleName(device); line.ok()) {
+    channels = WantedConsole(view.row, *line);
+    console->set_persistent(channels != "null");
   }
+  for (const vmcore::v1::ConsoleFacts& facts : view.facts.consoles()) {
+    if (!view.alive || facts.name() != device) continue;
+    console->set_persistent(channels == facts.channels());
+    channels = facts.channels();
+    console->set_plugged(true);
+    console->set_reported(facts.reported());
+    console->set_host_tty(facts.host_tty());
+    console->set_viewers(facts.viewers());
+    console->set_bytes_out(facts.bytes_out());
+  }
+  console->set_channels(channels);
+  devices::ConsoleChannel in, out_channel;
+  if (!devices::ParseConsoleChannels(channels, &in, &out_channel).ok()) return;
+  SetEndpoint(in, console->mutable_input());
+  SetEndpoint(out_channel, console->mutable_output());
+}
+
+// con0 and con1, what the running kernel has, and what the next one gets.
+void FillConsoles(const GuestView& view, const std::string& state_dir, v1::Guest* out) {
+  std::set<devices::ConsoleDevice> lines = {{false, 0}, {false, 1}};
+  auto add = [&lines](absl::string_view name) {
+    if (absl::StatusOr<devices::ConsoleDevice> line = devices::ParseConsoleName(name); line.ok()) lines.insert(*line);
+  };
+  if (view.alive) {
+    for (const vmcore::v1::ConsoleFacts& facts : view.facts.consoles()) add(facts.name());
+  }
+  for (const state::ConsoleRow& row : view.row.consoles) add(row.device);
+  for (const devices::ConsoleDevice& line : lines) AddConsole(view, state_dir, devices::ConsoleName(line), out);
 }
 
 std::string IsolationName(vmcore::v1::Isolation isolation) {

@@ -101,6 +101,10 @@ vmcore::v1::GuestConfig GuestRuntime::ConfigOf(const state::GuestRow& row) {
   config.set_memory_bytes(row.memory_bytes);
   for (const state::DiskRow& disk : row.disks) *config.add_disks() = ToVmcoreDisk(disk);
   for (const std::string& argument : row.kernel_args) config.add_kernel_args(argument);
+  for (const state::ConsoleRow& console : row.consoles) {
+    config.add_consoles()->set_device(console.device);
+    config.mutable_consoles()->rbegin()->set_channels(console.channel);
+  }
   config.set_etag(row.version);
   return config;
 }
@@ -367,12 +371,16 @@ void GuestRuntime::TakeOverConfig(const GuestPtr& guest, const vmcore::v1::Guest
       disks.push_back(taken);
     }
     row.disks = std::move(disks);
+    row.consoles.clear();
+    for (const vmcore::v1::ConsoleConfig& console : config.consoles()) {
+      row.consoles.push_back({console.device(), console.channels()});
+    }
     row.version = config.etag();
     return absl::OkStatus();
   };
   state::EventRow event;
   event.type = "guest.updated";
-  event.message = "a change of its disks that was under way when umld ended has been finished";
+  event.message = "a change of its devices that was under way when umld ended has been finished";
   change.events = {event};
   absl::Status status = table_->Commit(guest, change);
   if (!status.ok()) spdlog::error("guest {}: {}", view.row.name, std::string(status.message()));

@@ -181,6 +181,7 @@ absl::StatusOr<state::GuestRow> Guests::NewRow(const v1::CreateGuestRequest& req
     ASSIGN_OR_RETURN(row.image, ResourceId(wanted.image(), "images/"));
   }
   ASSIGN_OR_RETURN(row.disks, NewDisks(request, !row.image.empty()));
+  ASSIGN_OR_RETURN(row.consoles, NewConsoles(request));
   return row;
 }
 

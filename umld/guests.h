@@ -20,7 +20,7 @@ namespace umld {
 
 // The verbs on guests: what CreateGuest, StartGuest, PlugDevice, ... mean. Policy lives here; gRPC and the bridge are
 // thin edges over it. Split over files: guests.cc (define, change, remove), guest_power.cc (start to kill),
-// guest_devices.cc (which device is meant; memory; mconsole), guest_disks.cc.
+// guest_devices.cc (which device is meant; memory; mconsole), guest_disks.cc, guest_consoles.cc.
 // Thread-safe. What blocks on a disk or a guest is to be called within InLine, or says that it queues itself.
 class Guests {
  public:
@@ -88,6 +88,19 @@ class Guests {
   absl::Status RunReboot(const GuestPtr& guest, const state::OperationRow& operation, bool resumed);
   absl::Status RunKill(const GuestPtr& guest, const state::OperationRow& operation);
   absl::Status AwaitEnd(const GuestPtr& guest, absl::Duration patience);
+
+  // -- guest_consoles.cc
+  absl::StatusOr<std::vector<state::ConsoleRow>> NewConsoles(const v1::CreateGuestRequest& request);
+  absl::StatusOr<v1::Device> PlugConsole(const GuestPtr& guest, const std::string& spec, bool live_only,
+                                         const std::string& request_id);
+  absl::Status UnplugConsole(const GuestPtr& guest, const std::string& device, bool live_only,
+                             const std::string& request_id);
+  absl::StatusOr<v1::Device> QueryConsole(const GuestPtr& guest, const std::string& device);
+  absl::Status ChangeConsole(const GuestPtr& guest, const std::string& device, const std::string& channels, bool forget,
+                             bool live_only, const char* verb, const std::string& request_id);
+  absl::Status CommitConsole(const GuestPtr& guest, const std::string& device, const std::string& channels, bool forget,
+                             bool live_only, const state::OperationRow& operation);
+  void ResumeConsoleChange(const GuestPtr& guest, const state::OperationRow& operation);
 
   // A plug or unplug that an earlier daemon left unfinished.
   void ResumeDeviceChange(const GuestPtr& guest, const state::OperationRow& operation);

@@ -1,219 +1,368 @@
 #include "vmcore/consoles.h"
 
-#include <sys/epoll.h>
-
 #include <algorithm>
+#include <cerrno>
 #include <utility>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "base/file.h"
 #include "base/status.h"
+#include "vmcore/console_layout.h"
 #include "vmcore/log.h"
 
 namespace umld::vmcore {
 namespace {
 
+using devices::ConsoleChannel;
+using devices::ConsoleDevice;
+using devices::ConsolePty;
+using devices::ConsoleSpec;
+
+constexpr ConsoleDevice kCon0 = {false, 0};
 constexpr uint16_t kRows = 24, kColumns = 80;
-constexpr uint32_t kMinHistory = 16 * 1024;  // enough for a panic and what led to it
-constexpr uint64_t kDefaultRotate = uint64_t{8} << 20;
-constexpr size_t kReadBytes = 4096;
-constexpr size_t kMayHaveBeenFull = 4096;
-constexpr size_t kFrameBytes = 32 * 1024;
-// Read from one console before others get their turn.
-constexpr size_t kFairBytes = 64 * 1024;
+// Lines that can be added to a running kernel. Each is a pty of the host, and those are few (4,096 by default), so a
+// host that has given away half of them gives no more for this.
+constexpr size_t kSpares = 4;
+constexpr std::chrono::milliseconds kPoll(50);
+constexpr char kNotRegistered[] = "Bad configuration option";
+constexpr char kNotRegisteredToRemove[] = "Bad remove option";
+constexpr char kAlreadyOpen[] = "already open";
+
+std::string Subject(const ConsoleDevice& device) { return absl::StrCat("consoles/", devices::ConsoleName(device)); }
+
+bool HostHasPtysToSpare() {
+  uint64_t taken = 0, most = 0;
+  absl::StatusOr<std::string> nr = ReadFile("/proc/sys/kernel/pty/nr", 32),
+                              max = ReadFile("/proc/sys/kernel/pty/max", 32);
+  // Unknown: it is asked when one is opened.
+  if (!nr.ok() || !max.ok() || !absl::SimpleAtoi(absl::StripAsciiWhitespace(*nr), &taken) ||
+      !absl::SimpleAtoi(absl::StripAsciiWhitespace(*max), &most)) {
+    return true;
+  }
+  return taken < most / 2;
+}
+
+bool TakesInput(const ConsoleSpec& spec) { return spec.in.kind != ConsoleChannel::Kind::kNull; }
+// con0 keeps the kernel's messages, for the log and the reason of a crash, also when they go nowhere else.
+bool TakesOutput(const ConsoleSpec& spec) {
+  return spec.out.kind != ConsoleChannel::Kind::kNull || spec.device == kCon0;
+}
+
+absl::Status Busy(const ConsoleDevice& device) {
+  const std::string name = devices::ConsoleName(device);
+  return MakeError(
+      absl::StatusCode::kFailedPrecondition, "it is open inside the guest",
+      {"DEVICE_BUSY", Subject(device),
+       absl::StrCat("end what uses it there (a getty), or set ", name, "=null, which the guest does not notice")});
+}
+
+absl::Status Refusal(const ConsoleDevice& device, const MconsoleAnswer& answer) {
+  if (absl::StrContains(answer.text, kAlreadyOpen)) return Busy(device);
+  return MakeError(absl::StatusCode::kFailedPrecondition,
+                   absl::StrCat("the guest's kernel refuses it: ",
+                                answer.text.empty() ? absl::StrCat("error ", answer.error) : answer.text),
+                   {"KERNEL_REFUSED", Subject(device), "see the guest's kernel messages (con0)"});
+}
+
+std::string ReportedChannel(const ConsoleChannel& wanted, const ChannelBackend* backend) {
+  return backend == nullptr ? devices::PrintConsoleChannel(wanted) : backend->reported();
+}
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Console>> Console::Open(EventLoop* loop, const Options& options) {
-  std::unique_ptr<Console> console(new Console(loop, options));
-  ASSIGN_OR_RETURN(console->pty_, devices::ConsolePty::Open(kRows, kColumns));
-  uint64_t rotate = options.log_rotate_bytes == 0 ? kDefaultRotate : options.log_rotate_bytes;
-  if (auto log = devices::ConsoleLog::Open(options.log_path, rotate); log.ok()) {
-    console->log_ = *std::move(log);
-  } else {
-    Log(absl::StrCat("no log of ", options.name, ": ", log.status().message()));
+Consoles::Consoles(EventLoop* loop, Options options, EventLoop::Clock::duration deadline)
+    : loop_(loop), options_(std::move(options)), deadline_(deadline), changes_(loop) {}
+
+Consoles::~Consoles() { loop_->Cancel(driver_timer_); }
+
+// ---------------------------------------------------------------- lines and their channels
+
+Consoles::Line& Consoles::LineOf(const ConsoleDevice& device) {
+  auto [found, is_new] = lines_.try_emplace(device);
+  if (is_new) found->second.spec = NullLine(device);
+  return found->second;
+}
+
+Console* Consoles::ConsoleOf(const ConsoleDevice& device, Line* line) {
+  if (line->console == nullptr) {
+    const std::string name = devices::ConsoleName(device);
+    line->console = Console::Create(
+        loop_,
+        {name, options_.history_bytes, absl::StrCat(options_.log_dir, "/", name, ".log"), options_.log_rotate_bytes});
+    line->console->OnDeaf(options_.nudge);
   }
-  loop->Watch(console->pty_->master(), EPOLLIN, [c = console.get()](uint32_t) { c->Drain(); });
-  return console;
+  return line->console.get();
 }
 
-Console::Console(EventLoop* loop, const Options& options)
-    : loop_(loop), name_(options.name), history_(std::max(options.history_bytes, kMinHistory)) {}
-
-Console::~Console() {
-  if (pty_ != nullptr) loop_->Unwatch(pty_->master());
-  loop_->Cancel(pump_timer_);
-}
-
-std::string Console::Tail(uint64_t from, size_t max) const {
-  uint64_t end = history_.end_offset();
-  uint64_t offset = std::max(from, end > max ? end - max : 0);
-  std::string tail;
-  while (offset < end) {
-    devices::ConsoleHistory::Chunk chunk = history_.Read(offset, max);
-    if (chunk.bytes.empty()) break;
-    tail.append(chunk.bytes.data(), chunk.bytes.size());
-    offset = chunk.offset + chunk.bytes.size();
-  }
-  return tail;
-}
-
-void Console::Drain() {
-  char buffer[kReadBytes];
-  size_t taken = 0;
-  while (taken < kFairBytes) {
-    absl::StatusOr<size_t> got = pty_->ReadOutput(buffer, sizeof(buffer));
-    if (!got.ok()) {
-      // The slave is open here too, so this cannot happen; should it, do not spin.
-      Log(absl::StrCat(name_, ": ", got.status().message()));
-      loop_->Unwatch(pty_->master());
-      break;
+// The channels of `spec` in the place of those that the line has. On failure those stay.
+absl::Status Consoles::OpenChannels(const ConsoleSpec& spec, Line* line) {
+  auto open = [&](std::unique_ptr<ChannelBackend>* in, std::unique_ptr<ChannelBackend>* out) -> absl::Status {
+    const bool one = spec.in == spec.out;
+    if (!one) {
+      ASSIGN_OR_RETURN(*in, OpenChannel(loop_, line->console.get(), spec.in, true, false));
     }
-    if (*got == 0) break;
-    taken += *got;
-    history_.Append(absl::string_view(buffer, *got));
-    if (log_ != nullptr) log_->Append(absl::string_view(buffer, *got));
-  }
-  if (taken == 0) return;
-  for (auto& [id, viewer] : viewers_) SendTo(id, &viewer);
-  if (output_) output_();
-  // A full pty tells its writer by one SIGIO that there is room, but too early, when there is none yet: the kernel
-  // looks, finds nothing, and its console stands still until any other signal comes. A pty takes 12 KiB, in writes of 4
-  // KiB.
-  if (taken >= kMayHaveBeenFull && emptied_) emptied_();
-}
-
-void Console::DropInput() {
-  pty_->DropInput();
-  loop_->Cancel(std::exchange(pump_timer_, 0));
-}
-
-void Console::AnnounceEnd() {
-  for (auto& [id, viewer] : viewers_) {
-    viewer.eof = true;
-    SendTo(id, &viewer);
-  }
-}
-
-Console::Attachment Console::Attach(const v1::AttachConsole& request, ViewerLink* link) {
-  ViewerId id = next_viewer_++;
-  Viewer viewer;
-  viewer.link = link;
-  viewer.read_only = request.read_only();
-  viewer.rows = request.rows();
-  viewer.columns = request.columns();
-  uint64_t end = history_.end_offset();
-  uint64_t wanted = end > request.history_bytes() ? end - request.history_bytes() : 0;
-  viewer.offset = std::max(wanted, history_.begin_offset());
-  viewers_[id] = viewer;
-  if (!request.read_only() && (writer_ == 0 || request.take_over())) MakeWriter(id);
-  return {id, viewer.offset, writer_ == id};
-}
-
-void Console::Detach(ViewerId viewer) {
-  viewers_.erase(viewer);
-  if (writer_ == viewer) writer_ = 0;
-}
-
-void Console::Receive(ViewerId id, const v1::ConsoleData& data) {
-  auto found = viewers_.find(id);
-  if (found == viewers_.end()) return;
-  Viewer& viewer = found->second;
-  if (data.rows() != 0 && data.columns() != 0) {
-    viewer.rows = data.rows();
-    viewer.columns = data.columns();
-    if (writer_ == id) ApplySize(viewer);
-  }
-  if (!data.data().empty()) Type(id, &viewer, data.data());
-}
-
-void Console::Type(ViewerId id, Viewer* viewer, absl::string_view bytes) {
-  if (viewer->read_only) return;
-  if (writer_ == 0) MakeWriter(id);
-  if (writer_ != id) {
-    if (viewer->told_of_writer) return;
-    viewer->told_of_writer = true;
-    return Notify(id, "input is held by another viewer");
-  }
-  if (!pty_->Enqueue(bytes).ok()) {
-    return Notify(id, absl::StrCat("the guest does not read its input: ", bytes.size(), " bytes were dropped"));
-  }
-  if (pump_timer_ == 0) Pump();
-}
-
-void Console::Pump() {
-  pump_timer_ = 0;
-  auto again = pty_->PumpInput(EventLoop::Clock::now());
-  if (again.has_value()) pump_timer_ = loop_->RunAfter(*again, [this] { Pump(); });
-}
-
-void Console::MakeWriter(ViewerId id) {
-  ViewerId before = std::exchange(writer_, id);
-  if (viewers_.count(before) != 0) Notify(before, "input has been taken over by another viewer");
-  Viewer& viewer = viewers_[id];
-  viewer.told_of_writer = false;
-  if (viewer.started) Notify(id, "input is yours now");
-  ApplySize(viewer);
-}
-
-void Console::ApplySize(const Viewer& viewer) {
-  if (viewer.rows == 0 || viewer.columns == 0) return;
-  auto clamp = [](uint32_t value) { return static_cast<uint16_t>(std::min<uint32_t>(value, 4096)); };
-  absl::Status status = pty_->SetWindowSize(clamp(viewer.rows), clamp(viewer.columns));
-  if (!status.ok()) Log(absl::StrCat(name_, ": ", status.message()));
-}
-
-void Console::Notify(ViewerId id, absl::string_view notice) {
-  Viewer& viewer = viewers_[id];
-  viewer.notice = std::string(notice);
-  SendTo(id, &viewer);
-}
-
-void Console::Writable(ViewerId id) {
-  auto found = viewers_.find(id);
-  if (found == viewers_.end()) return;
-  found->second.started = true;
-  found->second.blocked = false;
-  SendTo(id, &found->second);
-}
-
-// All that is due to a viewer, until it is sent or its link is full.
-void Console::SendTo(ViewerId id, Viewer* viewer) {
-  while (viewer->started && !viewer->blocked && !viewer->eof_sent) {
-    v1::ConsoleData frame;
-    uint64_t next = viewer->offset;
-    std::string* data = frame.mutable_data();
-    while (data->size() < kFrameBytes) {
-      devices::ConsoleHistory::Chunk chunk = history_.Read(next, kFrameBytes - data->size());
-      if (chunk.lost != 0 && !data->empty()) break;
-      if (chunk.lost != 0) frame.set_lost_bytes(chunk.lost);
-      if (chunk.bytes.empty()) break;
-      data->append(chunk.bytes.data(), chunk.bytes.size());
-      next = chunk.offset + chunk.bytes.size();
+    ASSIGN_OR_RETURN(*out, OpenChannel(loop_, line->console.get(), spec.out, one, true));
+    return absl::OkStatus();
+  };
+  std::unique_ptr<ChannelBackend> in, out;
+  absl::Status opened = open(&in, &out);
+  if (GetErrorDetail(opened).reason == "PORT_IN_USE" && line->out != nullptr) {
+    // Perhaps by this very line: the same port at another address.
+    std::unique_ptr<ChannelBackend> none;
+    const ConsoleSpec before = line->spec;
+    CloseChannels(line);
+    opened = open(&in, &out);
+    if (!opened.ok()) {
+      if (absl::Status back = OpenChannels(before, line); !back.ok()) Log(back.message());
     }
-    const bool last = next >= history_.end_offset();
-    if (!viewer->notice.empty()) {
-      frame.set_notice(viewer->notice);
-      frame.set_writer(writer_ == id);
+  }
+  RETURN_IF_ERROR(opened);
+  line->in = std::move(in);
+  line->out = std::move(out);
+  line->spec = spec;
+  line->console->SetDirections(TakesInput(spec), TakesOutput(spec));
+  return absl::OkStatus();
+}
+
+void Consoles::CloseChannels(Line* line) {
+  line->in.reset();
+  line->out.reset();
+}
+
+absl::Status Consoles::PrepareBoot(const v1::GuestConfig& config) {
+  ASSIGN_OR_RETURN(std::vector<ConsoleSpec> wanted, ConsoleLines(config));
+  // What the last kernel had of its own is forgotten; its terminals are used again.
+  std::map<ConsoleDevice, ConsoleSpec> next;
+  for (const ConsoleSpec& spec : wanted) next.emplace(spec.device, spec);
+  for (auto& [device, line] : lines_) {
+    line.kernel_fd = -1;
+    auto found = next.find(device);
+    if (found != next.end() && HasTerminal(found->second)) continue;
+    CloseChannels(&line);
+    line.spec = found != next.end() ? found->second : NullLine(device);
+    if (line.console != nullptr && line.console->active()) spares_.push_back({-1, line.console->End()});
+  }
+  size_t index = 0;
+  for (const ConsoleSpec& spec : wanted) {
+    Line& line = LineOf(spec.device);
+    if (!HasTerminal(spec)) {
+      line.spec = spec;
+      continue;
     }
-    if (viewer->eof && last) frame.set_eof(true);
-    if (data->empty() && frame.notice().empty() && !frame.eof()) return;
-    if (!viewer->link->TrySend(frame)) {
-      viewer->blocked = true;
+    Console* console = ConsoleOf(spec.device, &line);
+    const bool fresh = !console->active();
+    if (fresh) {
+      absl::StatusOr<std::unique_ptr<ConsolePty>> pty;
+      if (spares_.empty()) {
+        pty = ConsolePty::Open(kRows, kColumns);
+      } else {
+        pty = std::move(spares_.back().terminal);
+        spares_.pop_back();
+      }
+      if (!pty.ok()) return Annotate(pty.status(), absl::StrCat("console ", devices::ConsoleName(spec.device)));
+      console->Begin(*std::move(pty));
+      line.spec = NullLine(spec.device);
+    }
+    if (fresh || line.spec != spec) {
+      absl::Status opened = OpenChannels(spec, &line);
+      if (!opened.ok()) return Annotate(opened, absl::StrCat("console ", devices::ConsoleName(spec.device)));
+    }
+    line.kernel_fd = TerminalFd(index++);
+  }
+  TopUpSpares();
+  for (Spare& spare : spares_) spare.kernel_fd = TerminalFd(index++);
+  return absl::OkStatus();
+}
+
+void Consoles::TopUpSpares() {
+  if (spares_.size() > kSpares) spares_.resize(kSpares);
+  while (spares_.size() < kSpares && HostHasPtysToSpare()) {
+    absl::StatusOr<std::unique_ptr<ConsolePty>> pty = ConsolePty::Open(kRows, kColumns);
+    if (!pty.ok()) return;  // a guest without spares is a guest all the same
+    spares_.push_back({-1, *std::move(pty)});
+  }
+}
+
+std::vector<int> Consoles::terminals() const {
+  std::map<int, int> slaves;
+  for (const auto& [device, line] : lines_) {
+    if (line.kernel_fd >= 0) slaves[line.kernel_fd] = line.console->slave();
+  }
+  for (const Spare& spare : spares_) slaves[spare.kernel_fd] = spare.terminal->slave();
+  std::vector<int> all;
+  all.reserve(slaves.size());
+  for (const auto& [kernel_fd, slave] : slaves) all.push_back(slave);
+  return all;
+}
+
+// ---------------------------------------------------------------- changes of a running kernel
+
+void Consoles::KernelGone(absl::string_view reason) {
+  loop_->Cancel(std::exchange(driver_timer_, 0));
+  changes_.Abandon(reason);
+  mconsole_ = nullptr;
+}
+
+void Consoles::Set(const ConsoleSpec& spec, Done done) {
+  auto finish = [device = spec.device, done = std::move(done)](const absl::Status& status) { done(status); };
+  changes_.Add([this, spec] { Run(spec); }, std::move(finish));
+}
+
+void Consoles::Run(const ConsoleSpec& spec) {
+  driver_deadline_ = EventLoop::Clock::now() + deadline_;
+  Line& line = LineOf(spec.device);
+  if (IsNone(spec)) return Remove(spec.device);
+  // The terminal that the kernel has stays, whatever is behind it.
+  if (line.kernel_fd >= 0) return changes_.Finish(OpenChannels(spec, &line));
+  if (HasTerminal(spec)) return AddTerminal(spec);
+  SetNull(spec);
+}
+
+void Consoles::AddTerminal(const ConsoleSpec& spec) {
+  if (spares_.empty()) {
+    return changes_.Finish(MakeError(
+        absl::StatusCode::kResourceExhausted,
+        absl::StrCat("the running kernel was given ", kSpares, " spare terminals at most, and none is left"),
+        {"NO_SPARE_TERMINAL", Subject(spec.device), "remove another console, or stop the guest, plug, and start it"}));
+  }
+  Line& line = LineOf(spec.device);
+  const ConsoleSpec before = line.spec;
+  const int kernel_fd = spares_.front().kernel_fd;
+  ConsoleOf(spec.device, &line)->Begin(std::move(spares_.front().terminal));
+  spares_.erase(spares_.begin());
+  if (absl::Status opened = OpenChannels(spec, &line); !opened.ok()) {
+    TakeSpareBack(before, kernel_fd);
+    return changes_.Finish(opened);
+  }
+  const std::string terminal = absl::StrCat("fd:", kernel_fd);
+  Ask(spec.device, absl::StrCat("config ", devices::ConsoleName(spec.device), "=", terminal), terminal,
+      [this, before, kernel_fd](const absl::Status& status) {
+        if (status.ok()) {
+          LineOf(before.device).kernel_fd = kernel_fd;
+        } else {
+          TakeSpareBack(before, kernel_fd);
+        }
+        changes_.Finish(status);
+      });
+}
+
+// The line is again what it was, with no terminal.
+void Consoles::TakeSpareBack(const ConsoleSpec& before, int kernel_fd) {
+  Line& line = LineOf(before.device);
+  CloseChannels(&line);
+  line.spec = before;
+  line.kernel_fd = -1;
+  spares_.push_back({kernel_fd, line.console->End()});
+}
+
+void Consoles::Remove(const ConsoleDevice& device) {
+  if (device == kCon0) {
+    return changes_.Finish(MakeError(absl::StatusCode::kFailedPrecondition, "it takes the kernel's own messages",
+                                     {"CONSOLE_NEEDED", Subject(device), "con0=null keeps them in the log alone"}));
+  }
+  ConsoleSpec none = NullLine(device);
+  none.in.kind = none.out.kind = ConsoleChannel::Kind::kNone;
+  if (IsNone(LineOf(device).spec)) {
+    return changes_.Finish(MakeError(absl::StatusCode::kNotFound, "the running kernel has no such line",
+                                     {"DEVICE_NOT_PLUGGED", Subject(device), ""}));
+  }
+  Ask(device, absl::StrCat("remove ", devices::ConsoleName(device)), "none", [this, none](const absl::Status& status) {
+    if (status.ok()) {
+      Line& line = LineOf(none.device);
+      if (line.kernel_fd >= 0) TakeSpareBack(none, line.kernel_fd);
+      line.spec = none;
+    }
+    changes_.Finish(status);
+  });
+}
+
+// Of a line that has no terminal: the kernel itself has it as null, or gets it back as that.
+void Consoles::SetNull(const ConsoleSpec& spec) {
+  if (!IsNone(LineOf(spec.device).spec)) return changes_.Finish(absl::OkStatus());
+  Ask(spec.device, absl::StrCat("config ", devices::ConsoleName(spec.device), "=null"), "null",
+      [this, spec](const absl::Status& status) {
+        if (status.ok()) LineOf(spec.device).spec = spec;
+        changes_.Finish(status);
+      });
+}
+
+void Consoles::Ask(const ConsoleDevice& device, const std::string& command, const std::string& outcome, Done then) {
+  mconsole_->Send(command, deadline_, [=, this](const absl::StatusOr<MconsoleAnswer>& answer) {
+    if (absl::IsDeadlineExceeded(answer.status())) {
+      // Sent, and not answered: the kernel's own word on the line decides.
+      const absl::Status timeout = answer.status();
+      return mconsole_->Send(absl::StrCat("config ", devices::ConsoleName(device)), deadline_,
+                             [=](const absl::StatusOr<MconsoleAnswer>& now) {
+                               const bool done = now.ok() && now->error == 0 && now->text == outcome;
+                               then(done ? absl::OkStatus() : timeout);
+                             });
+    }
+    if (!answer.ok()) return then(answer.status());
+    if (answer->error == 0) return then(absl::OkStatus());
+    const bool early =
+        absl::StrContains(answer->text, kNotRegistered) || absl::StrContains(answer->text, kNotRegisteredToRemove);
+    if (early && EventLoop::Clock::now() < driver_deadline_) {
+      // The mconsole is up before the console driver is.
+      driver_timer_ = loop_->RunAfter(kPoll, [=, this] {
+        driver_timer_ = 0;
+        Ask(device, command, outcome, then);
+      });
       return;
     }
-    viewer->offset = next;
-    viewer->notice.clear();
-    viewer->eof_sent = frame.eof();
+    then(Refusal(device, *answer));
+  });
+}
+
+// ---------------------------------------------------------------- all of them
+
+Console* Consoles::con0() const { return lines_.at(kCon0).console.get(); }
+
+Console* Consoles::Find(absl::string_view name) const {
+  absl::StatusOr<ConsoleDevice> device = devices::ParseConsoleName(name);
+  if (!device.ok()) return nullptr;
+  auto found = lines_.find(*device);
+  if (found == lines_.end() || found->second.console == nullptr || !found->second.console->active()) return nullptr;
+  return found->second.console.get();
+}
+
+void Consoles::Drain() {
+  for (auto& [device, line] : lines_) {
+    if (line.console != nullptr) line.console->Drain();
   }
 }
 
-v1::ConsoleFacts Console::facts() const {
-  v1::ConsoleFacts facts;
-  facts.set_name(name_);
-  facts.set_bytes_out(history_.end_offset());
-  facts.set_viewers(static_cast<uint32_t>(viewers_.size()));
-  facts.set_host_tty(pty_->slave_path());
-  return facts;
+void Consoles::DropInput() {
+  for (auto& [device, line] : lines_) {
+    if (line.console != nullptr) line.console->DropInput();
+  }
+}
+
+void Consoles::AnnounceEnd() {
+  for (auto& [device, line] : lines_) {
+    if (line.console != nullptr) line.console->AnnounceEnd();
+  }
+}
+
+void Consoles::AddFacts(v1::Facts* facts) const {
+  uint32_t viewers = 0;
+  for (const auto& [device, line] : lines_) {
+    if (line.spec == NullLine(device) && line.kernel_fd < 0) continue;
+    v1::ConsoleFacts* console = facts->add_consoles();
+    if (line.console != nullptr) {
+      *console = line.console->facts();
+      viewers += console->viewers();
+    }
+    console->set_name(devices::ConsoleName(device));
+    console->set_channels(devices::PrintConsoleValue(line.spec.in, line.spec.out));
+    const std::string out = ReportedChannel(line.spec.out, line.out.get());
+    console->set_reported(
+        line.spec.in == line.spec.out ? out : absl::StrCat(ReportedChannel(line.spec.in, line.in.get()), ",", out));
+  }
+  facts->set_viewers(viewers);
 }
 
 }  // namespace umld::vmcore

@@ -1,6 +1,7 @@
 #ifndef UMLD_VMCORE_CONSOLES_H_
 #define UMLD_VMCORE_CONSOLES_H_
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -9,54 +10,62 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "base/event_loop.h"
-#include "devices/console/console_history.h"
-#include "devices/console/console_log.h"
 #include "devices/console/console_pty.h"
+#include "devices/console/console_spec.h"
+#include "vmcore/change_queue.h"
+#include "vmcore/channel_backend.h"
+#include "vmcore/console.h"
+#include "vmcore/mconsole_client.h"
 #include "vmcore/vmcore.pb.h"
 
 namespace umld::vmcore {
 
-// Where the frames of one viewer go: its connection.
-class ViewerLink {
+// The consoles and serial lines of one guest, over all its kernels. A line that goes somewhere has a Console, whose
+// terminal the kernel keeps as `con3=fd:5`, so that its channels change without the guest's noticing. A few spare
+// terminals are handed to every kernel for lines that come later.
+// Thread: the loop's. Never blocks, but for the opening of a terminal or a port.
+class Consoles {
  public:
-  virtual ~ViewerLink() = default;
-  // False: it does not read at present; nothing was sent, and Console::Writable is called once it does.
-  virtual bool TrySend(const v1::ConsoleData& data) = 0;
-};
-
-// One console of the guest: its pty, its history and log, and the people who look at it. Always drains the pty, since
-// the kernel drops its own messages when it is full. A viewer that does not keep up loses bytes and costs nothing.
-// One viewer writes at a time. Thread: the loop's. Never blocks but for the host's page cache.
-class Console {
- public:
-  using ViewerId = uint64_t;
+  using Done = std::function<void(absl::Status)>;
 
   struct Options {
-    std::string name;  // "con0"
-    uint32_t history_bytes = 0;
-    std::string log_path;
-    uint64_t log_rotate_bytes = 0;
+    uint32_t history_bytes = 0;     // of each console
+    std::string log_dir;            // NAME.log goes there
+    uint64_t log_rotate_bytes = 0;  // see ConsoleLog
+    // See Console::OnDeaf.
+    std::function<void()> nudge;
   };
-  // A log that cannot be opened is told on stderr and does without.
-  static absl::StatusOr<std::unique_ptr<Console>> Open(EventLoop* loop, const Options& options);
-  ~Console();
-  Console(const Console&) = delete;
-  Console& operator=(const Console&) = delete;
+  Consoles(EventLoop* loop, Options options, EventLoop::Clock::duration deadline = std::chrono::seconds(10));
+  ~Consoles();
+  Consoles(const Consoles&) = delete;
+  Consoles& operator=(const Consoles&) = delete;
 
-  const std::string& name() const { return name_; }
-  int slave() const { return pty_->slave(); }
-  const devices::ConsoleHistory& history() const { return history_; }
-  // At most `max` of the last bytes since `from`.
-  std::string Tail(uint64_t from, size_t max) const;
+  // Brings all lines to what `config` says, before a kernel is started with it. Errors name the console, and leave what
+  // is there in whatever state; kInvalidArgument: see ConsoleLines.
+  absl::Status PrepareBoot(const v1::GuestConfig& config);
+  // What the kernel's process inherits, in the order of TerminalFd. Valid until the next PrepareBoot.
+  std::vector<int> terminals() const;
 
-  // Runs after each piece of output, when it is in the history.
-  void OnOutput(std::function<void()> output) { output_ = std::move(output); }
-  // Runs when so much was taken from the pty at once that it may have been full, and is empty now. The kernel may
-  // have to be told (see Drain).
-  void OnEmptied(std::function<void()> emptied) { emptied_ = std::move(emptied); }
+  // The kernel that was prepared for is there: `mconsole` outlives it, until KernelGone.
+  void KernelStarted(MconsoleClient* mconsole) { mconsole_ = mconsole; }
+  // Changes that are under way or wait get kCancelled, with `reason`.
+  void KernelGone(absl::string_view reason);
+
+  // Gives a line of the running kernel other channels; none takes it away. On failure all is as it was. kNotFound:
+  // none, and there is no such line. kFailedPrecondition, DEVICE_BUSY: it is open inside, and the kernel would have to
+  // close it. kResourceExhausted, NO_SPARE_TERMINAL. kDeadlineExceeded: the kernel does not answer. Otherwise as
+  // OpenChannel.
+  void Set(const devices::ConsoleSpec& spec, Done done);
+  // Runs `done` when everything asked before is done, or abandoned.
+  void AfterAll(std::function<void()> done) { changes_.AfterAll(std::move(done)); }
+
+  // There from the first PrepareBoot on.
+  Console* con0() const;
+  // nullptr: no such console, or one that goes nowhere. Valid as long as this object, whatever becomes of the line.
+  Console* Find(absl::string_view name) const;
+
   // Takes what the guest has printed already.
   void Drain();
   // For the next kernel: what was typed for the last one is forgotten.
@@ -64,56 +73,44 @@ class Console {
   // Tells all viewers that nothing will follow.
   void AnnounceEnd();
 
-  struct Attachment {
-    ViewerId viewer = 0;
-    uint64_t offset = 0;  // of the first byte that will be sent
-    bool writer = false;
-  };
-  // `link` outlives the attachment. Nothing is sent before the first Writable.
-  Attachment Attach(const v1::AttachConsole& request, ViewerLink* link);
-  void Detach(ViewerId viewer);
-  // What its user typed, and the size of his window.
-  void Receive(ViewerId viewer, const v1::ConsoleData& data);
-  // Its link can take more.
-  void Writable(ViewerId viewer);
-
-  size_t viewers() const { return viewers_.size(); }
-  v1::ConsoleFacts facts() const;
+  // Facts.consoles and Facts.viewers.
+  void AddFacts(v1::Facts* facts) const;
 
  private:
-  struct Viewer {
-    ViewerLink* link = nullptr;
-    uint64_t offset = 0;
-    bool read_only = false;
-    bool started = false;         // its first Writable has come
-    bool blocked = false;         // waits for Writable
-    bool told_of_writer = false;  // that its input is dropped
-    uint32_t rows = 0, columns = 0;
-    std::string notice;  // still to be sent
-    bool eof = false;    // the same
-    bool eof_sent = false;
+  struct Line {
+    devices::ConsoleSpec spec;
+    std::unique_ptr<Console> console;         // from the first time it went somewhere
+    std::unique_ptr<ChannelBackend> in, out;  // `out` alone when one serves both
+    int kernel_fd = -1;                       // the terminal that the kernel has there; -1: null or none
+  };
+  struct Spare {
+    int kernel_fd = -1;
+    std::unique_ptr<devices::ConsolePty> terminal;
   };
 
-  Console(EventLoop* loop, const Options& options);
+  Line& LineOf(const devices::ConsoleDevice& device);
+  Console* ConsoleOf(const devices::ConsoleDevice& device, Line* line);
+  absl::Status OpenChannels(const devices::ConsoleSpec& spec, Line* line);
+  void CloseChannels(Line* line);
+  void TopUpSpares();
 
-  void SendTo(ViewerId id, Viewer* viewer);
-  void Notify(ViewerId id, absl::string_view notice);
-  void MakeWriter(ViewerId id);
-  void ApplySize(const Viewer& viewer);
-  void Type(ViewerId id, Viewer* viewer, absl::string_view bytes);
-  void Pump();
+  void Run(const devices::ConsoleSpec& spec);
+  void AddTerminal(const devices::ConsoleSpec& spec);
+  void TakeSpareBack(const devices::ConsoleSpec& before, int kernel_fd);
+  void Remove(const devices::ConsoleDevice& device);
+  void SetNull(const devices::ConsoleSpec& spec);
+  // Asks the kernel to configure or remove a line; `then` gets its refusal in words.
+  void Ask(const devices::ConsoleDevice& device, const std::string& command, const std::string& outcome, Done then);
 
   EventLoop* loop_;
-  std::string name_;
-  devices::ConsoleHistory history_;
-  std::unique_ptr<devices::ConsolePty> pty_;
-  std::unique_ptr<devices::ConsoleLog> log_;
-  std::function<void()> output_;
-  std::function<void()> emptied_;
-  std::map<ViewerId, Viewer> viewers_;
-  ViewerId next_viewer_ = 1;
-  ViewerId writer_ = 0;  // 0: nobody
-  EventLoop::TimerId pump_timer_ = 0;
+  Options options_;
+  EventLoop::Clock::duration deadline_;
+  MconsoleClient* mconsole_ = nullptr;
+  std::map<devices::ConsoleDevice, Line> lines_;
+  std::vector<Spare> spares_;
+  ChangeQueue changes_;
+  EventLoop::Clock::time_point driver_deadline_{};
+  EventLoop::TimerId driver_timer_ = 0;
 };
 
 }  // namespace umld::vmcore

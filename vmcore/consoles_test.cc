@@ -1,175 +1,242 @@
 #include "vmcore/consoles.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
 #include <filesystem>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/event_loop.h"
+#include "base/status.h"
+#include "vmcore/mconsole_client.h"
+#include "vmcore/mconsole_fake.h"
 
 namespace umld::vmcore {
 namespace {
 
+namespace fs = std::filesystem;
 using std::chrono::milliseconds;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using Commands = std::vector<std::string>;
 
-// A viewer whose appetite the test decides.
-class FakeLink : public ViewerLink {
- public:
-  bool TrySend(const v1::ConsoleData& data) override {
-    if (!hungry) return false;
-    text += data.data();
-    lost += data.lost_bytes();
-    eof |= data.eof();
-    if (!data.notice().empty()) notices.push_back(data.notice());
-    EXPECT_LE(data.data().size(), 32U * 1024);
-    return true;
-  }
-  bool hungry = true;
-  std::string text;
-  uint64_t lost = 0;
-  bool eof = false;
-  std::vector<std::string> notices;
-};
-
+// Consoles against a kernel whose every answer the test decides.
 class ConsolesTest : public testing::Test {
  protected:
   ConsolesTest() {
     folder_ = "/tmp/consoles_test.XXXXXX";
     EXPECT_NE(mkdtemp(folder_.data()), nullptr);
     loop_ = *EventLoop::Create();
-    console_ = *Console::Open(loop_.get(), {"con0", 16 * 1024, folder_ + "/con0.log", 1 << 20});
+    mconsole_ = std::make_unique<MconsoleClient>(loop_.get(), folder_ + "/mconsole");
+    kernel_ = std::make_unique<FakeMconsole>(loop_.get(), folder_ + "/mconsole",
+                                             [this](const std::string& command, const FakeMconsole::Peer& from) {
+                                               seen_.push_back(command);
+                                               Answer(command, from);
+                                             });
+    consoles_ =
+        std::make_unique<Consoles>(loop_.get(), Consoles::Options{16 * 1024, folder_, 1 << 20, {}}, milliseconds(300));
   }
   ~ConsolesTest() override {
-    console_.reset();
-    std::filesystem::remove_all(folder_);
+    consoles_.reset();
+    mconsole_.reset();
+    kernel_.reset();
+    fs::remove_all(folder_);
   }
 
-  // As the kernel would print it.
-  void Print(const std::string& text) {
-    for (size_t at = 0; at < text.size(); at += 1024) {
-      std::string piece = text.substr(at, 1024);
-      ASSERT_EQ(write(console_->slave(), piece.data(), piece.size()), static_cast<ssize_t>(piece.size()));
-      RunFor(milliseconds(1));
+  void Answer(const std::string& command, const FakeMconsole::Peer& from) {
+    if (deaf_ > 0) {
+      --deaf_;
+      return;
     }
-    RunFor(milliseconds(5));
+    auto answer = answers_.find(command);
+    if (answer == answers_.end()) {
+      kernel_->Reply(from, "");
+    } else {
+      kernel_->Reply(from, answer->second.second, answer->second.first);
+    }
   }
-  void RunFor(milliseconds time) {
-    loop_->RunAfter(time, [this] { loop_->Quit(); });
-    loop_->Run();
+
+  void Boot(const std::vector<std::pair<std::string, std::string>>& config) {
+    absl::Status status = consoles_->PrepareBoot(Config(config));
+    ASSERT_TRUE(status.ok()) << status;
+    consoles_->KernelStarted(mconsole_.get());
   }
-  Console::Attachment Attach(FakeLink* link, bool read_only = false, bool take_over = false) {
-    v1::AttachConsole request;
-    request.set_history_bytes(1 << 20);
-    request.set_read_only(read_only);
-    request.set_take_over(take_over);
-    auto attachment = console_->Attach(request, link);
-    console_->Writable(attachment.viewer);
-    return attachment;
+  static v1::GuestConfig Config(const std::vector<std::pair<std::string, std::string>>& consoles) {
+    v1::GuestConfig config;
+    for (const auto& [device, channels] : consoles) {
+      config.add_consoles()->set_device(device);
+      config.mutable_consoles()->rbegin()->set_channels(channels);
+    }
+    return config;
   }
-  void Type(const Console::Attachment& viewer, const std::string& text) {
-    v1::ConsoleData data;
-    data.set_data(text);
-    console_->Receive(viewer.viewer, data);
+  absl::Status Set(const std::string& spec) {
+    std::optional<absl::Status> outcome;
+    consoles_->Set(*devices::ParseConsoleSpec(spec), [&](const absl::Status& status) {
+      outcome = status;
+      loop_->Quit();
+    });
+    if (!outcome.has_value()) loop_->Run();
+    return *outcome;
   }
-  std::string Typed() {
-    RunFor(milliseconds(50));
-    char buffer[4096];
-    ssize_t got = read(console_->slave(), buffer, sizeof(buffer));
-    return std::string(buffer, got > 0 ? static_cast<size_t>(got) : 0);
+  std::string Facts() const {
+    v1::Facts facts;
+    consoles_->AddFacts(&facts);
+    std::string text;
+    for (const v1::ConsoleFacts& console : facts.consoles()) text += console.name() + "=" + console.channels() + " ";
+    return text;
   }
 
   std::string folder_;
   std::unique_ptr<EventLoop> loop_;
-  std::unique_ptr<Console> console_;
+  std::unique_ptr<MconsoleClient> mconsole_;
+  std::unique_ptr<FakeMconsole> kernel_;
+  std::unique_ptr<Consoles> consoles_;
+  Commands seen_;
+  std::map<std::string, std::pair<int, std::string>> answers_;
+  int deaf_ = 0;  // so many requests get no answer
 };
 
-TEST_F(ConsolesTest, NothingIsSentBeforeTheLinkIsReady) {
-  Print("past\n");
-  FakeLink link;
-  v1::AttachConsole request;
-  request.set_history_bytes(3);
-  Console::Attachment viewer = console_->Attach(request, &link);
-  Print("more\n");
-  EXPECT_EQ(link.text, "");
-  console_->Writable(viewer.viewer);
-  EXPECT_EQ(link.text, "st\nmore\n");
-  EXPECT_EQ(viewer.offset, 2U);
+TEST_F(ConsolesTest, TheKernelGetsItsTerminalsAndFourSpares) {
+  Boot({{"con2", "pts"}});
+  EXPECT_EQ(Facts(), "con0=fd:0,fd:1 con1=fd:0,fd:1 con2=pts ");
+  EXPECT_EQ(consoles_->terminals().size(), 7U);
+  EXPECT_EQ(consoles_->Find("con0"), consoles_->con0());
+  EXPECT_NE(consoles_->Find("con2"), nullptr);
+  EXPECT_EQ(consoles_->Find("con3"), nullptr);
+  EXPECT_EQ(consoles_->Find("nonsense"), nullptr);
 }
 
-TEST_F(ConsolesTest, AViewerThatComesLateSeesThePast) {
-  Print("one\n");
-  FakeLink link;
-  Attach(&link);
-  Print("two\n");
-  EXPECT_EQ(link.text, "one\ntwo\n");
-  EXPECT_EQ(console_->facts().bytes_out(), 8U);
-  EXPECT_EQ(console_->facts().viewers(), 1U);
+TEST_F(ConsolesTest, ALineIsAddedWithASpareAndTakenAwayAgain) {
+  Boot({});
+  EXPECT_TRUE(Set("con3=fd:0,fd:1").ok());
+  EXPECT_THAT(seen_, ElementsAre("config con3=fd:4"));
+  EXPECT_NE(consoles_->Find("con3"), nullptr);
+  EXPECT_EQ(Facts(), "con0=fd:0,fd:1 con1=fd:0,fd:1 con3=fd:0,fd:1 ");
+  EXPECT_TRUE(Set("con3=none").ok());
+  EXPECT_EQ(consoles_->Find("con3"), nullptr);
+  EXPECT_EQ(Facts(), "con0=fd:0,fd:1 con1=fd:0,fd:1 con3=none ");
+  // And back to what it was in the beginning.
+  EXPECT_TRUE(Set("con3=null").ok());
+  EXPECT_EQ(Facts(), "con0=fd:0,fd:1 con1=fd:0,fd:1 ");
+  EXPECT_THAT(seen_, ElementsAre("config con3=fd:4", "remove con3", "config con3=null"));
+  EXPECT_EQ(Set("con3=null").code(), absl::StatusCode::kOk);
+  EXPECT_EQ(seen_.size(), 3U);
 }
 
-TEST_F(ConsolesTest, AViewerThatDoesNotReadLosesTheOldest) {
-  FakeLink slow, quick;
-  Console::Attachment viewer = Attach(&slow);
-  Attach(&quick);
-  slow.hungry = false;
-  Print(std::string(100 * 1024, 'x'));
-  EXPECT_EQ(quick.text.size(), 100U * 1024);
-  EXPECT_EQ(slow.text.size(), 0U);
-  slow.hungry = true;
-  console_->Writable(viewer.viewer);
-  EXPECT_EQ(slow.lost + slow.text.size(), 100U * 1024);
-  EXPECT_GE(slow.text.size(), 16U * 1024);
-  EXPECT_LE(slow.text.size(), 25U * 1024);
+TEST_F(ConsolesTest, TheKernelDoesNotNoticeAChangeOfChannels) {
+  Boot({});
+  Console* con1 = consoles_->Find("con1");
+  const int slave = con1->slave();
+  for (const char* spec : {"con1=pts", "con1=xterm", "con1=null", "con1=null,fd:1", "con1=fd:0,fd:1"}) {
+    EXPECT_TRUE(Set(spec).ok()) << spec;
+    EXPECT_THAT(Facts(), HasSubstr(spec));
+    EXPECT_EQ(consoles_->Find("con1"), con1);
+    EXPECT_EQ(con1->slave(), slave);
+  }
+  EXPECT_THAT(seen_, ElementsAre());
 }
 
-TEST_F(ConsolesTest, WhoWrites) {
-  FakeLink a, b, c;
-  Console::Attachment watcher = Attach(&a, /*read_only=*/true), first = Attach(&b), second = Attach(&c);
-  EXPECT_FALSE(watcher.writer);
-  EXPECT_TRUE(first.writer);
-  EXPECT_FALSE(second.writer);
-  Type(watcher, "x");
-  Type(second, "y");
-  Type(first, "ok");
-  EXPECT_EQ(Typed(), "ok");
-  EXPECT_EQ(c.notices.size(), 1U);
-  console_->Detach(first.viewer);
-  Type(second, "mine");
-  EXPECT_EQ(Typed(), "mine");
+TEST_F(ConsolesTest, AChannelThatCannotBeOpenedLeavesTheOldOne) {
+  Boot({{"con1", "pts"}});
+  v1::Facts before;
+  consoles_->AddFacts(&before);
+  absl::Status refused = Set("con1=tty:/dev/null");
+  EXPECT_THAT(refused.message(), HasSubstr("/dev/null is no terminal"));
+  v1::Facts after;
+  consoles_->AddFacts(&after);
+  EXPECT_EQ(before.SerializeAsString(), after.SerializeAsString());
+  // A line that was not there is not there afterwards either, and its spare can be used.
+  EXPECT_FALSE(Set("con5=tty:/dev/null").ok());
+  EXPECT_EQ(consoles_->Find("con5"), nullptr);
+  EXPECT_THAT(seen_, ElementsAre());
+  for (const char* spec : {"con5=pts", "con6=pts", "con7=pts", "ssl0=pts"}) EXPECT_TRUE(Set(spec).ok()) << spec;
+  absl::Status none_left = Set("ssl1=pts");
+  EXPECT_EQ(none_left.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(GetErrorDetail(none_left).reason, "NO_SPARE_TERMINAL");
+  EXPECT_TRUE(Set("con6=none").ok());
+  EXPECT_TRUE(Set("ssl1=pts").ok());
 }
 
-TEST_F(ConsolesTest, TakeOver) {
-  FakeLink a, b;
-  Console::Attachment first = Attach(&a), second = Attach(&b, false, /*take_over=*/true);
-  EXPECT_TRUE(second.writer);
-  EXPECT_EQ(a.notices.size(), 1U);
-  Type(first, "x");
-  Type(second, "y");
-  EXPECT_EQ(Typed(), "y");
+TEST_F(ConsolesTest, WhatTheKernelRefusesIsUndone) {
+  Boot({});
+  answers_["config con3=fd:4"] = {-EINVAL, "Device is already open"};
+  absl::Status busy = Set("con3=fd:0,fd:1");
+  EXPECT_EQ(GetErrorDetail(busy).reason, "DEVICE_BUSY");
+  EXPECT_EQ(consoles_->Find("con3"), nullptr);
+  EXPECT_EQ(Facts(), "con0=fd:0,fd:1 con1=fd:0,fd:1 ");
+  answers_["remove con1"] = {-EINVAL, "Device is already open"};
+  EXPECT_EQ(GetErrorDetail(Set("con1=none")).reason, "DEVICE_BUSY");
+  EXPECT_NE(consoles_->Find("con1"), nullptr);
+  EXPECT_EQ(GetErrorDetail(Set("con0=none")).reason, "CONSOLE_NEEDED");
+  EXPECT_EQ(Set("con9=none").code(), absl::StatusCode::kOk);
+  EXPECT_EQ(GetErrorDetail(Set("con9=none")).reason, "DEVICE_NOT_PLUGGED");
 }
 
-TEST_F(ConsolesTest, TheEndComesAfterTheLastByte) {
-  FakeLink slow;
-  Console::Attachment viewer = Attach(&slow);
-  slow.hungry = false;
-  Print("last words\n");
-  console_->AnnounceEnd();
-  EXPECT_FALSE(slow.eof);
-  slow.hungry = true;
-  console_->Writable(viewer.viewer);
-  EXPECT_EQ(slow.text, "last words\n");
-  EXPECT_TRUE(slow.eof);
+TEST_F(ConsolesTest, WaitsForTheConsoleDriver) {
+  Boot({});
+  answers_["config con3=fd:4"] = {1, "Bad configuration option"};
+  loop_->RunAfter(milliseconds(120), [this] { answers_.clear(); });
+  EXPECT_TRUE(Set("con3=fd:0,fd:1").ok());
+  EXPECT_GE(seen_.size(), 2U);
+  // A kernel that has none says so in the end.
+  answers_["config ssl0=fd:5"] = {1, "Bad configuration option"};
+  EXPECT_THAT(Set("ssl0=pts").message(), HasSubstr("Bad configuration option"));
 }
 
-TEST_F(ConsolesTest, Tail) {
-  Print("0123456789");
-  EXPECT_EQ(console_->Tail(0, 100), "0123456789");
-  EXPECT_EQ(console_->Tail(0, 4), "6789");
-  EXPECT_EQ(console_->Tail(8, 100), "89");
-  EXPECT_EQ(console_->Tail(50, 100), "");
+TEST_F(ConsolesTest, AKernelThatDoesNotAnswerIsAskedWhatItDid) {
+  Boot({});
+  deaf_ = 2;  // the request, and its repetition
+  answers_["config con3"] = {0, "fd:4"};
+  EXPECT_TRUE(Set("con3=fd:0,fd:1").ok());
+  EXPECT_NE(consoles_->Find("con3"), nullptr);
+  deaf_ = 2;
+  answers_["config con4"] = {0, "null"};
+  EXPECT_EQ(Set("con4=fd:0,fd:1").code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(consoles_->Find("con4"), nullptr);
+}
+
+TEST_F(ConsolesTest, TheNextKernelHasWhatTheConfigurationSays) {
+  Boot({{"con2", "pts"}});
+  ASSERT_TRUE(Set("con3=fd:0,fd:1").ok());
+  ASSERT_TRUE(Set("con1=null").ok());
+  Console* con2 = consoles_->Find("con2");
+  consoles_->KernelGone("test");
+  Boot({{"con2", "pts"}, {"ssl7", "fd:0,fd:1"}});
+  EXPECT_EQ(Facts(), "con0=fd:0,fd:1 con1=fd:0,fd:1 con2=pts ssl7=fd:0,fd:1 ");
+  EXPECT_EQ(consoles_->Find("con2"), con2);
+  EXPECT_EQ(consoles_->Find("con3"), nullptr);
+  EXPECT_EQ(consoles_->terminals().size(), 8U);
+  EXPECT_TRUE(Set("con3=pts").ok());
+  EXPECT_EQ(seen_.back(), "config con3=fd:5");
+}
+
+TEST_F(ConsolesTest, AKernelThatEndsInTheMiddleEndsTheChange) {
+  Boot({});
+  deaf_ = 100;
+  std::optional<absl::Status> first, second;
+  consoles_->Set(*devices::ParseConsoleSpec("con3=pts"), [&](const absl::Status& status) { first = status; });
+  consoles_->Set(*devices::ParseConsoleSpec("con4=pts"), [&](const absl::Status& status) { second = status; });
+  consoles_->KernelGone("the kernel has ended");
+  ASSERT_TRUE(first.has_value() && second.has_value());
+  EXPECT_EQ(first->code(), absl::StatusCode::kCancelled);
+  mconsole_->Abandon("the kernel has ended");
+  deaf_ = 0;
+  Boot({});
+  EXPECT_EQ(Facts(), "con0=fd:0,fd:1 con1=fd:0,fd:1 ");
+  EXPECT_EQ(consoles_->terminals().size(), 6U);
+}
+
+TEST_F(ConsolesTest, ABadConfigurationNamesTheConsole) {
+  EXPECT_THAT(consoles_->PrepareBoot(Config({{"con4", "tty:/dev/null"}})).message(),
+              HasSubstr("console con4: /dev/null is no terminal"));
 }
 
 }  // namespace

@@ -74,7 +74,7 @@ LifeEvent EventOf(EndKind kind) {
 absl::StatusOr<std::unique_ptr<Guest>> Guest::Create(EventLoop* loop, const v1::Launch& launch, int lock_fd,
                                                      GuestObserver* observer) {
   std::unique_ptr<Guest> guest(new Guest(loop, launch, lock_fd, observer));
-  RETURN_IF_ERROR(guest->OpenConsoles());
+  RETURN_IF_ERROR(guest->consoles_.PrepareBoot(guest->config_));
   RETURN_IF_ERROR(guest->BindNotifySocket());
   guest->Announce();
   loop->RunAfter(EventLoop::Clock::duration::zero(), [g = guest.get()] { g->StartKernel(); });
@@ -88,31 +88,12 @@ Guest::Guest(EventLoop* loop, v1::Launch launch, int lock_fd, GuestObserver* obs
       launch_(std::move(launch)),
       config_(launch_.config()),
       boot_id_(ReadBootId()),
-      self_(IdentifyProcess(getpid()).value_or(ProcessIdentity{getpid(), 0})) {}
+      self_(IdentifyProcess(getpid()).value_or(ProcessIdentity{getpid(), 0})),
+      consoles_(loop, {launch_.history_bytes(), launch_.log_dir(), launch_.log_rotate_bytes(), [this] {
+                         if (came_up_ && processes_ != nullptr) processes_->Nudge();
+                       }}) {}
 
 Guest::~Guest() { loop_->Cancel(look_timer_); }
-
-absl::Status Guest::OpenConsoles() {
-  for (auto [name, console] : {std::pair("con0", &con0_), std::pair("con1", &con1_)}) {
-    Console::Options options;
-    options.name = name;
-    options.history_bytes = launch_.history_bytes();
-    options.log_path = absl::StrCat(launch_.log_dir(), "/", name, ".log");
-    options.log_rotate_bytes = launch_.log_rotate_bytes();
-    absl::StatusOr<std::unique_ptr<Console>> opened = Console::Open(loop_, options);
-    if (!opened.ok()) return Annotate(opened.status(), name);
-    *console = *std::move(opened);
-  }
-  for (Console* console : {con0_.get(), con1_.get()}) {
-    console->OnEmptied([this] {
-      if (came_up_ && processes_ != nullptr) processes_->Nudge();
-    });
-  }
-  con0_->OnOutput([this] {
-    if (stop_ != nullptr) stop_->OnConsoleOutput();
-  });
-  return absl::OkStatus();
-}
 
 absl::Status Guest::BindNotifySocket() {
   NotifySocket::Callbacks callbacks;
@@ -146,9 +127,10 @@ absl::Status Guest::TryStartKernel() {
   panic_.clear();
   kernel_version_.clear();
   kernel_ = {};
-  con0_start_ = con0_->history().end_offset();
   started_unix_ns_ = NowUnixNs();
   ASSIGN_OR_RETURN(std::vector<std::string> argv, KernelArguments(config_));
+  RETURN_IF_ERROR(consoles_.PrepareBoot(config_));
+  con0_start_ = consoles_.con0()->history().end_offset();
   RETURN_IF_ERROR(Disks::PrepareBoot(config_));
   // A pid file of an earlier kernel would say 1, and in a PID namespace that is always alive: the kernel would take
   // another umid.
@@ -158,10 +140,10 @@ absl::Status Guest::TryStartKernel() {
   mconsole_->OnAnswersChanged([this] { Announce(); });
   disks_ = std::make_unique<Disks>(loop_, mconsole_.get(), config_);
   balloon_ = std::make_unique<Balloon>(loop_, mconsole_.get(), config_.memory_bytes());
+  consoles_.KernelStarted(mconsole_.get());
   KernelProcesses::Options options;
   options.argv = std::move(argv);
-  options.con0_slave = con0_->slave();
-  options.con1_slave = con1_->slave();
+  options.terminals = consoles_.terminals();
   options.lock = lock_fd_;
   options.isolation = isolation_ == v1::ISOLATION_AUTO ? launch_.isolation() : isolation_;
   ASSIGN_OR_RETURN(processes_, KernelProcesses::Launch(loop_, options,
@@ -204,8 +186,7 @@ void Guest::LookForMconsole(EventLoop::Clock::duration delay) {
 void Guest::OnKernelGone(const KernelEnd& end) {
   // What it said before it ended belongs to it.
   notify_->Drain();
-  con0_->Drain();
-  con1_->Drain();
+  consoles_.Drain();
   last_end_ = Classify(end);
   stop_stage_ = stop_ == nullptr ? "" : std::string(stop_->stage());
   Log(absl::StrCat("kernel ", kernel_.pid, " ended: ", last_end_.reason));
@@ -219,7 +200,7 @@ void Guest::OnKernelGone(const KernelEnd& end) {
 }
 
 ExitReason Guest::Classify(const KernelEnd& end) {
-  return ClassifyEnd(end, came_up_, panic_, con0_->Tail(con0_start_, kTailBytes));
+  return ClassifyEnd(end, came_up_, panic_, consoles_.con0()->Tail(con0_start_, kTailBytes));
 }
 
 // All that belongs to the kernel that is gone. Requests that wait for it are told.
@@ -229,6 +210,7 @@ void Guest::ForgetKernel() {
   absl::string_view reason = "the guest's kernel has ended";
   if (disks_ != nullptr) disks_->Abandon(reason);
   if (balloon_ != nullptr) balloon_->Abandon(reason);
+  consoles_.KernelGone(reason);
   if (mconsole_ != nullptr) mconsole_->Abandon(reason);
   ReleaseWaiters(absl::CancelledError(reason));
   disks_.reset();
@@ -294,16 +276,15 @@ void Guest::BeginStop() {
   kernel.mconsole_up = came_up_;
   kernel.terminate = [this] { processes_->Terminate(); };
   kernel.kill = [this] { processes_->Kill(); };
-  kernel.console_offset = [this] { return con0_->history().end_offset(); };
-  kernel.console_since = [this](uint64_t offset) { return con0_->Tail(offset, kTailBytes); };
+  kernel.console_offset = [this] { return consoles_.con0()->history().end_offset(); };
+  kernel.console_since = [this](uint64_t offset) { return consoles_.con0()->Tail(offset, kTailBytes); };
   stop_ = std::make_unique<StopSequence>(loop_, std::move(kernel), graces_);
   ReleaseWaiters(WrongState("the guest is being stopped"));
 }
 
 void Guest::StartNextKernel(bool by_guest) {
   // Its input was meant for the kernel that is gone.
-  con0_->DropInput();
-  con1_->DropInput();
+  consoles_.DropInput();
   const uint32_t boots_before = boots_;
   StartKernel();
   if (boots_ == boots_before || lifecycle_.state() != LifeState::kStarting) return;
@@ -327,7 +308,8 @@ void Guest::Finish(v1::Exit::Kind kind) {
     exit.set_reason(stop_stage_.empty() ? "stopped before it was started" : absl::StrCat("stopped, by ", stop_stage_));
   }
   if (kind == v1::Exit::CRASHED) {
-    for (std::string& line : con0_->history().LastLines(kLastLines)) *exit.add_last_lines() = std::move(line);
+    for (std::string& line : consoles_.con0()->history().LastLines(kLastLines))
+      *exit.add_last_lines() = std::move(line);
   }
   Log(absl::StrCat("end: ", exit.reason()));
   if (absl::Status status = WriteExitRecord(exit); !status.ok()) Log(status.message());
@@ -335,8 +317,7 @@ void Guest::Finish(v1::Exit::Kind kind) {
   unlink(kNotifySocket);
   unlink(kUbdaPlaceholder);
   Announce();
-  con0_->AnnounceEnd();
-  con1_->AnnounceEnd();
+  consoles_.AnnounceEnd();
   observer_->OnExit(exit);
 }
 
@@ -359,12 +340,7 @@ v1::Facts Guest::facts() const {
   facts.set_boots(boots_);
   facts.set_isolation(isolation_);
   *facts.mutable_config() = config_;
-  uint32_t viewers = 0;
-  for (const Console* console : {con0_.get(), con1_.get()}) {
-    *facts.add_consoles() = console->facts();
-    viewers += static_cast<uint32_t>(console->viewers());
-  }
-  facts.set_viewers(viewers);
+  consoles_.AddFacts(&facts);
   facts.set_kernel_version(kernel_version_);
   return facts;
 }

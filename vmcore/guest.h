@@ -50,8 +50,8 @@ class Guest {
   ~Guest();
 
   v1::Facts facts() const;
-  // "con0" or "con1"; nullptr: there is no such console.
-  Console* console(absl::string_view name) const;
+  // nullptr: there is no such console, or it goes nowhere. Valid as long as the guest.
+  Console* console(absl::string_view name) const { return consoles_.Find(name); }
   // A viewer has come or gone.
   void OnViewersChanged() { Announce(); }
 
@@ -68,7 +68,9 @@ class Guest {
   void UnplugDisk(const v1::UnplugDisk& request, Done done);
   // See Balloon. Waits for the guest to be up, as the above.
   void ChangeMemory(const v1::ChangeMemory& request, Done done);
-  // Runs `done` when all changes of disks that were asked for before are done or have failed.
+  // See Consoles. Waits for the guest to be up, as the above.
+  void SetConsole(const v1::SetConsole& request, Done done);
+  // Runs `done` when all changes of disks and consoles that were asked for before are done or have failed.
   void Settle(std::function<void()> done);
   // kInvalidArgument: no kernel could be started with it, or it is another guest's.
   absl::Status SetConfig(const v1::GuestConfig& config);
@@ -78,7 +80,6 @@ class Guest {
  private:
   Guest(EventLoop* loop, v1::Launch launch, int lock_fd, GuestObserver* observer);
 
-  absl::Status OpenConsoles();
   absl::Status BindNotifySocket();
 
   // One kernel, from start to end.
@@ -102,6 +103,7 @@ class Guest {
   void WhenUp(std::function<void(absl::Status)> then);
   void ReleaseWaiters(const absl::Status& status);
   void ChangeConfig(uint32_t unit, const v1::Disk* disk, uint64_t etag);
+  void ChangeConsoleConfig(const v1::SetConsole& change);
   void Announce();
   absl::Status WrongState(absl::string_view what) const;
 
@@ -115,7 +117,7 @@ class Guest {
 
   Lifecycle lifecycle_;
   std::unique_ptr<NotifySocket> notify_;
-  std::unique_ptr<Console> con0_, con1_;
+  Consoles consoles_;
 
   // The kernel of now; replaced as a whole by the next boot.
   std::unique_ptr<KernelProcesses> processes_;

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "devices/console/console_spec.h"
 #include "devices/disk/disk_spec.h"
 #include "vmcore/guest.h"
 #include "vmcore/kernel_command_line.h"
@@ -46,13 +47,6 @@ constexpr char kNotStopped[] = "Not stopped";
 absl::Status Guest::WrongState(absl::string_view what) const {
   return MakeError(absl::StatusCode::kFailedPrecondition,
                    absl::StrCat(what, ": its state is ", LifeStateName(lifecycle_.state())), {"WRONG_STATE", "", ""});
-}
-
-Console* Guest::console(absl::string_view name) const {
-  for (Console* console : {con0_.get(), con1_.get()}) {
-    if (console->name() == name) return console;
-  }
-  return nullptr;
 }
 
 // ---------------------------------------------------------------- the end
@@ -173,7 +167,7 @@ void Guest::Settle(std::function<void()> done) {
     return WhenUp([this, done = std::move(done)](const absl::Status& up) { up.ok() ? Settle(done) : done(); });
   }
   if (disks_ == nullptr) return done();
-  disks_->AfterAll(std::move(done));
+  disks_->AfterAll([this, done = std::move(done)] { consoles_.AfterAll(done); });
 }
 
 void Guest::PlugDisk(const v1::PlugDisk& request, Done done) {
@@ -221,6 +215,36 @@ void Guest::ChangeConfig(uint32_t unit, const v1::Disk* disk, uint64_t etag) {
   }
   if (disk != nullptr) *changed.add_disks() = *disk;
   changed.set_etag(etag);
+  config_ = std::move(changed);
+}
+
+// ---------------------------------------------------------------- consoles
+
+void Guest::SetConsole(const v1::SetConsole& request, Done done) {
+  const std::string noun = absl::StrCat("console ", request.console().device());
+  absl::StatusOr<devices::ConsoleSpec> spec =
+      devices::ParseConsoleSpec(absl::StrCat(request.console().device(), "=", request.console().channels()));
+  if (!spec.ok()) return done(spec.status());
+  WhenUp([this, request, spec = *spec, noun, done = std::move(done)](const absl::Status& up) {
+    if (!up.ok()) return done(Annotate(up, noun));
+    consoles_.Set(spec, [this, request, noun, done](const absl::Status& status) {
+      if (status.ok()) {
+        if (!request.live_only()) ChangeConsoleConfig(request);
+        Announce();
+      }
+      done(Annotate(status, noun));
+    });
+  });
+}
+
+void Guest::ChangeConsoleConfig(const v1::SetConsole& change) {
+  v1::GuestConfig changed = config_;
+  changed.clear_consoles();
+  for (const v1::ConsoleConfig& old : config_.consoles()) {
+    if (old.device() != change.console().device()) *changed.add_consoles() = old;
+  }
+  if (!change.forget()) *changed.add_consoles() = change.console();
+  changed.set_etag(change.etag());
   config_ = std::move(changed);
 }
 

@@ -20,13 +20,13 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "vmcore/kernel_command_line.h"
+#include "vmcore/console_layout.h"
 
 namespace umld::vmcore {
 namespace {
 
 // Above every descriptor number that the kernel is given.
-constexpr int kFirstFreeFd = 10;
+constexpr int kFirstFreeFd = 128;
 
 void Send(int socket, InitMessage::Kind kind, int value, const char* step) {
   InitMessage message = {kind, value, {}};
@@ -55,13 +55,17 @@ void DefaultSignals() {
 [[noreturn]] void RunKernel(const InitSpec& spec) {
   Send(spec.socket, InitMessage::kKernelStarts, 0, "");
   // Lifted first: a slave may sit on a number that is about to be taken.
-  int con0 = fcntl(spec.con0_slave, F_DUPFD_CLOEXEC, kFirstFreeFd);
-  int con1 = fcntl(spec.con1_slave, F_DUPFD_CLOEXEC, kFirstFreeFd);
+  int lifted[kMaxTerminals];
   int socket = fcntl(spec.socket, F_DUPFD_CLOEXEC, kFirstFreeFd);
-  if (con0 < 0 || con1 < 0 || socket < 0) Fail(spec.socket, "set up the kernel's descriptors");
-  for (int fd : {kCon0Fd, 1, 2}) dup2(con0, fd);
-  dup2(con1, kCon1Fd);
-  CloseRange(kCon1Fd + 1, kFirstFreeFd - 1, 0);
+  bool failed = socket < 0;
+  for (size_t i = 0; i < spec.terminal_count && !failed; ++i) {
+    lifted[i] = fcntl(spec.terminals[i], F_DUPFD_CLOEXEC, kFirstFreeFd);
+    failed = lifted[i] < 0;
+  }
+  if (failed) Fail(spec.socket, "set up the kernel's descriptors");
+  for (int fd : {1, 2}) dup2(lifted[0], fd);
+  for (size_t i = 0; i < spec.terminal_count; ++i) dup2(lifted[i], TerminalFd(i));
+  CloseRange(static_cast<unsigned>(TerminalFd(spec.terminal_count)), kFirstFreeFd - 1, 0);
   CloseRange(kFirstFreeFd, ~0U, CLOSE_RANGE_CLOEXEC);
   // Every panic is an abort: no core files of a guest's memory in the runtime directory.
   rlimit no_core = {0, 0};

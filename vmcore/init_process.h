@@ -1,6 +1,7 @@
 #ifndef UMLD_VMCORE_INIT_PROCESS_H_
 #define UMLD_VMCORE_INIT_PROCESS_H_
 
+#include <cstddef>
 #include <cstdint>
 
 namespace umld::vmcore {
@@ -28,14 +29,17 @@ inline constexpr char kTerminateKernel = 'T';  // SIGTERM to the kernel's main p
 inline constexpr char kNudgeKernel = 'I';      // SIGIO to it
 inline constexpr char kEndAll = 'K';           // kill everything, then exit
 
+// 16 consoles, 64 serial lines, and spares.
+inline constexpr size_t kMaxTerminals = 96;
+
 struct InitSpec {
   char* const* argv;
   char* const* environment;
-  int con0_slave;
-  int con1_slave;
-  int socket;       // init's end
-  int lock;         // kept open until init ends, or -1
-  bool namespaced;  // it is pid 1 of a PID namespace
+  const int* terminals;   // that the kernel inherits, at the descriptors of TerminalFd
+  size_t terminal_count;  // at least 1, at most kMaxTerminals
+  int socket;             // init's end
+  int lock;               // kept open until init ends, or -1
+  bool namespaced;        // it is pid 1 of a PID namespace
 };
 
 // Never returns.

@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <cstddef>
 #include <set>
+#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "devices/disk/disk_spec.h"
 #include "devices/memory/memory_spec.h"
+#include "vmcore/console_layout.h"
 #include "vmcore/disk_message.h"
 
 namespace umld::vmcore {
@@ -57,24 +59,21 @@ absl::StatusOr<std::vector<std::string>> KernelArguments(const v1::GuestConfig& 
     return Invalid(absl::StrCat("the kernel \"", config.kernel(), "\" is no absolute path"), config.kernel(), "");
   }
   RETURN_IF_ERROR(devices::CheckMemory(config.memory_bytes()));
+  ASSIGN_OR_RETURN(const std::vector<devices::ConsoleSpec> consoles, ConsoleLines(config));
   std::vector<std::string> argv = {
       config.kernel(),
       devices::PrintMemoryArgument(config.memory_bytes()),
       absl::StrCat("umid=", KernelUmid(config)),
       absl::StrCat("uml_dir=", kUmlDir, "/"),
       absl::StrCat("mconsole=notify:", kNotifySocket),
-      absl::StrCat("con0=fd:", kCon0Fd),
-      absl::StrCat("con1=fd:", kCon1Fd),
-      // `null` and not `none`: with `none` the kernel complains of every one of the 78 lines.
-      "con=null",
-      "ssl=null",
-      // The kernel looks at the first eight letters alone; what has a dot is taken for a module's parameter and is not
-      // handed to init as an argument, as a bare `noreboot` would be.
-      "noreboot.umld=1",
-      absl::StrCat("hostname=", config.name()),
-      absl::StrCat("systemd.hostname=", config.name()),
-      "net.ifnames=0",
   };
+  for (std::string& argument : ConsoleArguments(consoles)) argv.push_back(std::move(argument));
+  // The kernel looks at the first eight letters alone; what has a dot is taken for a module's parameter and is not
+  // handed to init as an argument, as a bare `noreboot` would be.
+  argv.push_back("noreboot.umld=1");
+  argv.push_back(absl::StrCat("hostname=", config.name()));
+  argv.push_back(absl::StrCat("systemd.hostname=", config.name()));
+  argv.push_back("net.ifnames=0");
   RETURN_IF_ERROR(AppendDisks(config, &argv));
   argv.insert(argv.end(), config.kernel_args().begin(), config.kernel_args().end());
 

@@ -14,8 +14,6 @@ namespace umld::vmcore {
 inline constexpr char kUmlDir[] = "uml";  // umid directories: pid file and mconsole socket
 inline constexpr char kNotifySocket[] = "notify.sock";
 inline constexpr char kUbdaPlaceholder[] = "root_fs";  // the file that the kernel takes for ubda when none is given
-inline constexpr int kCon0Fd = 0;                      // con0's pty slave; also the kernel's stdout and stderr
-inline constexpr int kCon1Fd = 3;
 
 // The umid that the kernel is given: UML's limit is 63 characters, a guest's name may have one more.
 std::string KernelUmid(const v1::GuestConfig& config);
@@ -24,8 +22,8 @@ std::string KernelUmid(const v1::GuestConfig& config);
 std::string MconsoleSocketPath(const v1::GuestConfig& config);
 
 // argv of the kernel process; argv[0] is the kernel binary's path. `kernel_args` come last, so that they win over ours.
-// kInvalidArgument: no name, no kernel, memory out of range, a disk that is no valid spec, two disks on one unit, or
-// longer than a kernel's command line can be. Pure.
+// kInvalidArgument: no name, no kernel, memory out of range, a disk or console that is no valid spec, two disks on one
+// unit, or longer than a kernel's command line can be. Pure.
 absl::StatusOr<std::vector<std::string>> KernelArguments(const v1::GuestConfig& config);
 
 }  // namespace umld::vmcore

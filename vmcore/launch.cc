@@ -121,8 +121,11 @@ absl::Status KernelProcesses::ForkInit(const Options& options) {
   }
   std::vector<std::string> environment = KernelEnvironment();
   std::vector<char*> argv = Pointers(options.argv), envp = Pointers(environment);
-  InitSpec spec = {argv.data(),        envp.data(),       options.con0_slave,
-                   options.con1_slave, pair.second.get(), options.lock,
+  if (options.terminals.empty() || options.terminals.size() > kMaxTerminals) {
+    return absl::InternalError(absl::StrCat(options.terminals.size(), " terminals"));
+  }
+  InitSpec spec = {argv.data(),        envp.data(),  options.terminals.data(), options.terminals.size(),
+                   pair.second.get(),  options.lock,
                    /*namespaced=*/true};
   absl::Status refused;
   for (v1::Isolation isolation : Candidates(options.isolation)) {

@@ -11,10 +11,18 @@
 namespace umld::vmcore {
 namespace {
 
-absl::Status DiskCommand(absl::string_view command) {
+bool IsDevice(absl::string_view text) {
+  text = absl::StripLeadingAsciiWhitespace(text);
+  for (absl::string_view kind : {"ubd", "con", "ssl", "mem"}) {
+    if (absl::StartsWith(text, kind)) return true;
+  }
+  return false;
+}
+
+absl::Status BehindOurBack(absl::string_view command) {
   return MakeError(absl::StatusCode::kFailedPrecondition,
-                   absl::StrCat("\"", command, "\" would change a disk behind umld's back"),
-                   {"USE_PLUG", "", "use plug and unplug: they check the files and remember the disk"});
+                   absl::StrCat("\"", command, "\" would change a device behind umld's back"),
+                   {"USE_PLUG", "", "use plug and unplug: they check what is asked, and remember it"});
 }
 
 }  // namespace
@@ -29,17 +37,11 @@ absl::StatusOr<RawCommand> JudgeRawCommand(absl::string_view command, bool force
     return RawCommand::kPassOn;
   }
   if (absl::ConsumePrefix(&rest, "config")) {
-    bool disk = absl::StartsWith(absl::StripLeadingAsciiWhitespace(rest), "ubd");
-    if (disk && absl::StrContains(rest, '=')) return DiskCommand(command);
-    if (absl::StartsWith(absl::StripLeadingAsciiWhitespace(rest), "mem=")) {
-      return MakeError(absl::StatusCode::kFailedPrecondition,
-                       absl::StrCat("\"", command, "\" would change the memory behind umld's back"),
-                       {"USE_PLUG", "", "use plug mem=-SIZE: it leaves the guest what it needs"});
-    }
+    if (IsDevice(rest) && absl::StrContains(rest, '=')) return BehindOurBack(command);
     return RawCommand::kPassOn;
   }
   if (absl::ConsumePrefix(&rest, "remove")) {
-    if (absl::StartsWith(absl::StripLeadingAsciiWhitespace(rest), "ubd")) return DiskCommand(command);
+    if (IsDevice(rest)) return BehindOurBack(command);
     return RawCommand::kPassOn;
   }
   if (absl::StartsWith(command, "halt")) return RawCommand::kHalt;

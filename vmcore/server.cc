@@ -129,6 +129,8 @@ void Server::OnRequest(ClientId id, uint64_t request_id, const v1::Request& requ
       return guest_->PlugDisk(request.plug_disk(), with_facts);
     case v1::Request::kUnplugDisk:
       return guest_->UnplugDisk(request.unplug_disk(), with_facts);
+    case v1::Request::kSetConsole:
+      return guest_->SetConsole(request.set_console(), with_facts);
     case v1::Request::kSetConfig:
       return with_facts(guest_->SetConfig(request.set_config().config()));
     case v1::Request::kMconsole:
@@ -158,12 +160,14 @@ void Server::Attach(ClientId id, uint64_t request_id, const v1::AttachConsole& r
   Console* console = guest_->console(request.console());
   if (console == nullptr || client.console != nullptr) {
     bool twice = client.console != nullptr;
-    return Reply(id, request_id,
-                 MakeError(twice ? absl::StatusCode::kFailedPrecondition : absl::StatusCode::kNotFound,
-                           twice ? "this connection is a viewer already"
-                                 : absl::StrCat("the guest has no console \"", request.console(), "\""),
-                           {"NO_SUCH_CONSOLE", request.console(), "a guest has con0 and con1"}),
-                 {});
+    return Reply(
+        id, request_id,
+        MakeError(twice ? absl::StatusCode::kFailedPrecondition : absl::StatusCode::kNotFound,
+                  twice ? "this connection is a viewer already"
+                        : absl::StrCat("the guest has no console \"", request.console(), "\", or it goes nowhere"),
+                  {"NO_SUCH_CONSOLE", request.console(),
+                   "plug it first (con3=fd:0,fd:1); describe shows those that there are"}),
+        {});
   }
   Console::Attachment attachment = console->Attach(request, client.connection.get());
   client.console = console;

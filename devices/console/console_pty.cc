@@ -16,7 +16,6 @@ namespace umld::devices {
 namespace {
 
 constexpr size_t kPieceBytes = 1024;
-constexpr std::chrono::milliseconds kPause{20};
 constexpr std::chrono::milliseconds kLongestPause{1000};
 
 absl::Status SetRaw(int slave) {

@@ -42,6 +42,8 @@ class ConsolePty {
   // read, and more than kMaxQueuedInput would wait.
   absl::Status Enqueue(absl::string_view bytes);
   size_t queued_bytes() const { return queue_.size() - queue_begin_; }
+  // The guest had not taken the last piece when PumpInput looked.
+  bool input_stalled() const { return queued_bytes() > 0 && patience_ > kPause; }
   // Forgets what waits, for example when the kernel has ended.
   void DropInput();
 
@@ -51,6 +53,8 @@ class ConsolePty {
   std::optional<std::chrono::milliseconds> PumpInput(Clock::time_point now);
 
  private:
+  static constexpr std::chrono::milliseconds kPause{20};
+
   ConsolePty(UniqueFd master, UniqueFd slave, std::string slave_path)
       : master_(std::move(master)), slave_(std::move(slave)), slave_path_(std::move(slave_path)) {}
 

@@ -22,6 +22,7 @@ using Kind = ConsoleChannel::Kind;
 constexpr absl::string_view kConsolePrefix = "con";
 constexpr absl::string_view kSerialPrefix = "ssl";
 constexpr size_t kLongestName = 6;  // "ssl63="
+constexpr uint32_t kLastStandardFd = 2;
 
 constexpr char kDevicesHint[] = "this kernel has con0 to con15 and ssl0 to ssl63";
 constexpr char kChannelsHint[] =
@@ -292,6 +293,14 @@ absl::StatusOr<ConsoleDevice> ParseConsoleName(absl::string_view text) {
     return InvalidAt(text, {end, "there is something after the console's name", "write con3 or ssl12 alone"});
   }
   return ConsoleDevice{serial, *unit};
+}
+
+absl::Status CheckConsoleFd(const ConsoleChannel& channel) {
+  if (channel.kind != Kind::kFd || channel.fd <= kLastStandardFd) return absl::OkStatus();
+  return MakeError(absl::StatusCode::kInvalidArgument,
+                   absl::StrCat("fd:", channel.fd, ": the kernel inherits no descriptor ", channel.fd, " from umld"),
+                   {"NO_SUCH_DESCRIPTOR", "",
+                    "fd:0,fd:1 is a console that `umlctl console` reaches; pts, port:N and tty:PATH go elsewhere"});
 }
 
 std::string ConsoleName(const ConsoleDevice& device) { return DeviceText(device.serial, device.unit); }

@@ -82,6 +82,10 @@ absl::StatusOr<ConsoleDevice> ParseConsoleName(absl::string_view text);
 // The inverse. `device.unit` is below kMaxConsoles or kMaxSerialLines.
 std::string ConsoleName(const ConsoleDevice& device);
 
+// Of an fd: 0, 1 and 2 are the kernel's standard ones, in whose place umld has a console of its own. kInvalidArgument:
+// another one, which the kernel would not inherit.
+absl::Status CheckConsoleFd(const ConsoleChannel& channel);
+
 // "port:[::1]:9000".
 std::string PrintConsoleChannel(const ConsoleChannel& channel);
 // "fd:0,fd:1", or one channel when both are equal. Inverse of ParseConsoleChannels.
