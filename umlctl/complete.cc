@@ -30,8 +30,8 @@ std::vector<std::string> Names(Session& session, absl::string_view kind, const s
     const auto found = (*client)->GetGuest(*name);
     if (!found.ok()) return names;
     if (kind == "devices") take(found->disks());
-    if (kind == "consoles") take(found->consoles());
     if (kind == "devices" && names.empty()) names.assign(std::begin(kDevices), std::end(kDevices));
+    take(found->consoles());
   }
   return names;
 }

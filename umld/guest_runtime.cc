@@ -14,6 +14,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 #include "base/file.h"
 #include "base/packet_socket.h"
 #include "base/status.h"
@@ -94,13 +95,23 @@ state::ExitRow ToRow(const vmcore::v1::Exit& exit) {
 
 }  // namespace
 
-vmcore::v1::GuestConfig GuestRuntime::ConfigOf(const state::GuestRow& row) {
+vmcore::v1::GuestConfig GuestRuntime::ConfigOf(const state::GuestRow& row) const {
   vmcore::v1::GuestConfig config;
   config.set_name(row.name);
   config.set_kernel(row.kernel);
   config.set_memory_bytes(row.memory_bytes);
   for (const state::DiskRow& disk : row.disks) *config.add_disks() = ToVmcoreDisk(disk);
-  for (const std::string& argument : row.kernel_args) config.add_kernel_args(argument);
+  for (const std::string& argument : row.kernel_args) {
+    // The kernel notifies vmcore, and vmcore the user.
+    if (absl::string_view listener = argument; absl::ConsumePrefix(&listener, kNotifyArgument)) {
+      config.set_notify_listener(std::string(listener));
+    } else {
+      config.add_kernel_args(argument);
+    }
+  }
+  if (!config_->mconsole_dir.empty()) {
+    config.set_public_mconsole(absl::StrCat(config_->mconsole_dir, "/", row.name, "/mconsole"));
+  }
   for (const state::ConsoleRow& console : row.consoles) {
     config.add_consoles()->set_device(console.device);
     config.mutable_consoles()->rbegin()->set_channels(console.channel);

@@ -16,6 +16,9 @@
 
 namespace umld {
 
+// The kernel argument with which a user asks for the kernel's mconsole notifications; the socket's path follows.
+inline constexpr char kNotifyArgument[] = "mconsole=notify:";
+
 // The bond between this daemon and the vmcores: launches them, finds them again after a restart, keeps the facts in the
 // table true, and records how guests ended. Thread-safe. What blocks says so.
 class GuestRuntime {
@@ -44,7 +47,7 @@ class GuestRuntime {
   void KillSupervisor(const GuestPtr& guest);
 
   // What the guest's next kernel is to be started with.
-  static vmcore::v1::GuestConfig ConfigOf(const state::GuestRow& row);
+  vmcore::v1::GuestConfig ConfigOf(const state::GuestRow& row) const;
 
  private:
   absl::StatusOr<vmcore::v1::Launch> PrepareLaunch(const GuestView& view);

@@ -31,9 +31,8 @@ absl::Status Invalid(absl::string_view message, const char* reason, const std::s
 
 // Arguments that vmcore sets because supervision hangs on them.
 absl::Status CheckKernelArguments(const google::protobuf::RepeatedPtrField<std::string>& arguments) {
-  static constexpr absl::string_view kReserved[] = {"umid=",    "uml_dir=",   "mconsole=", "con=",
-                                                    "con0=",    "con1=",      "mem=",      "ubd",
-                                                    "noreboot", "debugtrace", "debug_host"};
+  static constexpr absl::string_view kReserved[] = {"umid=", "uml_dir=", "mconsole=", "con",        "ssl",
+                                                    "mem=",  "ubd",      "noreboot",  "debugtrace", "debug_host"};
   for (const std::string& argument : arguments) {
     if (argument.empty() || argument.size() > 1024 ||
         std::any_of(argument.begin(), argument.end(), [](char c) { return c <= ' ' || c == 127; })) {
@@ -41,10 +40,17 @@ absl::Status CheckKernelArguments(const google::protobuf::RepeatedPtrField<std::
                                   "\" is empty, too long or contains a space or a control character"),
                      "INVALID_KERNEL_ARGUMENT", argument.substr(0, 80), "give each argument on its own");
     }
+    // These two are for anybody: `console=` names where the kernel's messages go, and notifications are passed on.
+    if (absl::StartsWith(argument, "console=")) continue;
+    if (absl::string_view listener = argument; absl::ConsumePrefix(&listener, kNotifyArgument)) {
+      if (absl::StartsWith(listener, "/")) continue;
+      return Invalid(absl::StrCat("kernel argument \"", argument, "\" names no socket"), "INVALID_KERNEL_ARGUMENT",
+                     argument, "write mconsole=notify:PATH with an absolute path");
+    }
     for (absl::string_view reserved : kReserved) {
       if (!absl::StartsWith(argument, reserved)) continue;
       return Invalid(absl::StrCat("kernel argument \"", argument, "\" is umld's to set"), "RESERVED_KERNEL_ARGUMENT",
-                     argument, "memory and disks have options of their own");
+                     argument, "memory, disks and consoles have options of their own: --mem, --disk, --con");
     }
   }
   return absl::OkStatus();
@@ -281,7 +287,7 @@ absl::StatusOr<v1::Guest> Guests::Update(const GuestPtr& guest, const v1::Update
   const GuestView view = table_->View(guest);
   if (view.alive) {
     vmcore::v1::Request next;
-    *next.mutable_set_config()->mutable_config() = GuestRuntime::ConfigOf(view.row);
+    *next.mutable_set_config()->mutable_config() = runtime_->ConfigOf(view.row);
     // If it cannot be told now, it is at the next connection; the change itself is committed.
     absl::Status told = runtime_->Call(guest, next, absl::Seconds(5)).status();
     if (!told.ok()) spdlog::warn("guest {}: {}", view.row.name, std::string(told.message()));
@@ -310,7 +316,7 @@ absl::StatusOr<v1::Guest> Guests::Rename(const GuestPtr& guest, const std::strin
   RETURN_IF_ERROR(status);
   if (table_->View(guest).alive) {
     vmcore::v1::Request next;
-    *next.mutable_set_config()->mutable_config() = GuestRuntime::ConfigOf(table_->View(guest).row);
+    *next.mutable_set_config()->mutable_config() = runtime_->ConfigOf(table_->View(guest).row);
     absl::Status told = runtime_->Call(guest, next, absl::Seconds(5)).status();
     if (!told.ok()) spdlog::warn("guest {}: {}", name, std::string(told.message()));
   }

@@ -66,8 +66,8 @@ class Console {
 
   // Runs after each piece of output, when it is in the history.
   void OnOutput(std::function<void()> output) { output_ = std::move(output); }
-  // Runs when the kernel may have missed the signal that the pty wants to be read or written, and has to be told to look
-  // (see Drain and Pump).
+  // Runs when the kernel may have missed the signal that the pty wants to be read or written, and has to be told to
+  // look (see Drain and Pump).
   void OnDeaf(std::function<void()> deaf) { deaf_ = std::move(deaf); }
   // Takes what the guest has printed already.
   void Drain();

@@ -141,6 +141,7 @@ absl::Status Guest::TryStartKernel() {
   disks_ = std::make_unique<Disks>(loop_, mconsole_.get(), config_);
   balloon_ = std::make_unique<Balloon>(loop_, mconsole_.get(), config_.memory_bytes());
   consoles_.KernelStarted(mconsole_.get());
+  notify_->PassOn(config_.notify_listener(), config_.public_mconsole());
   KernelProcesses::Options options;
   options.argv = std::move(argv);
   options.terminals = consoles_.terminals();

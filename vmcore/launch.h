@@ -27,7 +27,7 @@ class KernelProcesses {
   struct Options {
     std::vector<std::string> argv;  // argv[0] is an absolute path
     std::vector<int> terminals;     // see InitSpec; the caller's, who may close them once Launch has returned
-    int lock = -1;  // kept open by init as well, so that a free lock means that nothing is left
+    int lock = -1;                  // kept open by init as well, so that a free lock means that nothing is left
     v1::Isolation isolation = v1::ISOLATION_AUTO;
   };
   struct Callbacks {

@@ -39,6 +39,11 @@ void NotifySocket::Drain() {
   }
 }
 
+void NotifySocket::PassOn(const std::string& listener, const std::string& mconsole_path) {
+  listener_ = listener;
+  mconsole_path_ = mconsole_path;
+}
+
 void NotifySocket::Handle(absl::string_view datagram) {
   MconsoleNotifyHeader header = {};
   if (datagram.size() < sizeof(header)) return;
@@ -46,6 +51,16 @@ void NotifySocket::Handle(absl::string_view datagram) {
   if (header.magic != kMconsoleMagic) return;
   absl::string_view data = datagram.substr(sizeof(header));
   data = data.substr(0, std::min<size_t>(header.length, data.size()));
+  if (!listener_.empty()) {
+    std::string copy(datagram);
+    if (static_cast<MconsoleNotifyType>(header.type) == MconsoleNotifyType::kSocket) {
+      header.length = static_cast<uint32_t>(mconsole_path_.size() + 1);
+      copy.assign(reinterpret_cast<const char*>(&header), sizeof(header));
+      copy.append(mconsole_path_.c_str(), header.length);
+    }
+    // Nobody listens, or it does not read: the kernel would not care either.
+    SendDatagram(fd_.get(), listener_, copy).IgnoreError();
+  }
   switch (static_cast<MconsoleNotifyType>(header.type)) {
     case MconsoleNotifyType::kSocket:
       callbacks_.mconsole_up();

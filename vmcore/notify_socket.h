@@ -27,6 +27,10 @@ class NotifySocket {
                                                             Callbacks callbacks);
   ~NotifySocket();
 
+  // Passes on everything from now on to the socket `listener`, and the announcement of the kernel's mconsole with
+  // `mconsole_path` in it. Best effort: what the listener does not take at once is lost. Empty: to nobody.
+  void PassOn(const std::string& listener, const std::string& mconsole_path);
+
   // Takes what has arrived already: what a kernel said before its end counts before its end.
   void Drain();
 
@@ -37,6 +41,7 @@ class NotifySocket {
   EventLoop* loop_;
   UniqueFd fd_;
   Callbacks callbacks_;
+  std::string listener_, mconsole_path_;
 };
 
 }  // namespace umld::vmcore
