@@ -108,9 +108,12 @@ class Recorder {
   void Read(ConsoleStream* stream) {
     v1::AttachConsoleResponse response;
     while (recorded_.ok() && !cast_.full() && stream->Read(&response)) recorded_ = Record(response);
-    if (cast_.full()) session_.Note("note: the recording has reached its limit");
-    if (cast_.full()) ended_by_us_ = true;
-    stream->Cancel();
+    if (cast_.full()) {
+      session_.Note("note: the recording has reached its limit");
+      ended_by_us_ = true;
+    }
+    // Otherwise the stream has ended by itself, and knows why.
+    if (ended_by_us_ || !recorded_.ok()) stream->Cancel();
   }
 
   absl::Status Record(const v1::AttachConsoleResponse& response) {

@@ -3,6 +3,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/escaping.h"
@@ -12,6 +14,7 @@
 #include "base/file.h"
 #include "base/status.h"
 #include "base/umid.h"
+#include "devices/console/console_spec.h"
 #include "devices/disk/disk_inspect.h"
 #include "devices/disk/disk_spec.h"
 #include "devices/memory/memory_spec.h"
@@ -61,6 +64,13 @@ absl::StatusOr<std::string> ResourceId(absl::string_view name, absl::string_view
   absl::ConsumePrefix(&id, collection);
   ASSIGN_OR_RETURN(Umid umid, Umid::Parse(id));
   return umid.str();
+}
+
+// "con3.log", "con3.log.1" or vmcore's own.
+bool IsOurLog(absl::string_view file) {
+  absl::ConsumeSuffix(&file, ".1");
+  if (!absl::ConsumeSuffix(&file, ".log")) return false;
+  return file == "vmcore" || devices::ParseConsoleName(file).ok();
 }
 
 state::DiskRow ToRow(const devices::DiskSpec& spec) {
@@ -328,8 +338,9 @@ absl::Status Guests::RemoveFiles(const GuestView& view) {
   for (const state::DiskRow& disk : view.row.disks) {
     if (disk.managed && unlink(disk.path.c_str()) != 0 && errno != ENOENT) return ErrnoError(errno, disk.path);
   }
-  for (const char* file : {"/con0.log", "/con0.log.1", "/con1.log", "/con1.log.1", "/vmcore.log"}) {
-    unlink((folder + file).c_str());
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
+    if (IsOurLog(entry.path().filename().string())) unlink(entry.path().c_str());
   }
   // Not emptied by force: what somebody else put there stays, and is said.
   if (rmdir(folder.c_str()) != 0 && errno != ENOENT) {
