@@ -11,10 +11,15 @@
 namespace umld::vmcore {
 namespace {
 
-absl::Status DiskCommand(absl::string_view command) {
+// A command for something that vmcore keeps account of.
+absl::Status UsePlug(absl::string_view command, absl::string_view what, absl::string_view hint) {
   return MakeError(absl::StatusCode::kFailedPrecondition,
-                   absl::StrCat("\"", command, "\" would change a disk behind umld's back"),
-                   {"USE_PLUG", "", "use plug and unplug: they check the files and remember the disk"});
+                   absl::StrCat("\"", command, "\" would change ", what, " behind umld's back"),
+                   {"USE_PLUG", "", std::string(hint)});
+}
+
+absl::Status DiskCommand(absl::string_view command) {
+  return UsePlug(command, "a disk", "use plug and unplug: they check the files and remember the disk");
 }
 
 }  // namespace
@@ -32,9 +37,7 @@ absl::StatusOr<RawCommand> JudgeRawCommand(absl::string_view command, bool force
     bool disk = absl::StartsWith(absl::StripLeadingAsciiWhitespace(rest), "ubd");
     if (disk && absl::StrContains(rest, '=')) return DiskCommand(command);
     if (absl::StartsWith(absl::StripLeadingAsciiWhitespace(rest), "mem=")) {
-      return MakeError(absl::StatusCode::kFailedPrecondition,
-                       absl::StrCat("\"", command, "\" would change the memory behind umld's back"),
-                       {"USE_PLUG", "", "use plug mem=-SIZE: it leaves the guest what it needs"});
+      return UsePlug(command, "the memory", "use plug mem=-SIZE: it leaves the guest what it needs");
     }
     return RawCommand::kPassOn;
   }
