@@ -44,14 +44,6 @@ absl::StatusOr<ProcStat> ReadProcStat(pid_t pid) {
 
 int PidfdOpen(pid_t pid) { return static_cast<int>(syscall(SYS_pidfd_open, pid, 0)); }
 
-std::vector<char*> Pointers(const std::vector<std::string>& strings) {
-  std::vector<char*> pointers;
-  pointers.reserve(strings.size() + 1);
-  for (const std::string& text : strings) pointers.push_back(const_cast<char*>(text.c_str()));
-  pointers.push_back(nullptr);
-  return pointers;
-}
-
 }  // namespace
 
 absl::StatusOr<ProcessIdentity> IdentifyProcess(pid_t pid) {
@@ -87,6 +79,14 @@ std::string ReadBootId() {
   return text.ok() ? std::string(absl::StripAsciiWhitespace(*text)) : "";
 }
 
+std::vector<char*> ExecPointers(const std::vector<std::string>& strings) {
+  std::vector<char*> pointers;
+  pointers.reserve(strings.size() + 1);
+  for (const std::string& text : strings) pointers.push_back(const_cast<char*>(text.c_str()));
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
 absl::StatusOr<Child> Spawn(const SpawnOptions& options) {
   // Sources are first lifted above every target, so that one dup2 cannot overwrite what a later one needs.
   int highest = 2;
@@ -117,7 +117,7 @@ absl::StatusOr<Child> Spawn(const SpawnOptions& options) {
 
   std::vector<std::string> environment = options.environment;
   if (environment.empty()) environment.push_back("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-  std::vector<char*> argv = Pointers(options.argv), envp = Pointers(environment);
+  std::vector<char*> argv = ExecPointers(options.argv), envp = ExecPointers(environment);
   pid_t pid = 0;
   int error = posix_spawnp(&pid, options.argv[0].c_str(), &actions, &attributes, argv.data(), envp.data());
   posix_spawn_file_actions_destroy(&actions);

@@ -34,6 +34,9 @@ bool WaitForExit(int pidfd, std::chrono::milliseconds timeout);
 // /proc/sys/kernel/random/boot_id, without the newline; empty when it cannot be read.
 std::string ReadBootId();
 
+// argv or envp as the exec family wants it. Points into `strings`, which must outlive it and stay as it is.
+std::vector<char*> ExecPointers(const std::vector<std::string>& strings);
+
 // A program started by posix_spawn (never fork: callers have threads).
 struct SpawnOptions {
   std::vector<std::string> argv;         // argv[0]: a path, or a name looked up in PATH

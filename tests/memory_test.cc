@@ -1,13 +1,20 @@
 // A guest's memory as a balloon: taken and given back while it runs, seen from inside, from the host, and by the old
 // tool.
+#include <grpcpp/create_channel.h>
+#include <grpcpp/grpcpp.h>
+
+#include <memory>
+#include <random>
 #include <string>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/host.h"
 #include "tests/shared_host.h"
+#include "umld/v1/services.grpc.pb.h"
 
 namespace umld::tests {
 namespace {
@@ -83,6 +90,60 @@ TEST_F(Memory, IsNeverTakenBelowWhatTheGuestNeeds) {
   EXPECT_TRUE(Refused(Plug("-60M"), kWrongState, {"web1", "memory", "could be freed"}));
   EXPECT_EQ(Lent(), 0);
   EXPECT_EQ(host_->RunInGuest("web1", "wc -c < /mnt/x").out, absl::StrCat(40 * kMiB, "\n"));
+}
+
+TEST_F(Memory, ARetryChangesItOnce) {
+  ASSERT_TRUE(Start("160M"));
+  auto plug = [](const char* spec, const char* request_id) {
+    // A connection of its own, so that a restart of umld between two calls is no matter.
+    const auto channel = grpc::CreateChannel("unix:" + host_->socket(), grpc::InsecureChannelCredentials());
+    const auto guests = v1::Guests::NewStub(channel);
+    v1::PlugDeviceRequest request;
+    request.set_guest("guests/web1");
+    request.set_spec(spec);
+    request.set_request_id(request_id);
+    grpc::ClientContext context;
+    v1::Device device;
+    grpc::Status status = guests->PlugDevice(&context, request, &device);
+    EXPECT_EQ(device.spec(), status.ok() ? std::string(spec).substr(4) : "");
+    return status;
+  };
+  EXPECT_TRUE(plug("mem=-20M", "take").ok());
+  EXPECT_TRUE(plug("mem=-20M", "take").ok());
+  EXPECT_EQ(Lent(), 20);
+  EXPECT_TRUE(plug("mem=+5M", "give").ok());
+  EXPECT_TRUE(plug("mem=+5M", "give").ok());
+  EXPECT_EQ(Lent(), 15);
+  EXPECT_EQ(plug("mem=+40M", "refused").error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_TRUE(plug("mem=-40M", "more").ok());
+  EXPECT_EQ(plug("mem=+40M", "refused").error_code(), grpc::StatusCode::FAILED_PRECONDITION)
+      << "the first answer holds";
+  EXPECT_EQ(Lent(), 55);
+  // Also when it is the next umld that is asked again.
+  host_->Kill9();
+  ASSERT_TRUE(host_->Start());
+  EXPECT_TRUE(plug("mem=-40M", "more").ok());
+  EXPECT_EQ(Lent(), 55);
+}
+
+TEST_F(Memory, AChangeUnderWayIsFinishedOrUndone) {
+  ASSERT_TRUE(Start("160M"));
+  const unsigned seed = std::random_device{}();
+  SCOPED_TRACE(absl::StrCat("seed ", seed));
+  std::mt19937 random(seed);
+  for (int round = 0; round < 8; ++round) {
+    const int64_t before = Lent();
+    const bool takes = before == 0;
+    std::unique_ptr<Running> change = host_->RunBeside({"plug", "web1", takes ? "mem=-60M" : "mem=+60M"});
+    absl::SleepFor(absl::Milliseconds(random() % 40));
+    host_->Kill9();
+    ASSERT_TRUE(host_->Start());
+    const std::optional<int> exit_code = change->Wait();
+    ASSERT_TRUE(exit_code.has_value()) << "umlctl does not come back";
+    SCOPED_TRACE(absl::StrCat("round ", round, ", umlctl's exit code ", *exit_code, "\n", change->err()));
+    EXPECT_EQ(Lent(), *exit_code == 0 ? 60 - before : before);
+    EXPECT_EQ(host_->Run({"operations", "list", "--unfinished", "-o", "name"}).out, "");
+  }
 }
 
 TEST_F(Memory, WhatIsNoChange) {

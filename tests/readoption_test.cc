@@ -205,5 +205,43 @@ TEST_F(Readoption, APlugUnderWayIsFinishedOrUndone) {
   EXPECT_GT(plugged_times, 0) << "no plug was ever seen; the rounds are too short";
 }
 
+TEST_F(Readoption, APlugWhoseOutcomeNobodyKnowsIsSettledByTheFacts) {
+  ASSERT_TRUE(host_->CreateAndStart("web1"));
+  ASSERT_TRUE(Ok(host_->Run({"disk", "create", "unknown.img", "--size", "4M"})));
+  const pid_t supervisor = host_->Describe("web1")["processes"]["supervisor_pid"];
+  ASSERT_EQ(kill(supervisor, SIGSTOP), 0);
+  std::unique_ptr<Running> plug = host_->RunBeside({"plug", "web1", "ubdb=unknown.img"});
+  ASSERT_TRUE(WaitFor([&] { return host_->Run({"operations", "list", "--unfinished", "-o", "name"}).out != ""; }));
+  // The request has been sent, or will never be: the facts decide, and until they speak nobody pretends to know.
+  host_->Kill9();
+  ASSERT_TRUE(host_->Start());
+  EXPECT_EQ(plug->Wait(), kUnreachable) << plug->out();
+  EXPECT_THAT(plug->err(), HasSubstr("not known"));
+  EXPECT_EQ(host_->State("web1"), "UNREACHABLE");
+  ASSERT_EQ(kill(supervisor, SIGCONT), 0);
+  ASSERT_TRUE(host_->WaitForState("web1", "RUNNING"));
+  const bool in_guest = host_->RunInGuest("web1", "test -e /sys/block/ubdb").exit_code == 0;
+  EXPECT_TRUE(WaitFor([&] {
+    const Json disk = DiskOf(host_->Describe("web1"), "ubdb");
+    return in_guest ? !disk.is_null() && disk["plugged"] == true && disk["persistent"] == true : disk.is_null();
+  })) << host_->Describe("web1")["disks"];
+}
+
+TEST_F(Readoption, APlugThatTookTooLongIsTakenOver) {
+  ASSERT_TRUE(host_->CreateAndStart("web1"));
+  ASSERT_TRUE(Ok(host_->Run({"disk", "create", "late.img", "--size", "4M"})));
+  const pid_t supervisor = host_->Describe("web1")["processes"]["supervisor_pid"];
+  ASSERT_EQ(kill(supervisor, SIGSTOP), 0);
+  const CommandResult plug = host_->Run({"plug", "web1", "ubdb=late.img"});
+  EXPECT_NE(plug.exit_code, kOk) << plug;
+  ASSERT_EQ(kill(supervisor, SIGCONT), 0);
+  // The same umld, which has given the plug up: vmcore's word counts.
+  EXPECT_TRUE(WaitFor([&] {
+    const Json disk = DiskOf(host_->Describe("web1"), "ubdb");
+    return !disk.is_null() && disk["plugged"] == true && disk["persistent"] == true;
+  })) << host_->Describe("web1")["disks"];
+  EXPECT_TRUE(Ok(host_->Run({"unplug", "web1", "ubdb"})));
+}
+
 }  // namespace
 }  // namespace umld::tests

@@ -145,6 +145,7 @@ class DaemonImpl final : public Daemon {
     runtime_ = std::make_unique<GuestRuntime>(&config_, table_.get(), loop_.get(), &facts_);
     guests_ = std::make_unique<Guests>(&config_, store_.get(), table_.get(), operations_.get(), runtime_.get(),
                                        &operations_pool_, &requests_);
+    runtime_->OnConfigAhead([this](const GuestPtr& guest) { guests_->TakeOverConfig(guest); });
     images_ = std::make_unique<Images>(&config_, store_.get(), table_.get(), operations_.get(), events_.get(),
                                        &operations_pool_);
     guest_service_ = std::make_unique<GuestService>(guests_.get(), table_.get(), &requests_);

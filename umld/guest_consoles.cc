@@ -201,20 +201,14 @@ absl::Status Guests::CommitConsole(const GuestPtr& guest, const std::string& dev
 
 // A change that the last umld did not finish: the running kernel says whether it happened.
 void Guests::ResumeConsoleChange(const GuestPtr& guest, const state::OperationRow& operation) {
-  if (table_->View(guest).alive) {
-    absl::Status settled = runtime_->Settle(guest, kPatience);
-    if (!settled.ok()) spdlog::warn("{}: {}", operation.target, std::string(settled.message()));
-  }
-  const GuestView view = table_->View(guest);
+  const GuestView view = Settled(guest, operation);
   absl::string_view payload = operation.payload;
   const bool live_only = absl::ConsumePrefix(&payload, "live ");
   const bool forget = absl::ConsumePrefix(&payload, "forget ");
   const size_t equals = payload.find('=');
   const std::string device(payload.substr(0, equals));
   const std::string channels(equals == absl::string_view::npos ? "" : payload.substr(equals + 1));
-  absl::Status status =
-      MakeError(absl::StatusCode::kAborted, "umld was restarted before it was done; nothing was changed",
-                {"INTERRUPTED", operation.target, "ask for it again"});
+  absl::Status status = Interrupted(view, operation);
   if (view.alive && view.unreachable_reason.empty() && LiveChannels(view, device) == channels) {
     status = CommitConsole(guest, device, channels, forget, live_only, operation);
   }

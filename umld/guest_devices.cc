@@ -9,7 +9,6 @@
 #include "base/byte_size.h"
 #include "base/status.h"
 #include "devices/device_kind.h"
-#include "devices/memory/memory_spec.h"
 #include "google/protobuf/util/time_util.h"
 #include "spdlog/spdlog.h"
 #include "umld/guests.h"
@@ -19,9 +18,9 @@ namespace {
 
 using vmcore::v1::Request;
 
-// A guest that has to write its caches back first takes its time.
-constexpr absl::Duration kMemoryPatience = absl::Seconds(60);
-
+// How long vmcore may take to be done with what an earlier umld asked: a guest that has to write its caches back to
+// give memory takes its time.
+constexpr absl::Duration kSettlePatience = absl::Seconds(60);
 // "config" of what is not a disk, and everything else that has no verb of its own.
 vmcore::v1::Request RawRequest(const v1::SendMconsoleRequest& request) {
   Request raw;
@@ -51,7 +50,7 @@ absl::StatusOr<v1::Device> Guests::Plug(const GuestPtr& guest, const std::string
                                         const std::string& request_id) {
   switch (devices::KindOfDevice(spec)) {
     case devices::DeviceKind::kMemory:
-      return ChangeMemory(guest, spec);
+      return ChangeMemory(guest, spec, request_id);
     case devices::DeviceKind::kConsole:
       return PlugConsole(guest, spec, live_only, request_id);
     default:
@@ -68,8 +67,31 @@ absl::Status Guests::Unplug(const GuestPtr& guest, const std::string& name, bool
 }
 
 void Guests::ResumeDeviceChange(const GuestPtr& guest, const state::OperationRow& operation) {
+  if (operation.verb == "memory") return ResumeMemoryChange(guest, operation);
   if (absl::StrContains(operation.target, "/consoles/")) return ResumeConsoleChange(guest, operation);
   ResumeDiskChange(guest, operation);
+}
+
+GuestView Guests::Settled(const GuestPtr& guest, const state::OperationRow& operation) {
+  // vmcore may still be at it: it does not stop because the umld that asked has died.
+  if (table_->View(guest).alive) {
+    absl::Status settled = runtime_->Settle(guest, kSettlePatience);
+    if (!settled.ok()) spdlog::warn("{}: {}", operation.target, std::string(settled.message()));
+  }
+  return table_->View(guest);
+}
+
+absl::Status Guests::Interrupted(const GuestView& view, const state::OperationRow& operation) {
+  if (view.alive && !view.unreachable_reason.empty()) {
+    return MakeError(absl::StatusCode::kUnavailable,
+                     absl::StrCat("umld was restarted before it was done, and the guest does not answer: whether it "
+                                  "was done is not known (",
+                                  view.unreachable_reason, ")"),
+                     {"OUTCOME_UNKNOWN", operation.target,
+                      absl::StrCat("`umlctl describe ", view.row.name, "` tells, as soon as the guest answers again")});
+  }
+  return MakeError(absl::StatusCode::kAborted, "umld was restarted before it was done; nothing was changed",
+                   {"INTERRUPTED", operation.target, "ask for it again"});
 }
 
 absl::StatusOr<v1::Device> Guests::Query(const GuestPtr& guest, const std::string& name) {
@@ -97,34 +119,9 @@ absl::StatusOr<v1::Device> Guests::Query(const GuestPtr& guest, const std::strin
   return device;
 }
 
-absl::StatusOr<v1::Device> Guests::ChangeMemory(const GuestPtr& guest, const std::string& spec) {
-  const GuestView view = table_->View(guest);
-  ASSIGN_OR_RETURN(const int64_t delta, devices::ParseMemoryChange(spec));
-  Request request;
-  request.mutable_change_memory()->set_delta_bytes(delta);
-  const auto reply = runtime_->Call(guest, request, kMemoryPatience);
-  if (!reply.ok()) return Annotate(reply.status(), "guest " + view.row.name);
-  v1::Device device;
-  device.set_name(absl::StrCat(view.name(), "/devices/mem"));
-  device.set_spec(spec.substr(spec.find('=') + 1));
-  state::EventRow event;
-  event.type = "memory.changed";
-  event.subject = view.name();
-  event.message = absl::StrCat(spec, ": ", FormatByteSize(reply->facts().lent_memory_bytes()), " of ",
-                               FormatByteSize(view.row.memory_bytes), " lent to the host");
-  GuestTable::Change change;
-  change.events = {event};
-  change.apply = [&](GuestView& now) {
-    if (now.alive) now.facts = reply->facts();
-  };
-  absl::Status told = table_->Commit(guest, change);
-  if (!told.ok()) spdlog::error("guest {}: {}", view.row.name, std::string(told.message()));
-  return device;
-}
-
 absl::StatusOr<v1::SendMconsoleResponse> Guests::SendMconsole(const GuestPtr& guest,
                                                               const v1::SendMconsoleRequest& request) {
-  // Commands that change what umld keeps account of take umld's own way; the kernel would do them behind its back.
+  // Commands that change what umld keeps account of take umld's own way; the kernel alone would not tell it.
   absl::string_view command = absl::StripAsciiWhitespace(request.command());
   const std::string name = table_->View(guest).row.name;
   if (absl::string_view device = command; absl::ConsumePrefix(&device, "config ")) {

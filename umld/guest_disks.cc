@@ -222,18 +222,10 @@ absl::Status Guests::CommitDiskUnplug(const GuestPtr& guest, uint32_t unit, bool
 
 // A plug or unplug that the last umld did not finish: the running kernel says whether it happened.
 void Guests::ResumeDiskChange(const GuestPtr& guest, const state::OperationRow& operation) {
-  // vmcore may still be at it: it does not stop because the umld that asked has died.
-  if (table_->View(guest).alive) {
-    absl::Status settled = runtime_->Settle(guest, kPlugPatience);
-    if (!settled.ok()) spdlog::warn("{}: {}", operation.target, std::string(settled.message()));
-  }
-  const GuestView view = table_->View(guest);
+  const GuestView view = Settled(guest, operation);
   absl::string_view payload = operation.payload;
   const bool live_only = absl::ConsumePrefix(&payload, "live ");
-  absl::Status undone =
-      MakeError(absl::StatusCode::kAborted, "umld was restarted before it was done; nothing was changed",
-                {"INTERRUPTED", operation.target, "ask for it again"});
-  absl::Status status = undone;
+  absl::Status status = Interrupted(view, operation);
   const bool reachable = view.alive && view.unreachable_reason.empty();
   if (operation.verb == "plug" && reachable) {
     absl::StatusOr<devices::DiskSpec> spec = devices::ParseDiskSpec(payload);

@@ -290,6 +290,13 @@ void Guests::ResumeOperation(const state::OperationRow& operation) {
   }
 }
 
+void Guests::TakeOverConfig(const GuestPtr& guest) {
+  pool_->SubmitInLine(table_->View(guest).row.id, [this, guest] {
+    const GuestView view = table_->View(guest);
+    if (view.alive && !view.deleting) runtime_->TakeOverConfig(guest, view.facts.config());
+  });
+}
+
 void Guests::StartWanted() {
   for (const GuestPtr& guest : table_->All()) {
     const GuestView view = table_->View(guest);

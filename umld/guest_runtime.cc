@@ -339,12 +339,15 @@ void GuestRuntime::OnEvent(const GuestPtr& guest, const vmcore::v1::Event& event
 
 void GuestRuntime::OnFacts(const GuestPtr& guest, const Facts& facts) {
   v1::GuestState before = v1::GUEST_STATE_UNSPECIFIED, after = before;
+  bool ahead = false;
   table_->Update(guest, [&](GuestView& view) {
     if (!view.alive) return;
     before = view.state();
     view.facts = facts;
     after = view.state();
+    ahead = facts.config().etag() > view.row.version;
   });
+  if (ahead && config_ahead_) config_ahead_(guest);
   if (before != after && facts.state() != vmcore::v1::STATE_EXITED) RecordState(guest, after, "guest.state", "");
 }
 
@@ -371,7 +374,7 @@ void GuestRuntime::RecordState(const GuestPtr& guest, v1::GuestState state, cons
 void GuestRuntime::TakeOverConfig(const GuestPtr& guest, const vmcore::v1::GuestConfig& config) {
   const GuestView view = table_->View(guest);
   if (config.etag() <= view.row.version) return;
-  // vmcore has finished a plug or unplug whose outcome we did not live to commit.
+  // vmcore has finished a plug or unplug whose outcome we did not live, or wait, to commit.
   GuestTable::Change change;
   change.edit = [&](state::GuestRow& row) {
     std::vector<state::DiskRow> disks;
@@ -391,7 +394,7 @@ void GuestRuntime::TakeOverConfig(const GuestPtr& guest, const vmcore::v1::Guest
   };
   state::EventRow event;
   event.type = "guest.updated";
-  event.message = "a change of its devices that was under way when umld ended has been finished";
+  event.message = "a change of its devices that umld no longer waited for has been finished";
   change.events = {event};
   absl::Status status = table_->Commit(guest, change);
   if (!status.ok()) spdlog::error("guest {}: {}", view.row.name, std::string(status.message()));

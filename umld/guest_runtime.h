@@ -1,8 +1,10 @@
 #ifndef UMLD_UMLD_GUEST_RUNTIME_H_
 #define UMLD_UMLD_GUEST_RUNTIME_H_
 
+#include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -46,6 +48,13 @@ class GuestRuntime {
   // Kills the supervisor itself, and with it everything of the guest: for one that does not answer any more.
   void KillSupervisor(const GuestPtr& guest);
 
+  // `ahead` is told, on the loop's thread, when vmcore's configuration is newer than the one committed: a change of
+  // disks was finished that this umld no longer waited for. It is to call TakeOverConfig in the guest's line, when
+  // what is under way there has been committed. Set once, before the first guest.
+  void OnConfigAhead(std::function<void(const GuestPtr&)> ahead) { config_ahead_ = std::move(ahead); }
+  // Commits vmcore's configuration, if it still is newer than ours. Blocks on the disk.
+  void TakeOverConfig(const GuestPtr& guest, const vmcore::v1::GuestConfig& config);
+
   // What the guest's next kernel is to be started with.
   vmcore::v1::GuestConfig ConfigOf(const state::GuestRow& row) const;
 
@@ -61,13 +70,13 @@ class GuestRuntime {
   void OnClosed(const GuestPtr& guest);
   void OnFacts(const GuestPtr& guest, const vmcore::v1::Facts& facts);
   void RecordEnd(const GuestPtr& guest);
-  void TakeOverConfig(const GuestPtr& guest, const vmcore::v1::GuestConfig& config);
   void RecordState(const GuestPtr& guest, v1::GuestState state, const char* type, const std::string& message);
 
   const DaemonConfig* const config_;
   GuestTable* const table_;
   EventLoop* const loop_;
   WorkerPool* const facts_pool_;
+  std::function<void(const GuestPtr&)> config_ahead_;
 };
 
 }  // namespace umld

@@ -3,6 +3,7 @@
 #include <string>
 #include <utility>
 
+#include "base/status.h"
 #include "umld/grpc_status.h"
 #include "umld/host_memory.h"
 #include "umld/operation_service.h"
@@ -26,12 +27,13 @@ Reactor* GuestService::CreateGuest(Context* context, const v1::CreateGuestReques
 }
 
 Reactor* GuestService::GetGuest(Context* context, const v1::GetGuestRequest* request, v1::Guest* response) {
-  absl::StatusOr<GuestPtr> guest = table_->Find(request->name());
-  if (!guest.ok()) return Answer<v1::Guest>(context, response, guest.status());
-  v1::Guest shown = guests_->Show(*guest);
-  const vmcore::v1::ProcessId kernel = table_->View(*guest).facts.kernel();
-  shown.set_host_memory_bytes(HostMemoryOf({kernel.pid(), kernel.start_ticks()}));
-  return Answer<v1::Guest>(context, response, shown);
+  return AnswerOnPool<v1::Guest>(context, pool_, response, [=, this]() -> absl::StatusOr<v1::Guest> {
+    ASSIGN_OR_RETURN(GuestPtr guest, table_->Find(request->name()));
+    v1::Guest shown = guests_->Show(guest);
+    const vmcore::v1::ProcessId kernel = table_->View(guest).facts.kernel();
+    shown.set_host_memory_bytes(HostMemoryOf({kernel.pid(), kernel.start_ticks()}));
+    return shown;
+  });
 }
 
 Reactor* GuestService::ListGuests(Context* context, const v1::ListGuestsRequest* request,

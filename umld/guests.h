@@ -20,7 +20,7 @@ namespace umld {
 
 // The verbs on guests: what CreateGuest, StartGuest, PlugDevice, ... mean. Policy lives here; gRPC and the bridge are
 // thin edges over it. Split over files: guests.cc (define, change, remove), guest_power.cc (start to kill),
-// guest_devices.cc (which device is meant; memory; mconsole), guest_disks.cc, guest_consoles.cc.
+// guest_devices.cc (which device is meant; mconsole), guest_memory.cc, guest_disks.cc, guest_consoles.cc.
 // Thread-safe. What blocks on a disk or a guest is to be called within InLine, or says that it queues itself.
 class Guests {
  public:
@@ -59,6 +59,8 @@ class Guests {
   absl::StatusOr<v1::Guest> Resume(const GuestPtr& guest);
   // Finishes or undoes what an earlier daemon left unfinished; asks the facts, so every guest has been recovered.
   void ResumeOperation(const state::OperationRow& operation);
+  // Commits, in the guest's line, what vmcore has finished and nobody waited for. Does not block.
+  void TakeOverConfig(const GuestPtr& guest);
   // Starts those that ran when the host went down.
   void StartWanted();
 
@@ -67,8 +69,9 @@ class Guests {
                                   const std::string& request_id);
   absl::Status Unplug(const GuestPtr& guest, const std::string& device, bool live_only, const std::string& request_id);
   absl::StatusOr<v1::Device> Query(const GuestPtr& guest, const std::string& device);
-  // "mem=-64M". Nothing is persisted: a balloon is the running kernel's.
-  absl::StatusOr<v1::Device> ChangeMemory(const GuestPtr& guest, const std::string& spec);
+  // "mem=-64M". A balloon is the running kernel's: the wish says nothing of it.
+  absl::StatusOr<v1::Device> ChangeMemory(const GuestPtr& guest, const std::string& spec,
+                                          const std::string& request_id);
   absl::StatusOr<v1::SendMconsoleResponse> SendMconsole(const GuestPtr& guest, const v1::SendMconsoleRequest& request);
 
  private:
@@ -102,8 +105,17 @@ class Guests {
                              bool live_only, const state::OperationRow& operation);
   void ResumeConsoleChange(const GuestPtr& guest, const state::OperationRow& operation);
 
+  // The guest when vmcore is done with what it was asked before; as it is when that takes too long. Blocks.
+  GuestView Settled(const GuestPtr& guest, const state::OperationRow& operation);
+  // Why an operation that an earlier daemon began has not happened, or that nobody can know.
+  static absl::Status Interrupted(const GuestView& view, const state::OperationRow& operation);
   // A plug or unplug that an earlier daemon left unfinished.
   void ResumeDeviceChange(const GuestPtr& guest, const state::OperationRow& operation);
+
+  // -- guest_memory.cc
+  absl::Status CommitMemoryChange(const GuestPtr& guest, const std::string& spec, const vmcore::v1::Facts& facts,
+                                  const state::OperationRow& operation);
+  void ResumeMemoryChange(const GuestPtr& guest, const state::OperationRow& operation);
 
   // -- guest_disks.cc
   absl::StatusOr<v1::Device> PlugDisk(const GuestPtr& guest, const std::string& spec, bool live_only,

@@ -21,6 +21,7 @@ using std::chrono::milliseconds;
 // caches meanwhile.
 constexpr milliseconds kPause(50);
 constexpr int kIdleRounds = 40;
+constexpr char kSubject[] = "devices/mem";
 
 // "MemFree:    1234 kB" in bytes; 0 when there is no such line.
 uint64_t Field(absl::string_view meminfo, absl::string_view name) {
@@ -43,14 +44,7 @@ std::string Command(char sign, uint64_t bytes) {
 }
 
 absl::Status Refused(absl::string_view message, absl::string_view hint) {
-  return MakeError(absl::StatusCode::kFailedPrecondition, message, {"MEMORY_LIMIT", "devices/mem", std::string(hint)});
-}
-
-absl::Status ToStatus(const absl::StatusOr<MconsoleAnswer>& answer) {
-  if (!answer.ok()) return answer.status();
-  if (answer->error == 0) return absl::OkStatus();
-  return MakeError(absl::StatusCode::kFailedPrecondition, absl::StrCat("the guest's kernel says: ", answer->text),
-                   {"KERNEL_REFUSED", "devices/mem", "see the guest's kernel messages (con0)"});
+  return MakeError(absl::StatusCode::kFailedPrecondition, message, {"MEMORY_LIMIT", kSubject, std::string(hint)});
 }
 
 }  // namespace
@@ -79,7 +73,7 @@ void Balloon::TakeNext() {
   if (wanted_ == 0) return Finish(absl::OkStatus());
   mconsole_->Send("proc meminfo", deadline_, [this](const absl::StatusOr<MconsoleAnswer>& answer) {
     if (!done_) return;
-    if (absl::Status status = ToStatus(answer); !status.ok()) return GiveUpTaking(status);
+    if (absl::Status status = ToStatus(answer, kSubject); !status.ok()) return GiveUpTaking(status);
     const uint64_t reserve = MinFree(Field(answer->text, "MemTotal"));
     const uint64_t available = Field(answer->text, "MemAvailable");
     if (taken_now_ == 0 && idle_rounds_ == 0 && available < wanted_ + reserve) {
@@ -107,7 +101,7 @@ void Balloon::TakePiece(uint64_t free_bytes, uint64_t reserve) {
   idle_rounds_ = 0;
   mconsole_->Send(Command('-', piece), deadline_, [this, piece](const absl::StatusOr<MconsoleAnswer>& answer) {
     if (!done_) return;
-    const absl::Status status = ToStatus(answer);
+    const absl::Status status = ToStatus(answer, kSubject);
     // One that was not answered may have been carried out; to give back too much does no harm.
     if (status.ok() || absl::IsDeadlineExceeded(status)) {
       lent_ += piece;
@@ -137,10 +131,15 @@ void Balloon::Give(uint64_t bytes, Done done) {
   done_ = std::move(done);
   mconsole_->Send(Command('+', bytes), deadline_, [this, bytes](const absl::StatusOr<MconsoleAnswer>& answer) {
     if (!done_) return;
-    absl::Status status = ToStatus(answer);
+    absl::Status status = ToStatus(answer, kSubject);
     if (status.ok()) lent_ -= bytes;
     Finish(status);
   });
+}
+
+void Balloon::AfterAll(std::function<void()> done) {
+  if (!done_) return done();
+  after_.push_back(std::move(done));
 }
 
 void Balloon::Abandon(absl::string_view reason) {
@@ -148,6 +147,10 @@ void Balloon::Abandon(absl::string_view reason) {
   if (done_) Finish(absl::CancelledError(reason));
 }
 
-void Balloon::Finish(const absl::Status& status) { std::exchange(done_, nullptr)(status); }
+void Balloon::Finish(const absl::Status& status) {
+  const std::vector<std::function<void()>> after = std::exchange(after_, {});
+  std::exchange(done_, nullptr)(status);
+  for (const auto& waiting : after) waiting();
+}
 
 }  // namespace umld::vmcore

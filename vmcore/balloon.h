@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
@@ -36,6 +37,9 @@ class Balloon {
   // Gives it back. kFailedPrecondition: more than is lent.
   void Give(uint64_t bytes, Done done);
 
+  // Runs `done` when the change under way is done; at once when there is none.
+  void AfterAll(std::function<void()> done);
+
   // The kernel has ended: a change that is under way gets kCancelled, with `reason`.
   void Abandon(absl::string_view reason);
 
@@ -53,6 +57,7 @@ class Balloon {
 
   // The change under way; `done_` is empty when there is none.
   Done done_;
+  std::vector<std::function<void()>> after_;
   uint64_t wanted_ = 0;     // still to be taken
   uint64_t taken_now_ = 0;  // by this change
   int idle_rounds_ = 0;     // in a row that found nothing to take

@@ -27,14 +27,6 @@ std::string DiskNoun(uint32_t unit) {
   return unit < devices::kMaxDisks ? absl::StrCat("disk ", devices::DiskName(unit)) : absl::StrCat("disk ", unit);
 }
 
-// An answer that is no success, as an error.
-absl::Status ToStatus(const absl::StatusOr<MconsoleAnswer>& answer) {
-  if (!answer.ok()) return answer.status();
-  if (answer->error == 0) return absl::OkStatus();
-  return MakeError(absl::StatusCode::kFailedPrecondition, absl::StrCat("the guest's kernel says: ", answer->text),
-                   {"KERNEL_REFUSED", "", ""});
-}
-
 bool Says(const absl::StatusOr<MconsoleAnswer>& answer, absl::string_view text) {
   return answer.ok() && answer->error == 1 && answer->text == text;
 }
@@ -167,7 +159,9 @@ void Guest::Settle(std::function<void()> done) {
     return WhenUp([this, done = std::move(done)](const absl::Status& up) { up.ok() ? Settle(done) : done(); });
   }
   if (disks_ == nullptr) return done();
-  disks_->AfterAll([this, done = std::move(done)] { consoles_.AfterAll(done); });
+  disks_->AfterAll([this, done = std::move(done)] {
+    consoles_.AfterAll([this, done] { balloon_ == nullptr ? done() : balloon_->AfterAll(done); });
+  });
 }
 
 void Guest::PlugDisk(const v1::PlugDisk& request, Done done) {

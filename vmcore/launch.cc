@@ -26,14 +26,6 @@ namespace {
 // glibc 2.36 has no waitid flag for it.
 constexpr auto kWaitByPidfd = static_cast<idtype_t>(3);  // P_PIDFD
 
-std::vector<char*> Pointers(const std::vector<std::string>& strings) {
-  std::vector<char*> pointers;
-  pointers.reserve(strings.size() + 1);
-  for (const std::string& text : strings) pointers.push_back(const_cast<char*>(text.c_str()));
-  pointers.push_back(nullptr);
-  return pointers;
-}
-
 // The kernel keeps its RAM file in TMPDIR, else in /dev/shm, which is where it belongs.
 std::vector<std::string> KernelEnvironment() {
   return {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/nonexistent", "TERM=linux"};
@@ -120,7 +112,7 @@ absl::Status KernelProcesses::ForkInit(const Options& options) {
     return ErrnoError(errno, "ask for credentials");
   }
   std::vector<std::string> environment = KernelEnvironment();
-  std::vector<char*> argv = Pointers(options.argv), envp = Pointers(environment);
+  std::vector<char*> argv = ExecPointers(options.argv), envp = ExecPointers(environment);
   if (options.terminals.empty() || options.terminals.size() > kMaxTerminals) {
     return absl::InternalError(absl::StrCat(options.terminals.size(), " terminals"));
   }

@@ -56,6 +56,14 @@ absl::Status NoAnswer(absl::string_view command, EventLoop::Clock::duration dead
 
 }  // namespace
 
+absl::Status ToStatus(const absl::StatusOr<MconsoleAnswer>& answer, absl::string_view subject) {
+  if (!answer.ok()) return answer.status();
+  if (answer->error == 0) return absl::OkStatus();
+  const std::string text = answer->text.empty() ? absl::StrCat("error ", answer->error) : answer->text;
+  return MakeError(absl::StatusCode::kFailedPrecondition, absl::StrCat("the guest's kernel says: ", text),
+                   {"KERNEL_REFUSED", std::string(subject), "see the guest's kernel messages (con0)"});
+}
+
 MconsoleClient::~MconsoleClient() {
   CloseSocket();
   loop_->Cancel(deadline_timer_);

@@ -20,6 +20,9 @@ struct MconsoleAnswer {
   std::string text;  // all fragments together, without the NULs; what is not ASCII is '?'
 };
 
+// An answer that is no success, as an error: kFailedPrecondition KERNEL_REFUSED with the kernel's text about `subject`.
+absl::Status ToStatus(const absl::StatusOr<MconsoleAnswer>& answer, absl::string_view subject = "");
+
 // Talks to the management console of one kernel with the discipline that it needs (see mconsole_client.cc).
 // Thread: the loop's. Never blocks, but while a reply's fragments are coming in, and then for milliseconds.
 class MconsoleClient {
