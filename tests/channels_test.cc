@@ -307,6 +307,7 @@ TEST_F(Channels, ARecordingPlays) {
   EXPECT_TRUE(Refused(host_->Run({"console", "record", "web1", "con1", cast}), kBusyOrExists, {"there already"}));
   const std::string none = host_->Work("none.cast");
   EXPECT_TRUE(Refused(host_->Run({"console", "record", "web9", "con1", none}), kNotFound, {"web9"}));
+  EXPECT_TRUE(Refused(host_->Run({"console", "record", "web1", "con9", none}), kNotFound, {"web1", "con9"}));
   EXPECT_NE(access(none.c_str(), F_OK), 0);
   // The guest's end is the recording's.
   std::unique_ptr<Running> last = host_->RunBeside({"console", "record", "web1", "con1", none, "--max-size", "64K"});

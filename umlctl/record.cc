@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -66,8 +67,8 @@ class EndSignals {
 
 class Recorder {
  public:
-  Recorder(Session& session, Client& client, const EndSignals& signals, Asciicast cast)
-      : session_(session), client_(client), signals_(signals), cast_(std::move(cast)) {}
+  Recorder(Session& session, Client& client, const EndSignals& signals, Asciicast::Options options)
+      : session_(session), client_(client), signals_(signals), options_(std::move(options)) {}
 
   // Until the guest ends, the file is full, or a signal comes; survives a restart of umld.
   absl::Status Run(v1::AttachConsoleRequest open) {
@@ -77,7 +78,9 @@ class Recorder {
       if (ended_by_us_) return absl::OkStatus();
       if (!Client::IsDisconnected(status)) return status;
       session_.Note("note: umld went away; waiting for it");
-      RETURN_IF_ERROR(cast_.Marker("umld: the recording was interrupted", absl::Now()));
+      if (cast_.has_value()) {
+        RETURN_IF_ERROR(cast_->Marker("umld: the recording was interrupted", absl::Now()));
+      }
       RETURN_IF_ERROR(Reconnect());
       if (ended_by_us_) return absl::OkStatus();
       session_.Note("note: umld is back");
@@ -107,8 +110,9 @@ class Recorder {
 
   void Read(ConsoleStream* stream) {
     v1::AttachConsoleResponse response;
-    while (recorded_.ok() && !cast_.full() && stream->Read(&response)) recorded_ = Record(response);
-    if (cast_.full()) {
+    const auto full = [this] { return cast_.has_value() && cast_->full(); };
+    while (recorded_.ok() && !full() && stream->Read(&response)) recorded_ = Record(response);
+    if (full()) {
       session_.Note("note: the recording has reached its limit");
       ended_by_us_ = true;
     }
@@ -118,11 +122,17 @@ class Recorder {
 
   absl::Status Record(const v1::AttachConsoleResponse& response) {
     const absl::Time now = absl::Now();
-    if (response.lost_bytes() != 0) {
-      RETURN_IF_ERROR(cast_.Marker(absl::StrCat("umld: ", response.lost_bytes(), " bytes are lost here"), now));
+    if (!cast_.has_value()) {
+      // Not before the console has answered: what does not exist leaves no file.
+      const std::string path = options_.path;
+      ASSIGN_OR_RETURN(cast_, Asciicast::Create(std::move(options_), now));
+      session_.Note(absl::StrCat("note: recording to ", path, "; Ctrl-C ends it"));
     }
-    RETURN_IF_ERROR(cast_.Output(response.output(), now));
-    return cast_.Input(response.input(), now);
+    if (response.lost_bytes() != 0) {
+      RETURN_IF_ERROR(cast_->Marker(absl::StrCat("umld: ", response.lost_bytes(), " bytes are lost here"), now));
+    }
+    RETURN_IF_ERROR(cast_->Output(response.output(), now));
+    return cast_->Input(response.input(), now);
   }
 
   absl::Status Reconnect() {
@@ -140,7 +150,8 @@ class Recorder {
   Session& session_;
   Client& client_;
   const EndSignals& signals_;
-  Asciicast cast_;
+  Asciicast::Options options_;
+  std::optional<Asciicast> cast_;
   absl::Status recorded_;  // written by the reader, read when it has ended
   std::atomic<bool> ended_by_us_{false};
 };
@@ -168,7 +179,6 @@ absl::Status Record(Session& session, const Words& words) {
     options.columns = size.columns;
   }
   ASSIGN_OR_RETURN(Client* const client, session.client());
-  // Before the file is made: a guest that is not there leaves none behind.
   ASSIGN_OR_RETURN(const v1::Guest found, client->GetGuest(guest));
   if (!found.has_processes()) {
     return NamingGuest(MakeError(absl::StatusCode::kFailedPrecondition, "it is not running",
@@ -176,9 +186,7 @@ absl::Status Record(Session& session, const Words& words) {
                        guest);
   }
   const EndSignals signals;
-  ASSIGN_OR_RETURN(Asciicast cast, Asciicast::Create(std::move(options), absl::Now()));
-  session.Note(absl::StrCat("note: recording to ", words.file, "; Ctrl-C ends it"));
-  Recorder recorder(session, *client, signals, std::move(cast));
+  Recorder recorder(session, *client, signals, std::move(options));
   const absl::Status status = recorder.Run(std::move(request));
   return status.ok() ? status : NamingGuest(status, guest);
 }
