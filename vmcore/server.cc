@@ -129,6 +129,8 @@ void Server::OnRequest(ClientId id, uint64_t request_id, const v1::Request& requ
       return guest_->PlugDisk(request.plug_disk(), with_facts);
     case v1::Request::kUnplugDisk:
       return guest_->UnplugDisk(request.unplug_disk(), with_facts);
+    case v1::Request::kReplugDisk:
+      return guest_->ReplugDisk(request.replug_disk(), with_facts);
     case v1::Request::kSetConfig:
       return with_facts(guest_->SetConfig(request.set_config().config()));
     case v1::Request::kMconsole:
