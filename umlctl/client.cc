@@ -185,6 +185,7 @@ UMLCTL_CALL(Guests, KillGuest, KillGuestRequest, Operation, kSafe, kChangeTimeou
 UMLCTL_CALL(Guests, PauseGuest, PauseGuestRequest, Guest, kUnsafe, kChangeTimeout)
 UMLCTL_CALL(Guests, ResumeGuest, ResumeGuestRequest, Guest, kUnsafe, kChangeTimeout)
 UMLCTL_CALL(Guests, PlugDevice, PlugDeviceRequest, Device, kSafe, kChangeTimeout)
+UMLCTL_CALL(Guests, ResizeDisk, ResizeDiskRequest, ResizeDiskResponse, kSafe, kChangeTimeout)
 UMLCTL_CALL(Guests, QueryDevice, QueryDeviceRequest, Device, kSafe, kChangeTimeout)
 UMLCTL_CALL(Guests, SendMconsole, SendMconsoleRequest, SendMconsoleResponse, kUnsafe, kChangeTimeout)
 UMLCTL_CALL(Images, GetImage, GetImageRequest, Image, kSafe, kReadTimeout)

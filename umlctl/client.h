@@ -63,6 +63,7 @@ class Client {
 
   absl::StatusOr<v1::Device> PlugDevice(const v1::PlugDeviceRequest& request);
   absl::Status UnplugDevice(const v1::UnplugDeviceRequest& request);
+  absl::StatusOr<v1::ResizeDiskResponse> ResizeDisk(const v1::ResizeDiskRequest& request);
   absl::StatusOr<v1::Device> QueryDevice(const v1::QueryDeviceRequest& request);
   absl::StatusOr<v1::SendMconsoleResponse> SendMconsole(const v1::SendMconsoleRequest& request);
 

@@ -56,6 +56,8 @@ constexpr Place kPlaces[] = {
     {"image describe", "1...", "images"},
     {"image delete", "1...", "images"},
     {"disk create", "1", ":files"},
+    {"disk resize", "1", "guests"},
+    {"disk resize", "2", "devices"},
     {"operations describe", "1...", "operations"},
     {"completion", "1", "bash zsh fish"},
     {"", "--image", "images"},

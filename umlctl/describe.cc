@@ -40,6 +40,35 @@ std::string DiskLine(const v1::Disk& disk) {
   return absl::StrCat(disk.spec(), notes.empty() ? "" : absl::StrCat("  (", absl::StrJoin(notes, ", "), ")"));
 }
 
+std::string PartitionLine(const v1::Partition& partition) {
+  std::string text =
+      absl::StrCat(HumanByteSize(partition.size_bytes()), " from ", HumanByteSize(partition.start_bytes()), " on, ",
+                   partition.type().empty() ? absl::StrCat("type ", partition.type_id()) : partition.type());
+  if (!partition.label().empty()) absl::StrAppend(&text, ", \"", partition.label(), "\"");
+  return text;
+}
+
+void AddDiskDetails(const v1::Guest& guest, const v1::Disk& disk, Details& details) {
+  const std::string name = ShortName(disk.name());
+  if (!disk.problem().empty()) return details.AddUnder(name, absl::StrCat("PROBLEM: ", disk.problem()));
+  if (disk.size_bytes() == 0) return;
+  std::string text = absl::StrCat(HumanByteSize(disk.size_bytes()), " (", disk.size_bytes(), " bytes)");
+  if (!disk.partition_table().empty()) absl::StrAppend(&text, ", partition table ", disk.partition_table());
+  details.AddUnder(name, text);
+  if (disk.padding_bytes() != 0) {
+    details.AddMore(absl::StrCat("the file has ", disk.file_bytes(), " bytes; a disk has whole sectors of 512, so ",
+                                 disk.padding_bytes(), " zeros follow it"));
+  }
+  // Less than the padding is no growth.
+  if (disk.plugged() && disk.file_bytes() + disk.padding_bytes() > disk.size_bytes()) {
+    details.AddMore(absl::StrCat("the file has grown to ", FormatByteSize(disk.file_bytes()), ": umlctl disk resize ",
+                                 ShortName(guest.name()), " ", name, " ", FormatByteSize(disk.file_bytes())));
+  }
+  for (const v1::Partition& partition : disk.partitions()) {
+    details.AddUnder(partition.name(), PartitionLine(partition));
+  }
+}
+
 std::string ConsoleLine(const v1::Console& console) {
   std::string text = console.reported().empty() ? console.channels() : console.reported();
   if (!console.role().empty()) absl::StrAppend(&text, ", ", console.role());
@@ -87,6 +116,7 @@ Details Describe(const v1::Guest& guest) {
   if (guest.disks().empty()) details.Add("Disks", "none");
   for (int i = 0; i < guest.disks_size(); ++i) {
     i == 0 ? details.Add("Disks", DiskLine(guest.disks(i))) : details.AddMore(DiskLine(guest.disks(i)));
+    AddDiskDetails(guest, guest.disks(i), details);
   }
   if (guest.consoles_size() > 0) details.Add("Consoles", "");
   for (const v1::Console& console : guest.consoles()) {

@@ -68,6 +68,7 @@ absl::Status Guests::Unplug(const GuestPtr& guest, const std::string& name, bool
 
 void Guests::ResumeDeviceChange(const GuestPtr& guest, const state::OperationRow& operation) {
   if (operation.verb == "memory") return ResumeMemoryChange(guest, operation);
+  if (operation.verb == "resize") return ResumeResize(guest, operation);
   if (absl::StrContains(operation.target, "/consoles/")) return ResumeConsoleChange(guest, operation);
   ResumeDiskChange(guest, operation);
 }

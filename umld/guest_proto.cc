@@ -151,7 +151,9 @@ v1::Disk DiskToProto(const GuestView& view, const state::DiskRow& disk, bool per
   out.set_spec(devices::PrintDiskSpec({disk.unit, disk.flags, disk.path, disk.backing, disk.serial}));
   if (view.alive) {
     for (const vmcore::v1::Disk& live : view.facts.live_disks()) {
-      if (SameUnit(disk, live)) out.set_plugged(true);
+      if (!SameUnit(disk, live)) continue;
+      out.set_plugged(true);
+      out.set_size_bytes(live.size_bytes());
     }
   }
   return out;

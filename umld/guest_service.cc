@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/status.h"
+#include "umld/disk_details.h"
 #include "umld/grpc_status.h"
 #include "umld/host_memory.h"
 #include "umld/operation_service.h"
@@ -32,6 +33,7 @@ Reactor* GuestService::GetGuest(Context* context, const v1::GetGuestRequest* req
     v1::Guest shown = guests_->Show(guest);
     const vmcore::v1::ProcessId kernel = table_->View(guest).facts.kernel();
     shown.set_host_memory_bytes(HostMemoryOf({kernel.pid(), kernel.start_ticks()}));
+    for (v1::Disk& disk : *shown.mutable_disks()) AddDiskDetails(&disk);
     return shown;
   });
 }
@@ -112,6 +114,12 @@ Reactor* GuestService::UnplugDevice(Context* context, const v1::UnplugDeviceRequ
                   if (!status.ok()) return status;
                   return v1::UnplugDeviceResponse();
                 });
+}
+
+Reactor* GuestService::ResizeDisk(Context* context, const v1::ResizeDiskRequest* request,
+                                  v1::ResizeDiskResponse* response) {
+  return InLine(context, request->guest(), response,
+                [=, this](const GuestPtr& guest) { return guests_->ResizeDisk(guest, *request); });
 }
 
 Reactor* GuestService::QueryDevice(Context* context, const v1::QueryDeviceRequest* request, v1::Device* response) {

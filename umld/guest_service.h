@@ -29,6 +29,7 @@ class GuestService final : public v1::Guests::CallbackService {
   Reactor* ResumeGuest(Context*, const v1::ResumeGuestRequest*, v1::Guest*) override;
   Reactor* PlugDevice(Context*, const v1::PlugDeviceRequest*, v1::Device*) override;
   Reactor* UnplugDevice(Context*, const v1::UnplugDeviceRequest*, v1::UnplugDeviceResponse*) override;
+  Reactor* ResizeDisk(Context*, const v1::ResizeDiskRequest*, v1::ResizeDiskResponse*) override;
   Reactor* QueryDevice(Context*, const v1::QueryDeviceRequest*, v1::Device*) override;
   Reactor* SendMconsole(Context*, const v1::SendMconsoleRequest*, v1::SendMconsoleResponse*) override;
 

@@ -135,6 +135,14 @@ absl::StatusOr<std::vector<state::DiskRow>> Guests::NewDisks(const v1::CreateGue
 absl::Status Guests::CheckDisk(const state::DiskRow& disk, const std::vector<state::DiskRow>& own,
                                uint64_t guest_id) const {
   const std::string noun = absl::StrCat("disk ", devices::DiskName(disk.unit));
+  size_t paths = disk.path.size() + disk.backing.size();
+  for (const state::DiskRow& other : own) paths += other.path.size() + other.backing.size();
+  if (paths > devices::kMaxPathsBytes) {
+    return Annotate(Invalid(absl::StrCat("the paths of this guest's disks would have ", paths, " bytes together, and ",
+                                         devices::kMaxPathsBytes, " is the most"),
+                            "PATHS_TOO_LONG", disk.path, "use symbolic links with shorter paths"),
+                    noun);
+  }
   auto inspect = [](const state::DiskRow& row) {
     return devices::InspectDisk({row.unit, row.flags, row.path, row.backing, row.serial});
   };

@@ -20,7 +20,8 @@ namespace umld {
 
 // The verbs on guests: what CreateGuest, StartGuest, PlugDevice, ... mean. Policy lives here; gRPC and the bridge are
 // thin edges over it. Split over files: guests.cc (define, change, remove), guest_power.cc (start to kill),
-// guest_devices.cc (which device is meant; mconsole), guest_memory.cc, guest_disks.cc, guest_consoles.cc.
+// guest_devices.cc (which device is meant; mconsole), guest_memory.cc, guest_disks.cc, guest_resize.cc,
+// guest_consoles.cc.
 // Thread-safe. What blocks on a disk or a guest is to be called within InLine, or says that it queues itself.
 class Guests {
  public:
@@ -69,6 +70,7 @@ class Guests {
                                   const std::string& request_id);
   absl::Status Unplug(const GuestPtr& guest, const std::string& device, bool live_only, const std::string& request_id);
   absl::StatusOr<v1::Device> Query(const GuestPtr& guest, const std::string& device);
+  absl::StatusOr<v1::ResizeDiskResponse> ResizeDisk(const GuestPtr& guest, const v1::ResizeDiskRequest& request);
   // "mem=-64M". A balloon is the running kernel's: the wish says nothing of it.
   absl::StatusOr<v1::Device> ChangeMemory(const GuestPtr& guest, const std::string& spec,
                                           const std::string& request_id);
@@ -128,6 +130,12 @@ class Guests {
   absl::Status CommitDiskUnplug(const GuestPtr& guest, uint32_t unit, bool live_only,
                                 const state::OperationRow& operation);
   void ResumeDiskChange(const GuestPtr& guest, const state::OperationRow& operation);
+  // -- guest_resize.cc
+  struct Resize;
+  absl::StatusOr<v1::ResizeDiskResponse> RunResize(const GuestPtr& guest, const Resize& resize,
+                                                   const state::OperationRow& operation);
+  v1::ResizeDiskResponse ShowResize(const GuestPtr& guest, const Resize& resize, const absl::Status& replugged) const;
+  void ResumeResize(const GuestPtr& guest, const state::OperationRow& operation);
   // What an earlier call with this request id ended with; nullopt: there was none.
   std::optional<absl::Status> Repeated(const Operations::Begun& begun);
 

@@ -15,6 +15,7 @@
 #include "devices/disk/disk_inspect.h"
 #include "vmcore/disk_message.h"
 #include "vmcore/kernel_command_line.h"
+#include "vmcore/kernel_disk.h"
 
 namespace umld::vmcore {
 namespace {
@@ -34,6 +35,9 @@ absl::Status MakeSmallDisk(const char* path) {
 
 std::string Subject(uint32_t unit) { return absl::StrCat("disks/", devices::DiskName(unit)); }
 
+// The kernel counts in sectors and rounds up.
+uint64_t GuestSize(const devices::DiskFile& file) { return (file.size_bytes + 511) / 512 * 512; }
+
 // The kernel's refusal in words.
 absl::Status Refusal(const devices::DiskSpec& spec, const MconsoleAnswer& answer) {
   std::string subject = Subject(spec.unit);
@@ -45,6 +49,11 @@ absl::Status Refusal(const devices::DiskSpec& spec, const MconsoleAnswer& answer
   absl::StatusCode code = answer.error == -ENOENT ? absl::StatusCode::kNotFound : absl::StatusCode::kFailedPrecondition;
   return MakeError(code, absl::StrCat("the guest's kernel refuses ", devices::PrintDiskSpec(spec), ": ", text),
                    {"KERNEL_REFUSED", subject, "see the guest's kernel messages (con0)"});
+}
+
+absl::Status NoSuchDisk(uint32_t unit) {
+  return MakeError(absl::StatusCode::kNotFound, "the running kernel has no such disk",
+                   {"NO_SUCH_DISK", unit < devices::kMaxDisks ? Subject(unit) : "", ""});
 }
 
 absl::Status Busy(uint32_t unit) {
@@ -69,6 +78,10 @@ absl::Status Disks::PrepareBoot(const v1::GuestConfig& config) {
                        absl::StrCat(name, ": ", disk.path(), " is also disk ", devices::DiskName(unit)),
                        {"DISK_CONFLICT", Subject(disk.unit()), "a file can be one disk only, unless both have flag r"});
     }
+    bool created_cow = false;
+    if (absl::Status status = PrepareKernelDisk(FromMessage(disk), *file, &created_cow); !status.ok()) {
+      return Annotate(status, name);
+    }
     files.emplace_back(disk.unit(), *file);
     has_ubda |= disk.unit() == 0;
   }
@@ -80,70 +93,50 @@ absl::Status Disks::PrepareBoot(const v1::GuestConfig& config) {
 
 Disks::Disks(EventLoop* loop, MconsoleClient* mconsole, const v1::GuestConfig& config,
              EventLoop::Clock::duration deadline)
-    : loop_(loop), mconsole_(mconsole), deadline_(deadline) {
-  for (const v1::Disk& disk : config.disks()) live_[disk.unit()] = disk;
+    : loop_(loop), mconsole_(mconsole), deadline_(deadline), changes_(loop) {
+  for (const v1::Disk& disk : config.disks()) {
+    live_[disk.unit()] = disk;
+    auto file = devices::InspectDisk(FromMessage(disk));
+    live_[disk.unit()].set_size_bytes(file.ok() ? GuestSize(*file) : 0);
+  }
   ubda_placeholder_ = live_.count(0) == 0;
 }
 
 Disks::~Disks() {
   loop_->Cancel(timer_);
-  loop_->Cancel(next_timer_);
-}
-
-void Disks::Enqueue(Operation operation) {
-  operations_.push_back(std::move(operation));
-  if (operations_.size() == 1) operations_.front().run();
-}
-
-void Disks::Finish(const absl::Status& status) {
-  if (operations_.empty()) return;  // abandoned, and told so
-  Operation finished = std::move(operations_.front());
-  operations_.pop_front();
-  // The next one starts from the loop, so that a callback never finds this object in the middle of something.
-  if (!operations_.empty()) {
-    next_timer_ = loop_->RunAfter(EventLoop::Clock::duration::zero(), [this] {
-      next_timer_ = 0;
-      if (!operations_.empty()) operations_.front().run();
-    });
-  }
-  finished.done(status);
-}
-
-void Disks::AfterAll(std::function<void()> done) {
-  Enqueue({[this] { Finish(absl::OkStatus()); }, [done = std::move(done)](const absl::Status&) { done(); }});
 }
 
 void Disks::Abandon(absl::string_view reason) {
   loop_->Cancel(std::exchange(timer_, 0));
-  loop_->Cancel(std::exchange(next_timer_, 0));
-  std::deque<Operation> abandoned = std::exchange(operations_, {});
-  for (Operation& operation : abandoned) operation.done(absl::CancelledError(reason));
+  changes_.Abandon(reason);
 }
 
 void Disks::Ask(const std::string& command, Answer answer) { mconsole_->Send(command, deadline_, std::move(answer)); }
 
 void Disks::Plug(const v1::Disk& disk, Done done) {
   auto run = [this, disk] {
-    if (absl::Status status = Check(FromMessage(disk)); !status.ok()) return Finish(status);
+    auto file = Check(FromMessage(disk), /*replacing=*/false);
+    if (!file.ok()) return Finish(file.status());
     driver_deadline_ = EventLoop::Clock::now() + deadline_;
-    WhenDriverIsUp([this, disk](const absl::Status& up) {
+    WhenDriverIsUp([this, disk, file = *file](const absl::Status& up) {
       if (!up.ok()) return Finish(up);
-      busy_until_ = EventLoop::Clock::now() + kBusyAtMost;
-      if (disk.unit() != 0 || !ubda_placeholder_) return Configure(disk);
-      FreeUbda([this, disk](const absl::Status& freed) {
+      auto finish = [this](const absl::Status& status) { Finish(status); };
+      if (disk.unit() != 0 || !ubda_placeholder_) return Prepare(disk, file, finish);
+      FreeUbda([this, disk, file, finish](const absl::Status& freed) {
         if (!freed.ok()) return Finish(freed);
-        Configure(disk);
+        Prepare(disk, file, finish);
       });
     });
   };
-  Enqueue({std::move(run), std::move(done)});
+  changes_.Add(std::move(run), std::move(done));
 }
 
-absl::Status Disks::Check(const devices::DiskSpec& spec) const {
+absl::StatusOr<devices::DiskFile> Disks::Check(const devices::DiskSpec& spec, bool replacing) const {
   RETURN_IF_ERROR(devices::CheckDiskSpec(spec));
-  if (live_.count(spec.unit) != 0) return Refusal(spec, {-EBUSY, ""});
+  if (live_.count(spec.unit) != 0 && !replacing) return Refusal(spec, {-EBUSY, ""});
   ASSIGN_OR_RETURN(devices::DiskFile file, devices::InspectDisk(spec));
   for (const auto& [unit, other] : live_) {
+    if (unit == spec.unit) continue;
     // One that cannot be looked at any more is in use all the same, but nothing can be said of it.
     auto other_file = devices::InspectDisk(FromMessage(other));
     if (!other_file.ok() || !devices::Conflicts(file, *other_file)) continue;
@@ -151,7 +144,21 @@ absl::Status Disks::Check(const devices::DiskSpec& spec) const {
                      absl::StrCat(spec.path, " is already disk ", devices::DiskName(unit), " of this guest"),
                      {"DISK_CONFLICT", Subject(spec.unit), "a file can be one disk only, unless both have flag r"});
   }
-  return absl::OkStatus();
+  return file;
+}
+
+void Disks::Prepare(const v1::Disk& disk, const devices::DiskFile& file, std::function<void(absl::Status)> then) {
+  Wanted wanted;
+  wanted.disk = disk;
+  wanted.disk.set_size_bytes(GuestSize(file));
+  wanted.spec = FromMessage(disk);
+  wanted.shown = KernelDisk(wanted.spec);
+  wanted.then = std::move(then);
+  busy_until_ = EventLoop::Clock::now() + kBusyAtMost;
+  absl::Status prepared = PrepareKernelDisk(wanted.spec, file, &wanted.created_cow);
+  if (prepared.ok()) return Configure(wanted);
+  ForgetKernelDisk(disk.unit());
+  wanted.then(prepared);
 }
 
 // The mconsole is up half a second before the ubd driver, and what is done to a disk in between ends badly: one that is
@@ -184,34 +191,41 @@ void Disks::FreeUbda(std::function<void(absl::Status)> then) {
   });
 }
 
-void Disks::Configure(const v1::Disk& disk) {
-  const devices::DiskSpec spec = FromMessage(disk);
-  Ask(absl::StrCat("config ", devices::PrintDiskSpec(spec)),
-      [this, disk, spec](const absl::StatusOr<MconsoleAnswer>& answer) {
-        if (!answer.ok()) return LearnPlug(disk, answer.status());
+void Disks::Configure(const Wanted& wanted) {
+  Ask(absl::StrCat("config ", devices::PrintDiskSpec(wanted.shown)),
+      [this, wanted](const absl::StatusOr<MconsoleAnswer>& answer) {
+        if (!answer.ok()) return LearnPlug(wanted, answer.status());
         if (answer->error == 0) {
-          live_[disk.unit()] = disk;
-          return Finish(absl::OkStatus());
+          live_[wanted.disk.unit()] = wanted.disk;
+          return wanted.then(absl::OkStatus());
         }
         if (answer->error == -EBUSY && EventLoop::Clock::now() < busy_until_) {
           // A disk that was removed a moment ago keeps its unit until the last reference to it is gone.
-          timer_ = loop_->RunAfter(kPoll, [this, disk] { Configure(disk); });
+          timer_ = loop_->RunAfter(kPoll, [this, wanted] { Configure(wanted); });
           return;
         }
-        absl::Status refusal = Refusal(spec, *answer);
-        if (answer->error == -EBUSY || spec.flags.find_first_of("dct") == std::string::npos) return Finish(refusal);
-        Cleanse(spec.unit, [this, refusal] { Finish(refusal); });
+        absl::Status refusal = Refusal(wanted.spec, *answer);
+        const bool leaves_flags = wanted.spec.flags.find_first_of("dct") != std::string::npos;
+        if (answer->error == -EBUSY || !leaves_flags) return Refuse(wanted, refusal);
+        Cleanse(wanted.spec.unit, [this, wanted, refusal] { Refuse(wanted, refusal); });
       });
 }
 
+// Nothing of a plug that the kernel refused is left.
+void Disks::Refuse(const Wanted& wanted, const absl::Status& refusal) {
+  ForgetKernelDisk(wanted.spec.unit);
+  if (wanted.created_cow) unlink(wanted.spec.path.c_str());
+  wanted.then(refusal);
+}
+
 // A plug that was sent and not answered: the kernel's own word on the unit decides.
-void Disks::LearnPlug(const v1::Disk& disk, const absl::Status& timeout) {
-  if (!absl::IsDeadlineExceeded(timeout)) return Finish(timeout);
-  Ask(absl::StrCat("config ", devices::DiskName(disk.unit())),
-      [this, disk, timeout](const absl::StatusOr<MconsoleAnswer>& answer) {
-        bool there = answer.ok() && answer->error == 0 && answer->text == devices::PrintDiskValue(FromMessage(disk));
-        if (there) live_[disk.unit()] = disk;
-        Finish(there ? absl::OkStatus() : timeout);
+void Disks::LearnPlug(const Wanted& wanted, const absl::Status& timeout) {
+  if (!absl::IsDeadlineExceeded(timeout)) return wanted.then(timeout);
+  Ask(absl::StrCat("config ", devices::DiskName(wanted.spec.unit)),
+      [this, wanted, timeout](const absl::StatusOr<MconsoleAnswer>& answer) {
+        bool there = answer.ok() && answer->error == 0 && answer->text == devices::PrintDiskValue(wanted.shown);
+        if (there) live_[wanted.disk.unit()] = wanted.disk;
+        wanted.then(there ? absl::OkStatus() : timeout);
       });
 }
 
@@ -234,40 +248,70 @@ void Disks::Unplug(uint32_t unit, Done done) {
   auto run = [this, unit] {
     // Never one that this object does not know: to remove a disk that failed to start hangs the kernel.
     if (live_.count(unit) == 0) {
-      return Finish(MakeError(absl::StatusCode::kNotFound, "the running kernel has no such disk",
-                              {"NO_SUCH_DISK", unit < devices::kMaxDisks ? Subject(unit) : "", ""}));
+      return Finish(NoSuchDisk(unit));
     }
     driver_deadline_ = EventLoop::Clock::now() + deadline_;
     WhenDriverIsUp([this, unit](const absl::Status& up) {
       if (!up.ok()) return Finish(up);
-      Remove(unit);
+      Remove(unit, [this, unit](const absl::Status& removed) {
+        if (removed.ok()) ForgetKernelDisk(unit);
+        Finish(removed);
+      });
     });
   };
-  Enqueue({std::move(run), std::move(done)});
+  changes_.Add(std::move(run), std::move(done));
 }
 
-void Disks::Remove(uint32_t unit) {
+void Disks::Replug(uint32_t unit, Done done) {
+  auto run = [this, unit] {
+    auto found = live_.find(unit);
+    if (found == live_.end()) return Finish(NoSuchDisk(unit));
+    const v1::Disk disk = found->second;
+    // Looked at before it is let go of, so that what can be known to fail fails now.
+    auto file = Check(FromMessage(disk), /*replacing=*/true);
+    if (!file.ok()) return Finish(file.status());
+    driver_deadline_ = EventLoop::Clock::now() + deadline_;
+    WhenDriverIsUp([this, disk, file = *file](const absl::Status& up) {
+      if (!up.ok()) return Finish(up);
+      Remove(disk.unit(), [this, disk, file](const absl::Status& removed) {
+        if (!removed.ok()) return Finish(removed);
+        Prepare(disk, file, [this, disk](const absl::Status& plugged) {
+          if (plugged.ok()) return Finish(plugged);
+          Finish(MakeError(plugged.code() == absl::StatusCode::kDeadlineExceeded
+                               ? plugged.code()
+                               : absl::StatusCode::kFailedPrecondition,
+                           absl::StrCat("it was taken out and could not be put back: ", plugged.message()),
+                           {"DISK_LOST", Subject(disk.unit()), "plug it again when the cause is removed"}));
+        });
+      });
+    });
+  };
+  changes_.Add(std::move(run), std::move(done));
+}
+
+void Disks::Remove(uint32_t unit, std::function<void(absl::Status)> then) {
   std::string name = devices::DiskName(unit);
-  Ask(absl::StrCat("remove ", name), [this, unit, name](const absl::StatusOr<MconsoleAnswer>& answer) {
-    if (!answer.ok()) return LearnUnplug(unit, answer.status());
-    if (answer->error == -EBUSY) return Finish(Busy(unit));
-    if (answer->error != 0 && answer->error != -ENODEV) {
-      return Finish(MakeError(absl::StatusCode::kFailedPrecondition,
-                              absl::StrCat("the guest's kernel refuses to remove ", name, ": ", answer->text),
-                              {"KERNEL_REFUSED", Subject(unit), "see the guest's kernel messages (con0)"}));
-    }
-    live_.erase(unit);  // also when the kernel says that there is none
-    Finish(absl::OkStatus());
-  });
+  Ask(absl::StrCat("remove ", name),
+      [this, unit, name, then = std::move(then)](const absl::StatusOr<MconsoleAnswer>& answer) {
+        if (!answer.ok()) return LearnUnplug(unit, answer.status(), then);
+        if (answer->error == -EBUSY) return then(Busy(unit));
+        if (answer->error != 0 && answer->error != -ENODEV) {
+          return then(MakeError(absl::StatusCode::kFailedPrecondition,
+                                absl::StrCat("the guest's kernel refuses to remove ", name, ": ", answer->text),
+                                {"KERNEL_REFUSED", Subject(unit), "see the guest's kernel messages (con0)"}));
+        }
+        live_.erase(unit);  // also when the kernel says that there is none
+        then(absl::OkStatus());
+      });
 }
 
-void Disks::LearnUnplug(uint32_t unit, const absl::Status& timeout) {
-  if (!absl::IsDeadlineExceeded(timeout)) return Finish(timeout);
+void Disks::LearnUnplug(uint32_t unit, const absl::Status& timeout, std::function<void(absl::Status)> then) {
+  if (!absl::IsDeadlineExceeded(timeout)) return then(timeout);
   Ask(absl::StrCat("config ", devices::DiskName(unit)),
-      [this, unit, timeout](const absl::StatusOr<MconsoleAnswer>& answer) {
+      [this, unit, timeout, then = std::move(then)](const absl::StatusOr<MconsoleAnswer>& answer) {
         bool gone = answer.ok() && answer->error == 0 && answer->text.empty();
         if (gone) live_.erase(unit);
-        Finish(gone ? absl::OkStatus() : timeout);
+        then(gone ? absl::OkStatus() : timeout);
       });
 }
 

@@ -3,29 +3,33 @@
 
 #include <chrono>
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "base/event_loop.h"
+#include "devices/disk/disk_inspect.h"
 #include "devices/disk/disk_spec.h"
+#include "vmcore/change_queue.h"
 #include "vmcore/mconsole_client.h"
 #include "vmcore/vmcore.pb.h"
 
 namespace umld::vmcore {
 
 // The disks of one running kernel: plugs and unplugs them by mconsole, one at a time, and knows which are there.
-// One object per kernel process. Thread: the loop's. Blocks only while it looks at the files of a new disk.
+// One object per kernel process. Thread: the loop's. Blocks only while it looks at the files of a new disk, or makes
+// its COW file.
 class Disks {
  public:
   using Done = std::function<void(absl::Status)>;
 
-  // Checks the files of all disks of a configuration before a kernel is started with them; also makes the placeholder
-  // that keeps ubda free (kernel_command_line.h). The working directory is the kernel's. Errors name the disk.
+  // Checks the files of all disks of a configuration before a kernel is started with them, makes what the kernel needs
+  // to find (kernel_disk.h), and the placeholder that keeps ubda free (kernel_command_line.h). The working directory is
+  // the kernel's. Errors name the disk.
   static absl::Status PrepareBoot(const v1::GuestConfig& config);
 
   // `config` is what the kernel was started with; it gets `deadline` for each answer. `mconsole` outlives this object.
@@ -44,33 +48,43 @@ class Disks {
   void Plug(const v1::Disk& disk, Done done);
   // kNotFound: no such disk. kFailedPrecondition, DEVICE_BUSY: it is mounted or in use as swap.
   void Unplug(uint32_t unit, Done done);
+  // Unplugs it and plugs it again, so that the kernel sees the file as it is now. Errors as Unplug and as Plug's
+  // checks, and then all is as it was; kFailedPrecondition, DISK_LOST: the kernel let go of it and did not take it
+  // again.
+  void Replug(uint32_t unit, Done done);
 
   // Runs `done` when everything asked before is done, or abandoned.
-  void AfterAll(std::function<void()> done);
+  void AfterAll(std::function<void()> done) { changes_.AfterAll(std::move(done)); }
 
   // The kernel has ended: everything that is under way or waits gets kCancelled, with `reason`.
   void Abandon(absl::string_view reason);
 
  private:
-  struct Operation {
-    std::function<void()> run;
-    Done done;
-  };
-
   using Answer = std::function<void(const absl::StatusOr<MconsoleAnswer>&)>;
 
-  void Enqueue(Operation operation);
-  void Finish(const absl::Status& status);
+  void Finish(const absl::Status& status) { changes_.Finish(status); }
   void Ask(const std::string& command, Answer answer);
 
   void WhenDriverIsUp(std::function<void(absl::Status)> then);
   void FreeUbda(std::function<void(absl::Status)> then);
-  absl::Status Check(const devices::DiskSpec& spec) const;
-  void Configure(const v1::Disk& disk);
-  void LearnPlug(const v1::Disk& disk, const absl::Status& timeout);
+  // A plug under way.
+  struct Wanted {
+    v1::Disk disk;
+    devices::DiskSpec spec;   // as it is wanted
+    devices::DiskSpec shown;  // as the kernel is told
+    bool created_cow = false;
+    std::function<void(absl::Status)> then;
+  };
+
+  // `replacing`: the unit may be live, because that disk goes first.
+  absl::StatusOr<devices::DiskFile> Check(const devices::DiskSpec& spec, bool replacing) const;
+  void Prepare(const v1::Disk& disk, const devices::DiskFile& file, std::function<void(absl::Status)> then);
+  void Configure(const Wanted& wanted);
+  void Refuse(const Wanted& wanted, const absl::Status& refusal);
+  void LearnPlug(const Wanted& wanted, const absl::Status& timeout);
   void Cleanse(uint32_t unit, std::function<void()> then);
-  void Remove(uint32_t unit);
-  void LearnUnplug(uint32_t unit, const absl::Status& timeout);
+  void Remove(uint32_t unit, std::function<void(absl::Status)> then);
+  void LearnUnplug(uint32_t unit, const absl::Status& timeout, std::function<void(absl::Status)> then);
 
   EventLoop* loop_;
   MconsoleClient* mconsole_;
@@ -81,8 +95,7 @@ class Disks {
   EventLoop::Clock::time_point driver_deadline_{};
   EventLoop::Clock::time_point busy_until_{};
   EventLoop::TimerId timer_ = 0;  // of the operation under way
-  EventLoop::TimerId next_timer_ = 0;
-  std::deque<Operation> operations_;  // the front one is under way
+  ChangeQueue changes_;
 };
 
 }  // namespace umld::vmcore

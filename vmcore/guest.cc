@@ -12,6 +12,7 @@
 #include "base/process.h"
 #include "base/status.h"
 #include "vmcore/kernel_command_line.h"
+#include "vmcore/kernel_disk.h"
 #include "vmcore/log.h"
 #include "vmcore/protocol.h"
 #include "vmcore/records.h"
@@ -317,6 +318,7 @@ void Guest::Finish(v1::Exit::Kind kind) {
   notify_.reset();
   unlink(kNotifySocket);
   unlink(kUbdaPlaceholder);
+  if (absl::Status status = RemoveFolder(kDiskLinks); !status.ok()) Log(status.message());
   Announce();
   consoles_.AnnounceEnd();
   observer_->OnExit(exit);

@@ -66,6 +66,7 @@ class Guest {
   // See Disks. In a guest that is starting they wait until it is up, ten seconds at most.
   void PlugDisk(const v1::PlugDisk& request, Done done);
   void UnplugDisk(const v1::UnplugDisk& request, Done done);
+  void ReplugDisk(const v1::ReplugDisk& request, Done done);
   // See Balloon. Waits for the guest to be up, as the above.
   void ChangeMemory(const v1::ChangeMemory& request, Done done);
   // See Consoles. Waits for the guest to be up, as the above.

@@ -200,6 +200,17 @@ void Guest::UnplugDisk(const v1::UnplugDisk& request, Done done) {
   });
 }
 
+void Guest::ReplugDisk(const v1::ReplugDisk& request, Done done) {
+  const std::string noun = DiskNoun(request.unit());
+  WhenUp([this, unit = request.unit(), noun, done = std::move(done)](const absl::Status& up) {
+    if (!up.ok()) return done(Annotate(up, noun));
+    disks_->Replug(unit, [this, noun, done](const absl::Status& status) {
+      Announce();
+      done(Annotate(status, noun));
+    });
+  });
+}
+
 // `disk` in the place of what the unit had; nullptr: nothing.
 void Guest::ChangeConfig(uint32_t unit, const v1::Disk* disk, uint64_t etag) {
   v1::GuestConfig changed = config_;

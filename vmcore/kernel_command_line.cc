@@ -12,6 +12,7 @@
 #include "devices/memory/memory_spec.h"
 #include "vmcore/console_layout.h"
 #include "vmcore/disk_message.h"
+#include "vmcore/kernel_disk.h"
 
 namespace umld::vmcore {
 namespace {
@@ -37,7 +38,7 @@ absl::Status AppendDisks(const v1::GuestConfig& config, std::vector<std::string>
     RETURN_IF_ERROR(devices::CheckDiskSpec(spec));
     std::string name = devices::DiskName(spec.unit);
     if (!units.insert(spec.unit).second) return Invalid(absl::StrCat("disk ", name, " is given twice"), name, "");
-    argv->push_back(devices::PrintDiskBootArgument(spec));
+    argv->push_back(devices::PrintDiskBootArgument(KernelDisk(spec)));
     if (spec.unit != 0 || HasArgument(config, "root=")) continue;
     argv->push_back("root=/dev/ubda");
     argv->push_back(absl::StrContains(spec.flags, 'r') ? "ro" : "rw");

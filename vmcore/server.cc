@@ -129,6 +129,8 @@ void Server::OnRequest(ClientId id, uint64_t request_id, const v1::Request& requ
       return guest_->PlugDisk(request.plug_disk(), with_facts);
     case v1::Request::kUnplugDisk:
       return guest_->UnplugDisk(request.unplug_disk(), with_facts);
+    case v1::Request::kReplugDisk:
+      return guest_->ReplugDisk(request.replug_disk(), with_facts);
     case v1::Request::kSetConsole:
       return guest_->SetConsole(request.set_console(), with_facts);
     case v1::Request::kSetConfig:

@@ -223,4 +223,20 @@ absl::Status CreateCow(const std::string& path, const std::string& backing) {
   return status;
 }
 
+absl::Status SetCowBacking(const std::string& path, const std::string& backing) {
+  ASSIGN_OR_RETURN(OpenDisk disk, OpenDiskFile(path, DiskAccess::kReadWrite, /*shared=*/true));
+  ASSIGN_OR_RETURN(const std::string start, ReadStart(disk, path, kCowHeaderBytes));
+  auto header = ParseCowHeader(start);
+  if (!header.ok()) return Annotate(header.status(), path);
+  if (!header->has_value()) return Annotate(BadHeader("is missing"), path);
+  (*header)->backing = backing;
+  const std::string bytes = SerializeCowHeader(**header);
+  // One write: the path is its only change, and a reader sees the old or the new one.
+  if (pwrite(disk.fd.get(), bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size()) ||
+      fsync(disk.fd.get()) != 0) {
+    return ErrnoError(errno, absl::StrCat("write ", path));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace umld::devices

@@ -57,6 +57,10 @@ absl::StatusOr<CowHeader> NewCowHeader(const std::string& backing);
 // kFailedPrecondition: the backing file is empty or itself a COW file. kInvalidArgument: no kind of file for a disk.
 absl::Status CreateCow(const std::string& path, const std::string& backing);
 
+// Writes another backing path, which leads to the same file, into an existing COW file's header, and syncs it.
+// kFailedPrecondition: no COW file. Blocks on the disk.
+absl::Status SetCowBacking(const std::string& path, const std::string& backing);
+
 }  // namespace umld::devices
 
 #endif  // UMLD_DEVICES_DISK_COW_H_

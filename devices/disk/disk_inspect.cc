@@ -42,7 +42,7 @@ absl::Status CheckRaw(const DiskSpec& spec, const OpenDisk& disk) {
                                " to take its bytes as they are"));
 }
 
-// A COW file that does not exist is made by the kernel when it opens the disk.
+// A COW file that does not exist is made when the disk is plugged.
 absl::Status CheckCanCreate(const DiskSpec& spec, DiskFile* file) {
   struct stat info = {};
   if (lstat(spec.path.c_str(), &info) == 0) {
@@ -155,6 +155,7 @@ absl::StatusOr<DiskFile> InspectDisk(const DiskSpec& spec) {
   DiskFile file;
   file.writable = spec.flags.find('r') == std::string::npos;
   file.shared = spec.flags.find('c') != std::string::npos;
+  file.data = spec.flags.find('d') != std::string::npos;
   DiskAccess access = file.writable ? DiskAccess::kReadWrite : DiskAccess::kRead;
   if (!spec.backing.empty()) {
     RETURN_IF_ERROR(InspectCow(spec, access, &file));
@@ -164,6 +165,15 @@ absl::StatusOr<DiskFile> InspectDisk(const DiskSpec& spec) {
   RETURN_IF_ERROR(CheckRaw(spec, disk));
   file.path = IdOf(disk.info);
   file.size_bytes = disk.size_bytes;
+  if (file.data) {
+    // The kernel takes the size from the backing file that the header names, flag d or not.
+    ASSIGN_OR_RETURN(const std::string start, ReadStart(disk, spec.path, kCowHeaderBytes));
+    auto header = ParseCowHeader(start);
+    if (header.ok() && header->has_value()) {
+      auto backing = OpenDiskFile((*header)->backing, DiskAccess::kRead, /*shared=*/true);
+      file.size_bytes = backing.ok() ? backing->size_bytes : 0;
+    }
+  }
   return file;
 }
 

@@ -30,9 +30,10 @@ struct DiskFile {
   // this, the kernel writes that path into the header; with flag r it cannot, and the disk does not open.
   std::string header_backing;
   uint64_t size_bytes = 0;  // the guest's capacity, before the kernel rounds it up to 512
-  bool create_cow = false;  // the COW file does not exist yet; the kernel (or CreateCow) makes it
+  bool create_cow = false;  // the COW file does not exist yet; CreateCow makes it
   bool writable = false;    // no flag r
   bool shared = false;      // flag c
+  bool data = false;        // flag d
   friend bool operator==(const DiskFile&, const DiskFile&) = default;
 };
 

@@ -17,7 +17,7 @@ namespace {
 
 constexpr absl::string_view kFlags = "rscdt";
 constexpr absl::string_view kPrefix = "ubd";
-constexpr absl::string_view kRequestVerb = "config ";
+constexpr size_t kMaxSerial = 128;
 
 using Fault = SpecFault;
 
@@ -34,6 +34,10 @@ absl::Status InvalidAt(absl::string_view text, const Fault& fault) {
 }
 
 std::optional<Fault> FindFaultInSerial(absl::string_view serial) {
+  if (serial.size() > kMaxSerial) {
+    return Fault{kMaxSerial, absl::StrCat("the serial number is longer than ", kMaxSerial, " characters"),
+                 "shorten it"};
+  }
   for (size_t i = 0; i < serial.size(); ++i) {
     if (!absl::ascii_isgraph(serial[i])) {
       return Fault{i, "the serial number contains something else than a visible ASCII character",
@@ -71,14 +75,6 @@ absl::Status CheckWhole(const DiskSpec& spec, absl::string_view text) {
   }
   if (!spec.backing.empty() && spec.backing == spec.path) {
     return Invalid(text, "the COW file and its backing file are the same", "name a new file for the COW");
-  }
-  size_t length = PrintDiskSpec(spec).size();
-  size_t limit = kMaxMconsoleRequest - kRequestVerb.size();
-  if (length > limit) {
-    return Invalid(
-        text,
-        absl::StrCat("it has ", length, " bytes, and a UML kernel takes at most ", limit, " bytes of device spec"),
-        "use shorter paths, for example through a symbolic link");
   }
   return absl::OkStatus();
 }

@@ -13,8 +13,8 @@ namespace umld::devices {
 
 // A UML kernel has ubda to ubdp.
 inline constexpr uint32_t kMaxDisks = 16;
-// What one mconsole request can carry; the kernel refuses more.
-inline constexpr size_t kMaxMconsoleRequest = 511;
+// What the paths of all disks of a guest may have together, in bytes: facts about them travel in one message.
+inline constexpr size_t kMaxPathsBytes = 20'000;
 
 // One ubd device of a guest, as wanted. Says nothing about whether the files exist: that is InspectDisk.
 struct DiskSpec {
@@ -32,8 +32,8 @@ struct DiskSpec {
 absl::StatusOr<DiskSpec> ParseDiskSpec(absl::string_view text);
 
 // For a spec that was put together from typed fields. Flags may be in any order. Refuses what the kernel would
-// misread: a relative path, ',' or ':' or '"' in a path, control characters, `d` with a COW, a spec that does not fit
-// into one mconsole request. kInvalidArgument.
+// misread: a relative path, ',' or ':' or '"' in a path, control characters, `d` with a COW. Paths may be as long as
+// the host's; vmcore shows long ones to the kernel under short names. kInvalidArgument.
 absl::Status CheckDiskSpec(const DiskSpec& spec);
 
 // "ubdb" or "ubd1" to 1. kInvalidArgument: no such device.

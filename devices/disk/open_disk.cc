@@ -100,6 +100,13 @@ absl::StatusOr<OpenDisk> OpenDiskFile(const std::string& path, DiskAccess access
   // By the handle and not by the path again, which may lead to another file by now.
   disk.fd.reset(open(absl::StrCat("/proc/self/fd/", handle.get()).c_str(), flags));
   if (!disk.fd.ok()) return access == DiskAccess::kRead ? OpenError(errno, path) : WriteError(errno, path);
+  // A device may be read-only and let itself be opened for writing all the same (a loop device of losetup -r).
+  int read_only = 0;
+  if (S_ISBLK(disk.info.st_mode) && access == DiskAccess::kReadWrite &&
+      ioctl(disk.fd.get(), BLKROGET, &read_only) == 0 && read_only != 0) {
+    return MakeError(absl::StatusCode::kFailedPrecondition, absl::StrCat(path, " is a read-only device"),
+                     {"DISK_NOT_WRITABLE", path, "attach it read-only (flag r), or put a COW file over it"});
+  }
   ASSIGN_OR_RETURN(disk.size_bytes, SizeOf(disk.fd.get(), disk.info, path));
   return disk;
 }

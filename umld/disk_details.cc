@@ -1,0 +1,43 @@
+#include "umld/disk_details.h"
+
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "devices/disk/disk_reader.h"
+#include "devices/disk/disk_spec.h"
+#include "devices/disk/partition_table.h"
+
+namespace umld {
+namespace {
+
+absl::Status Add(v1::Disk* disk) {
+  ASSIGN_OR_RETURN(const devices::DiskSpec spec, devices::ParseDiskSpec(disk->spec()));
+  ASSIGN_OR_RETURN(const devices::DiskReader reader, devices::DiskReader::Open(spec));
+  disk->set_file_bytes(reader.file_bytes());
+  if (disk->size_bytes() == 0) disk->set_size_bytes(reader.size_bytes());
+  disk->set_padding_bytes(static_cast<uint32_t>(reader.size_bytes() - reader.file_bytes()));
+  ASSIGN_OR_RETURN(const devices::PartitionTable table,
+                   devices::ReadPartitionTable(reader.size_bytes(), [&reader](uint64_t offset, size_t size) {
+                     return reader.Read(offset, size);
+                   }));
+  disk->set_partition_table(table.kind);
+  for (const devices::Partition& partition : table.partitions) {
+    v1::Partition* shown = disk->add_partitions();
+    shown->set_name(absl::StrCat(devices::DiskName(spec.unit), partition.number));
+    shown->set_start_bytes(partition.start_bytes);
+    shown->set_size_bytes(partition.size_bytes);
+    shown->set_type(partition.type);
+    shown->set_type_id(partition.type_id);
+    shown->set_label(partition.label);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddDiskDetails(v1::Disk* disk) {
+  if (absl::Status status = Add(disk); !status.ok()) disk->set_problem(std::string(status.message()));
+}
+
+}  // namespace umld

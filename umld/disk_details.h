@@ -1,0 +1,14 @@
+#ifndef UMLD_UMLD_DISK_DETAILS_H_
+#define UMLD_UMLD_DISK_DETAILS_H_
+
+#include "umld/v1/resources.pb.h"
+
+namespace umld {
+
+// Fills in what has to be read from the disk's host files: sizes, padding, partitions, or what is wrong with them.
+// Blocks on the disk; reads a bounded amount of it. Thread-safe.
+void AddDiskDetails(v1::Disk* disk);
+
+}  // namespace umld
+
+#endif  // UMLD_UMLD_DISK_DETAILS_H_

@@ -1,0 +1,64 @@
+#include "vmcore/kernel_disk.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "devices/disk/cow.h"
+
+namespace umld::vmcore {
+namespace {
+
+// Sixteen disks of this length leave room for everything else on the kernel's command line.
+constexpr size_t kLongSpec = 200;
+
+std::string PathLink(uint32_t unit) { return absl::StrCat(kDiskLinks, "/", devices::DiskName(unit)); }
+std::string BackingLink(uint32_t unit) { return absl::StrCat(PathLink(unit), ".backing"); }
+
+bool IsLong(const devices::DiskSpec& spec) { return devices::PrintDiskSpec(spec).size() > kLongSpec; }
+
+absl::Status Link(const std::string& target, const std::string& link) {
+  unlink(link.c_str());
+  if (symlink(target.c_str(), link.c_str()) == 0) return absl::OkStatus();
+  return ErrnoError(errno, absl::StrCat("make the link ", link));
+}
+
+}  // namespace
+
+devices::DiskSpec KernelDisk(const devices::DiskSpec& spec) {
+  if (!IsLong(spec)) return spec;
+  devices::DiskSpec shown = spec;
+  shown.path = PathLink(spec.unit);
+  if (!spec.backing.empty()) shown.backing = BackingLink(spec.unit);
+  return shown;
+}
+
+absl::Status PrepareKernelDisk(const devices::DiskSpec& spec, const devices::DiskFile& file, bool* created_cow) {
+  *created_cow = false;
+  if (IsLong(spec)) {
+    if (mkdir(kDiskLinks, 0700) != 0 && errno != EEXIST) {
+      return ErrnoError(errno, absl::StrCat("make the folder ", kDiskLinks));
+    }
+    RETURN_IF_ERROR(Link(spec.path, PathLink(spec.unit)));
+    if (!spec.backing.empty()) RETURN_IF_ERROR(Link(spec.backing, BackingLink(spec.unit)));
+    // A header that names a file which has been moved away: the kernel would put the link's name there.
+    struct stat info = {};
+    if (!file.header_backing.empty() && file.writable && stat(file.header_backing.c_str(), &info) != 0) {
+      RETURN_IF_ERROR(devices::SetCowBacking(spec.path, spec.backing));
+    }
+  }
+  if (!file.create_cow) return absl::OkStatus();
+  RETURN_IF_ERROR(devices::CreateCow(spec.path, spec.backing));
+  *created_cow = true;
+  return absl::OkStatus();
+}
+
+void ForgetKernelDisk(uint32_t unit) {
+  unlink(PathLink(unit).c_str());
+  unlink(BackingLink(unit).c_str());
+}
+
+}  // namespace umld::vmcore
