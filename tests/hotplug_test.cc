@@ -1,0 +1,147 @@
+// Plugging under stress: often, at once, during I/O, into guests that are paused or do not answer.
+#include <dirent.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/host.h"
+#include "tests/shared_host.h"
+
+namespace umld::tests {
+namespace {
+
+using testing::HasSubstr;
+
+class Hotplug : public SharedHost {
+ protected:
+  void SetUp() override {
+    SharedHost::SetUp();
+    ASSERT_TRUE(host_->CreateAndStart("web1"));
+    ASSERT_TRUE(Ok(host_->Shell("truncate -s 16M disk other")));
+  }
+  void TearDown() override {
+    SharedHost::TearDown();
+    host_->Shell("rm -rf *");
+  }
+
+  static size_t Descriptors(pid_t pid) {
+    size_t count = 0;
+    DIR* folder = opendir(absl::StrCat("/proc/", pid, "/fd").c_str());
+    if (folder == nullptr) return 0;
+    while (readdir(folder) != nullptr) ++count;
+    closedir(folder);
+    return count;
+  }
+  static pid_t Pid(const char* which) { return host_->Describe("web1")["processes"][which]; }
+};
+
+TEST_F(Hotplug, TwoHundredTimesInARow) {
+  // The kernel opens a disk's file when the guest does; vmcore and umld must keep nothing of one that is gone.
+  ASSERT_TRUE(Ok(host_->Run({"plug", "web1", "ubdb=disk"})));
+  ASSERT_TRUE(Ok(host_->Run({"unplug", "web1", "ubdb"})));
+  const size_t vmcore = Descriptors(Pid("supervisor_pid")), kernel = Descriptors(Pid("kernel_pid"));
+  const CommandResult all =
+      host_->Shell(absl::StrCat(R"(
+for i in $(seq 100); do
+  uml_mconsole web1 config ubdb=disk >/dev/null && uml_mconsole web1 remove ubdb >/dev/null || echo failed tool $i
+  )",
+                                host_->Program("umlctl"), R"( plug web1 ubdc=other >/dev/null &&
+  )",
+                                host_->Program("umlctl"), R"( unplug web1 ubdc >/dev/null || echo failed $i
+done)"));
+  EXPECT_TRUE(Ok(all));
+  EXPECT_THAT(all.out, testing::Not(HasSubstr("failed")));
+  EXPECT_EQ(Descriptors(Pid("supervisor_pid")), vmcore);
+  EXPECT_EQ(Descriptors(Pid("kernel_pid")), kernel);
+  EXPECT_TRUE(Ok(host_->Run({"plug", "web1", "ubdb=disk"})));
+  EXPECT_EQ(host_->RunInGuest("web1", "echo works >/dev/ubdb && head -c 5 /dev/ubdb && sync").out, "works");
+}
+
+TEST_F(Hotplug, TwoAtOnceOneWins) {
+  for (int round = 0; round < 5; ++round) {
+    std::unique_ptr<Running> first = host_->RunBeside({"plug", "web1", "ubdb=disk"});
+    std::unique_ptr<Running> second = host_->RunBeside({"plug", "web1", "ubdb=other"});
+    const int codes[] = {*first->Wait(), *second->Wait()};
+    EXPECT_TRUE((codes[0] == 0 && codes[1] == kBusyOrExists) || (codes[0] == kBusyOrExists && codes[1] == 0))
+        << codes[0] << " " << codes[1] << first->err() << second->err();
+    const std::string winner = host_->Work(codes[0] == 0 ? "disk" : "other");
+    EXPECT_EQ(host_->Run({"config", "web1", "ubdb"}).out, winner + "\n");
+    EXPECT_TRUE(Ok(host_->Run({"unplug", "web1", "ubdb"})));
+  }
+}
+
+TEST_F(Hotplug, UnplugDuringInputAndOutput) {
+  ASSERT_TRUE(Ok(host_->Run({"plug", "web1", "ubdb=disk"})));
+  ASSERT_EQ(host_
+                ->RunInGuest("web1",
+                             "(while :; do dd if=/dev/zero of=/dev/ubdb bs=64k count=64 2>/dev/null; done) "
+                             ">/dev/null 2>&1 & echo $! >/tmp/writer")
+                .exit_code,
+            0);
+  int refused = 0, unplugged = 0;
+  for (int i = 0; i < 10; ++i) {
+    const CommandResult result = host_->Run({"unplug", "web1", "ubdb"});
+    if (result.exit_code == 0) {
+      // Between two runs of dd nobody has it open.
+      ++unplugged;
+      ASSERT_TRUE(Ok(host_->Run({"plug", "web1", "ubdb=disk"})));
+    } else {
+      ++refused;
+      EXPECT_TRUE(Refused(result, kWrongState, {"web1", "ubdb", "it is in use inside the guest"}));
+    }
+  }
+  EXPECT_GT(refused, 0) << unplugged;
+  ASSERT_EQ(host_->RunInGuest("web1", "kill $(cat /tmp/writer); sleep 1; sync").exit_code, 0);
+  EXPECT_TRUE(WaitFor([] { return host_->Run({"unplug", "web1", "ubdb"}).exit_code == 0; }));
+}
+
+TEST_F(Hotplug, IntoAPausedGuest) {
+  ASSERT_TRUE(Ok(host_->Shell("echo hello | dd of=disk conv=notrunc 2>/dev/null")));
+  ASSERT_TRUE(Ok(host_->Run({"pause", "web1"})));
+  // Done at once or refused with the reason, and never a hang.
+  const CommandResult plugged = host_->Run({"plug", "web1", "ubdb=disk"});
+  EXPECT_TRUE(Ok(plugged));
+  EXPECT_EQ(host_->State("web1"), "PAUSED");
+  EXPECT_TRUE(Ok(host_->Run({"plug", "web1", "con2=pts"})));
+  ASSERT_TRUE(Ok(host_->Run({"resume", "web1"})));
+  EXPECT_EQ(host_->RunInGuest("web1", "head -c 5 /dev/ubdb").out, "hello");
+  EXPECT_EQ(host_->RunInGuest("web1", "test -c /dev/tty2").exit_code, 0);
+  ASSERT_TRUE(Ok(host_->Run({"pause", "web1"})));
+  EXPECT_TRUE(Ok(host_->Run({"unplug", "web1", "ubdb"})));
+  ASSERT_TRUE(Ok(host_->Run({"resume", "web1"})));
+  EXPECT_EQ(host_->RunInGuest("web1", "test -e /dev/ubdb").exit_code, 1);
+}
+
+TEST_F(Hotplug, AGuestThatDoesNotAnswerHoldsNobodyElseUp) {
+  ASSERT_TRUE(host_->CreateAndStart("web2"));
+  const pid_t kernel = Pid("kernel_pid");
+  ASSERT_EQ(kill(kernel, SIGSTOP), 0);
+  std::unique_ptr<Running> plug = host_->RunBeside({"plug", "web1", "ubdb=disk"});
+  // Meanwhile everything else goes on, for other guests and for what is known of this one.
+  EXPECT_TRUE(Ok(host_->Run({"plug", "web2", "ubdb=other"})));
+  EXPECT_TRUE(Ok(host_->Run({"describe", "web1"})));
+  EXPECT_TRUE(Ok(host_->Run({"list"})));
+  EXPECT_EQ(host_->RunInGuest("web2", "echo alive").out, "alive\n");
+  EXPECT_FALSE(plug->HasEnded());
+  EXPECT_EQ(plug->Wait(), kTimedOut) << plug->err();
+  EXPECT_THAT(plug->err(), HasSubstr("web1"));
+  ASSERT_EQ(kill(kernel, SIGCONT), 0);
+  // It answers again, and has the disk or has it not; either way it can be had.
+  EXPECT_TRUE(WaitFor([] {
+    const CommandResult again = host_->Run({"plug", "web1", "ubdb=disk"});
+    return again.exit_code == 0 || again.exit_code == kBusyOrExists;
+  }));
+  EXPECT_EQ(host_->RunInGuest("web1", "test -b /dev/ubdb").exit_code, 0);
+  // Signals reach one that answers no mconsole.
+  ASSERT_EQ(kill(kernel, SIGSTOP), 0);
+  EXPECT_TRUE(Ok(host_->Run({"kill", "web1"})));
+}
+
+}  // namespace
+}  // namespace umld::tests
