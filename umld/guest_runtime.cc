@@ -20,8 +20,10 @@
 #include "base/status.h"
 #include "devices/disk/cow.h"
 #include "devices/disk/disk_inspect.h"
+#include "devices/nic/nic_spec.h"
 #include "kernel/kernel_inspect.h"
 #include "spdlog/spdlog.h"
+#include "umld/nic_wish.h"
 
 namespace umld {
 namespace {
@@ -115,6 +117,10 @@ vmcore::v1::GuestConfig GuestRuntime::ConfigOf(const state::GuestRow& row) const
   for (const state::ConsoleRow& console : row.consoles) {
     config.add_consoles()->set_device(console.device);
     config.mutable_consoles()->rbegin()->set_channels(console.channel);
+  }
+  for (const state::NicRow& nic : row.nics) {
+    config.add_nics()->set_device(nic.device);
+    config.mutable_nics()->rbegin()->set_spec(nic.spec);
   }
   config.set_etag(row.version);
   return config;
@@ -389,6 +395,10 @@ void GuestRuntime::TakeOverConfig(const GuestPtr& guest, const vmcore::v1::Guest
     for (const vmcore::v1::ConsoleConfig& console : config.consoles()) {
       row.consoles.push_back({console.device(), console.channels()});
     }
+    row.nics.clear();
+    for (const vmcore::v1::Nic& nic : config.nics()) {
+      if (auto spec = devices::ParseNicSpec(nic.spec()); spec.ok()) AddNicRow(&row.nics, ToNicRow(*spec));
+    }
     row.version = config.etag();
     return absl::OkStatus();
   };
@@ -400,9 +410,21 @@ void GuestRuntime::TakeOverConfig(const GuestPtr& guest, const vmcore::v1::Guest
   if (!status.ok()) spdlog::error("guest {}: {}", view.row.name, std::string(status.message()));
 }
 
+// Of a vmcore that was killed. What the host's network knows of a guest is vmcore's to change, so it is one more of its
+// programs that does this.
+void GuestRuntime::RemoveTaps(const GuestView& view) {
+  const std::string run_dir = config_->GuestRunDir(view.row.id);
+  if (access((run_dir + "/taps").c_str(), F_OK) != 0) return;
+  auto removed = RunCommand({config_->vmcore_path, "--remove-taps", run_dir}, std::chrono::seconds(20));
+  if (removed.ok() && removed->exit_code == 0) return;
+  spdlog::error("guest {}: its taps are still there: {}", view.row.name,
+                removed.ok() ? removed->output : std::string(removed.status().message()));
+}
+
 void GuestRuntime::RecordEnd(const GuestPtr& guest) {
   const GuestView view = table_->View(guest);
   const std::string run_dir = config_->GuestRunDir(view.row.id);
+  RemoveTaps(view);
   auto record = ReadRecord<vmcore::v1::Exit>(run_dir + "/exit");
   state::ExitRow exit;
   if (record.ok()) {
