@@ -105,6 +105,8 @@ TEST_F(Nics, TheOldSpellingMakesAWorkingInterface) {
            inside("tx_packets") == absl::StrCat(Count(nic, "sent_packets")) && Count(nic, "sent_bytes") > 6 * 64;
   })) << NicOf("web1", "eth0").dump()
       << inside("rx_packets") << " " << inside("tx_packets");
+  EXPECT_EQ(Count(Json::parse(host_->Run({"config", "web1", "eth0", "-o", "json"}).out)["nic"], "received_packets"),
+            Count(NicOf("web1", "eth0"), "received_packets"));
   const std::string described = host_->Run({"describe", "web1"}).out;
   EXPECT_THAT(described,
               HasSubstr("eth0=tuntap,tap0,fe:fd:00:00:00:01,192.168.0.254/24  (tap0 made by umld, received"));
@@ -125,6 +127,12 @@ TEST_F(Nics, TheOldSpellingMakesAWorkingInterface) {
   EXPECT_TRUE(GuestPings("web1", "192.168.0.254"));
   EXPECT_TRUE(GuestPings("web1", "10.1.0.254"));
   EXPECT_TRUE(HostPings("10.1.0.1"));
+  // Over and over, beside them.
+  for (int round = 0; round < 50; ++round) {
+    ASSERT_TRUE(Ok(host_->Run({"plug", "web1", "eth1=tuntap,tap2,,10.2.0.254"}))) << round;
+    ASSERT_TRUE(Ok(host_->Run({"unplug", "web1", "eth1"}))) << round;
+  }
+  EXPECT_EQ(Links(), "lo\ntap0\ntap1\n");
 }
 
 TEST_F(Nics, StaysOverRebootsAndGoesWithTheGuest) {
@@ -244,6 +252,39 @@ TEST_F(Nics, RefusesWhatCannotWork) {
   EXPECT_TRUE(Ok(host_->Shell("ip link del other")));
 }
 
+TEST_F(Nics, APausedGuestIsPluggedToo) {
+  ASSERT_TRUE(host_->CreateAndStart("web1"));
+  ASSERT_TRUE(Ok(host_->Run({"pause", "web1"})));
+  EXPECT_TRUE(Ok(host_->Run({"plug", "web1", "eth0=tuntap,tap0,,192.168.0.254"})));
+  ASSERT_TRUE(Ok(host_->Run({"resume", "web1"})));
+  BringUp("web1", "eth0", "192.168.0.1");
+  EXPECT_TRUE(GuestPings("web1", "192.168.0.254"));
+}
+
+TEST_F(Nics, TunnelsAndRawSockets) {
+  ASSERT_TRUE(Ok(host_->Shell("ip link add va type veth peer name vb && ip link set va up && ip link set vb up")));
+  ASSERT_TRUE(host_->CreateAndStart(
+      "web1", {"--nic", "vec0:transport=gre,src=127.0.0.2,dst=127.0.0.3,rx_key=1,tx_key=2", "--nic",
+               "vec1:transport=l2tpv3,src=127.0.0.2,dst=127.0.0.3,rx_session=1,tx_session=2,udp=1,srcport=1706,"
+               "dstport=1707",
+               "--nic", "vec2:transport=raw,ifname=va", "--nic", "eth3=ucast,,127.0.0.1,1102,1103", "--nic",
+               "vec4:transport=hybrid,ifname=tap4,host=10.4.0.254"}));
+  ASSERT_TRUE(host_->CreateAndStart(
+      "web2", {"--nic", "vec0:transport=gre,src=127.0.0.3,dst=127.0.0.2,rx_key=2,tx_key=1", "--nic",
+               "vec1:transport=l2tpv3,src=127.0.0.3,dst=127.0.0.2,rx_session=2,tx_session=1,udp=1,srcport=1707,"
+               "dstport=1706",
+               "--nic", "vec2:transport=raw,ifname=vb", "--nic", "eth3=ucast,,127.0.0.1,1103,1102"}));
+  for (const char* device : {"vec0", "vec1", "vec2", "eth3"}) {
+    const std::string net = absl::StrCat("10.", absl::string_view(device).substr(3), ".0.");
+    BringUp("web1", device, net + "1");
+    BringUp("web2", device, net + "2");
+    EXPECT_TRUE(GuestPings("web1", net + "2")) << device;
+  }
+  BringUp("web1", "vec4", "10.4.0.1");
+  EXPECT_TRUE(GuestPings("web1", "10.4.0.254"));
+  EXPECT_TRUE(Ok(host_->Shell("ip link del va")));
+}
+
 TEST_F(Nics, GuestsOnSwitchesAndBuses) {
   auto beside = [&](const std::vector<std::string>& argv) {
     return Running::Start(host_->MakeCommand(argv), Running::On::kPipes);
@@ -270,6 +311,18 @@ TEST_F(Nics, GuestsOnSwitchesAndBuses) {
   // A guest whose switch is not there is not started without a word.
   EXPECT_TRUE(Refused(host_->Run({"start", "web1"}), kSaidNo, {"interface eth0", "lab.ctl"}));
   EXPECT_TRUE(Ok(host_->Shell("ip route del 239.0.0.0/8 dev lo")));
+}
+
+// An ordinary user makes no taps, and is told how to get one.
+TEST(NicsOfAUser, AreTapsThatRootHasMade) {
+  ASSERT_EQ(unshare(CLONE_NEWNET), 0);
+  HostOptions options;
+  options.uid = options.gid = 61236;
+  Host host(options);
+  ASSERT_TRUE(host.Start());
+  ASSERT_TRUE(host.CreateAndStart("web1"));
+  EXPECT_TRUE(Refused(host.Run({"plug", "web1", "eth0=tuntap,tap0"}), kDenied, {"web1", "interface eth0"}));
+  EXPECT_TRUE(Ok(host.Run({"describe", "web1"})));
 }
 
 }  // namespace

@@ -20,8 +20,8 @@ std::string TextOf(const GuestView& view) {
 }
 
 void Fill(absl::string_view text, v1::Nic* nic) {
-  const bool has_tap =
-      nic->transport() == v1::Nic::TUNTAP || nic->transport() == v1::Nic::TAP || nic->transport() == v1::Nic::HYBRID;
+  // Not HYBRID: what its raw socket receives does not pass through the tap.
+  const bool has_tap = nic->transport() == v1::Nic::TUNTAP || nic->transport() == v1::Nic::TAP;
   if (!nic->plugged() || !has_tap) return;
   v1::NicCounters counters;
   if (ReadCounters(text, nic->interface(), &counters)) *nic->mutable_counters() = counters;
