@@ -24,6 +24,7 @@
 #include "kernel/kernel_inspect.h"
 #include "spdlog/spdlog.h"
 #include "umld/nic_wish.h"
+#include "umld/stray_taps.h"
 
 namespace umld {
 namespace {
@@ -410,21 +411,11 @@ void GuestRuntime::TakeOverConfig(const GuestPtr& guest, const vmcore::v1::Guest
   if (!status.ok()) spdlog::error("guest {}: {}", view.row.name, std::string(status.message()));
 }
 
-// Of a vmcore that was killed. What the host's network knows of a guest is vmcore's to change, so it is one more of its
-// programs that does this.
-void GuestRuntime::RemoveTaps(const GuestView& view) {
-  const std::string run_dir = config_->GuestRunDir(view.row.id);
-  if (access((run_dir + "/taps").c_str(), F_OK) != 0) return;
-  auto removed = RunCommand({config_->vmcore_path, "--remove-taps", run_dir}, std::chrono::seconds(20));
-  if (removed.ok() && removed->exit_code == 0) return;
-  spdlog::error("guest {}: its taps are still there: {}", view.row.name,
-                removed.ok() ? removed->output : std::string(removed.status().message()));
-}
-
 void GuestRuntime::RecordEnd(const GuestPtr& guest) {
   const GuestView view = table_->View(guest);
   const std::string run_dir = config_->GuestRunDir(view.row.id);
-  RemoveTaps(view);
+  absl::Status cleaned = RemoveStrayTaps(config_->vmcore_path, run_dir);
+  if (!cleaned.ok()) spdlog::error("guest {}: {}", view.row.name, std::string(cleaned.message()));
   auto record = ReadRecord<vmcore::v1::Exit>(run_dir + "/exit");
   state::ExitRow exit;
   if (record.ok()) {

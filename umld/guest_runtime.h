@@ -70,7 +70,6 @@ class GuestRuntime {
   void OnClosed(const GuestPtr& guest);
   void OnFacts(const GuestPtr& guest, const vmcore::v1::Facts& facts);
   void RecordEnd(const GuestPtr& guest);
-  void RemoveTaps(const GuestView& view);
   void RecordState(const GuestPtr& guest, v1::GuestState state, const char* type, const std::string& message);
 
   const DaemonConfig* const config_;

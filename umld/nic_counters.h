@@ -9,9 +9,9 @@
 
 namespace umld {
 
-// Fills in the counters of the interfaces of `guest` that are plugged and pass all through a tap: read in the network namespace of
-// its supervisor, and turned round, for what the tap sends the guest receives. Reads one file of /proc, and does not
-// wait for a guest.
+// Fills in the counters of the interfaces of `guest` that are plugged and pass all through a tap: read in the network
+// namespace of its supervisor, and turned round, for what the tap sends the guest receives. Reads one file of /proc,
+// and does not wait for a guest.
 void FillNicCounters(const GuestView& view, v1::Guest* guest);
 void FillNicCounters(const GuestView& view, v1::Nic* nic);
 
