@@ -29,7 +29,10 @@ std::vector<std::string> Names(Session& session, absl::string_view kind, const s
   } else if (const auto name = GuestName(guest); name.ok()) {
     const auto found = (*client)->GetGuest(*name);
     if (!found.ok()) return names;
-    if (kind == "devices") take(found->disks());
+    if (kind == "devices") {
+      take(found->disks());
+      take(found->nics());
+    }
     if (kind == "devices" && names.empty()) names.assign(std::begin(kDevices), std::end(kDevices));
     take(found->consoles());
   }

@@ -17,6 +17,7 @@ struct Options {
   std::string description;
   std::vector<std::string> disks;
   std::vector<std::string> consoles;
+  std::vector<std::string> nics;
   std::vector<std::string> kernel_args;
 };
 
@@ -47,6 +48,9 @@ absl::Status Create(Session& session, const Options& options) {
     ASSIGN_OR_RETURN(*request.add_disk_specs(), AbsoluteSpec(disk, folder));
   }
   for (const std::string& console : options.consoles) request.add_console_specs(console);
+  for (const std::string& nic : options.nics) {
+    ASSIGN_OR_RETURN(*request.add_nic_specs(), AbsoluteSpec(nic, folder));
+  }
   ASSIGN_OR_RETURN(Client* const client, session.client());
   ASSIGN_OR_RETURN(const v1::Guest created, client->CreateGuest(request));
   if (session.output.ForPrograms()) {
@@ -70,6 +74,11 @@ void AddCreate(CLI::App& app, Session& session) {
       ->allow_extra_args(false);
   verb->add_option("--con", options->consoles,
                    "a console or serial line, as con3=port:9000, ssl0=pts or con=pts; may be repeated")
+      ->allow_extra_args(false);
+  verb->add_option(
+          "--nic", options->nics,
+          "a network interface, as eth0=tuntap,TAP,MAC,ADDRESS (the host's) or vec0:transport=tap,ifname=TAP; may "
+          "be repeated")
       ->allow_extra_args(false);
   verb->add_option("--arg", options->kernel_args, "a kernel argument; may be repeated")->allow_extra_args(false);
   verb->add_option("--description", options->description, "free text");

@@ -81,6 +81,20 @@ std::string ConsoleLine(const v1::Console& console) {
   return text;
 }
 
+std::string NicLine(const v1::Nic& nic) {
+  std::vector<std::string> notes;
+  if (!nic.plugged()) notes.push_back("from the next boot");
+  if (!nic.persistent()) notes.push_back("until the next boot");
+  if (nic.interface_made()) notes.push_back(absl::StrCat(nic.interface(), " made by umld"));
+  if (nic.has_counters()) {
+    const v1::NicCounters& counters = nic.counters();
+    notes.push_back(
+        absl::StrCat("received ", counters.received_packets(), " packets, ", HumanByteSize(counters.received_bytes())));
+    notes.push_back(absl::StrCat("sent ", counters.sent_packets(), " packets, ", HumanByteSize(counters.sent_bytes())));
+  }
+  return absl::StrCat(nic.spec(), notes.empty() ? "" : absl::StrCat("  (", absl::StrJoin(notes, ", "), ")"));
+}
+
 void AddLastExit(const v1::GuestExit& end, Details& details) {
   std::string text = v1::GuestExit_Kind_Name(end.kind());
   if (end.has_time()) absl::StrAppend(&text, " at ", TimeText(end.time()));
@@ -117,6 +131,9 @@ Details Describe(const v1::Guest& guest) {
   for (int i = 0; i < guest.disks_size(); ++i) {
     i == 0 ? details.Add("Disks", DiskLine(guest.disks(i))) : details.AddMore(DiskLine(guest.disks(i)));
     AddDiskDetails(guest, guest.disks(i), details);
+  }
+  for (int i = 0; i < guest.nics_size(); ++i) {
+    i == 0 ? details.Add("Interfaces", NicLine(guest.nics(i))) : details.AddMore(NicLine(guest.nics(i)));
   }
   if (guest.consoles_size() > 0) details.Add("Consoles", "");
   for (const v1::Console& console : guest.consoles()) {

@@ -1,6 +1,7 @@
 #include <CLI/App.hpp>
 #include <memory>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "umlctl/each_guest.h"
@@ -31,7 +32,9 @@ absl::Status Plug(Session& session, const Options& options) {
   } else if (session.output.format == Format::kName) {
     session.Say(ShortName(device->name()));
   } else {
-    session.Say(absl::StrCat(ShortName(request.guest()), ": plugged ", ShortName(device->name()), "=", device->spec()));
+    session.Say(absl::StrCat(
+        ShortName(request.guest()), ": plugged ", ShortName(device->name()),
+        device->nic().name().empty() || !absl::StartsWith(device->spec(), "transport=") ? "=" : ":", device->spec()));
   }
   return absl::OkStatus();
 }
@@ -42,8 +45,10 @@ void AddPlug(CLI::App& app, Session& session) {
   CLI::App* verb = app.add_subcommand("plug", "Add a device to a guest, running or not")->group(kDevicesGroup);
   auto options = std::make_shared<Options>();
   verb->add_option("NAME", options->guest, "the guest")->required();
-  verb->add_option("DEVICE=VALUE", options->spec,
-                   "as ubdb=FILE, ubdb=COW,BACKING or mem=-64M; paths are seen from here")
+  verb->add_option(
+          "DEVICE=VALUE", options->spec,
+          "as ubdb=FILE, ubdb=COW,BACKING, con3=port:9000, eth0=tuntap,tap0,,192.168.0.254 or mem=-64M; paths are "
+          "seen from here")
       ->required();
   verb->add_flag("--live-only", options->live_only, "into the running kernel alone, not for its next boot");
   OnVerb(verb, session, [&session, options] { return Plug(session, *options); });

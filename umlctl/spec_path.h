@@ -15,7 +15,8 @@ absl::StatusOr<std::string> CurrentFolder();
 std::string AbsolutePath(absl::string_view path, absl::string_view folder);
 
 // A device in UML's spelling with the caller's relative paths made absolute, for the daemon stands elsewhere:
-// "ubdb=a", "ubdb=cow,backing", "ubdb=cow:backing", "ubdb=file,,serial". Devices other than disks stay as they are.
+// "ubdb=a", "ubdb=cow,backing", "ubdb=cow:backing", "ubdb=file,,serial", "eth0=daemon,,unix,socket", "eth0=vde,folder".
+// Devices without a path stay as they are.
 // kInvalidArgument: no "=", a disk without a file, or a folder whose name UML's spelling cannot carry (',' and ':').
 absl::StatusOr<std::string> AbsoluteSpec(absl::string_view spec, absl::string_view folder);
 

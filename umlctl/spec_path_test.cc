@@ -30,6 +30,16 @@ TEST(AbsoluteSpec, EverySpelling) {
 TEST(AbsoluteSpec, OtherDevicesStay) {
   EXPECT_EQ(*AbsoluteSpec("con2=port:9000", "/srv"), "con2=port:9000");
   EXPECT_EQ(*AbsoluteSpec("eth0=tuntap,tap0", "/srv"), "eth0=tuntap,tap0");
+  EXPECT_EQ(*AbsoluteSpec("vec0:transport=tap,ifname=tap0", "/srv"), "vec0:transport=tap,ifname=tap0");
+  EXPECT_EQ(*AbsoluteSpec("eth0=daemon", "/srv"), "eth0=daemon");
+  EXPECT_EQ(*AbsoluteSpec("eth0=daemon,,unix", "/srv"), "eth0=daemon,,unix");
+}
+
+TEST(AbsoluteSpec, TheSwitchOfAnInterface) {
+  EXPECT_EQ(*AbsoluteSpec("eth0=daemon,,unix,lab.ctl", "/srv"), "eth0=daemon,,unix,/srv/lab.ctl");
+  EXPECT_EQ(*AbsoluteSpec("eth0=daemon,02:0:0:0:0:1,,/lab.ctl", "/srv"), "eth0=daemon,02:0:0:0:0:1,,/lab.ctl");
+  EXPECT_EQ(*AbsoluteSpec("eth1=vde,lab,,3", "/srv"), "eth1=vde,/srv/lab,,3");
+  EXPECT_FALSE(AbsoluteSpec("eth1=vde,lab", "/srv/x:y").ok());
 }
 
 TEST(AbsoluteSpec, Refuses) {

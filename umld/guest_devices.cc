@@ -53,6 +53,8 @@ absl::StatusOr<v1::Device> Guests::Plug(const GuestPtr& guest, const std::string
       return ChangeMemory(guest, spec, request_id);
     case devices::DeviceKind::kConsole:
       return PlugConsole(guest, spec, live_only, request_id);
+    case devices::DeviceKind::kNic:
+      return PlugNic(guest, spec, live_only, request_id);
     default:
       return PlugDisk(guest, spec, live_only, request_id);
   }
@@ -63,6 +65,7 @@ absl::Status Guests::Unplug(const GuestPtr& guest, const std::string& name, bool
   if (devices::KindOfDevice(name) == devices::DeviceKind::kConsole) {
     return UnplugConsole(guest, name, live_only, request_id);
   }
+  if (devices::KindOfDevice(name) == devices::DeviceKind::kNic) return UnplugNic(guest, name, live_only, request_id);
   return UnplugDisk(guest, name, live_only, request_id);
 }
 
@@ -70,6 +73,7 @@ void Guests::ResumeDeviceChange(const GuestPtr& guest, const state::OperationRow
   if (operation.verb == "memory") return ResumeMemoryChange(guest, operation);
   if (operation.verb == "resize") return ResumeResize(guest, operation);
   if (absl::StrContains(operation.target, "/consoles/")) return ResumeConsoleChange(guest, operation);
+  if (absl::StrContains(operation.target, "/nics/")) return ResumeNicChange(guest, operation);
   ResumeDiskChange(guest, operation);
 }
 
@@ -98,6 +102,7 @@ absl::Status Guests::Interrupted(const GuestView& view, const state::OperationRo
 absl::StatusOr<v1::Device> Guests::Query(const GuestPtr& guest, const std::string& name) {
   if (devices::KindOfDevice(name) == devices::DeviceKind::kDisk) return QueryDisk(guest, name);
   if (devices::KindOfDevice(name) == devices::DeviceKind::kConsole) return QueryConsole(guest, name);
+  if (devices::KindOfDevice(name) == devices::DeviceKind::kNic) return QueryNic(guest, name);
   const GuestView view = table_->View(guest);
   v1::Device device;
   device.set_name(absl::StrCat(view.name(), "/devices/", name));
@@ -114,7 +119,8 @@ absl::StatusOr<v1::Device> Guests::Query(const GuestPtr& guest, const std::strin
     return MakeError(
         absl::StatusCode::kInvalidArgument,
         absl::StrCat("guest ", view.row.name, ": the kernel says of ", name, ": ", reply.mconsole().text()),
-        {"KERNEL_REFUSED", device.name(), "ubda to ubdp, con0 to con15, ssl0 to ssl63 and mem can be asked"});
+        {"KERNEL_REFUSED", device.name(),
+         "ubda to ubdp, con0 to con15, ssl0 to ssl63, eth0 to eth15, vec0 to vec15 and mem can be asked"});
   }
   device.set_spec(reply.mconsole().text());
   return device;

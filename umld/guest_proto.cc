@@ -9,6 +9,7 @@
 #include "google/protobuf/util/time_util.h"
 #include "umld/console_wish.h"
 #include "umld/guest_table.h"
+#include "umld/nic_wish.h"
 
 namespace umld {
 namespace {
@@ -85,6 +86,17 @@ void FillConsoles(const GuestView& view, const std::string& state_dir, v1::Guest
   }
   for (const state::ConsoleRow& row : view.row.consoles) add(row.device);
   for (const devices::ConsoleDevice& line : lines) AddConsole(view, state_dir, devices::ConsoleName(line), out);
+}
+
+void FillNics(const GuestView& view, v1::Guest* out) {
+  const std::vector<state::NicRow> live = LiveNics(view);
+  std::vector<state::NicRow> all = view.row.nics;
+  for (const state::NicRow& nic : live) {
+    if (FindNicRow(all, nic.device) == nullptr) AddNicRow(&all, nic);
+  }
+  for (const state::NicRow& nic : all) {
+    *out->add_nics() = NicToProto(view, nic, FindNicRow(view.row.nics, nic.device) != nullptr);
+  }
 }
 
 std::string IsolationName(vmcore::v1::Isolation isolation) {
@@ -176,6 +188,7 @@ v1::Guest ToProto(const GuestView& view, const std::string& state_dir, const std
   if (view.operation != 0) out.set_operation(OperationName(view.operation));
   FillDisks(view, &out);
   FillConsoles(view, state_dir, &out);
+  FillNics(view, &out);
   FillFacts(view, run_dir, &out);
   return out;
 }

@@ -20,8 +20,11 @@
 #include "base/status.h"
 #include "devices/disk/cow.h"
 #include "devices/disk/disk_inspect.h"
+#include "devices/nic/nic_spec.h"
 #include "kernel/kernel_inspect.h"
 #include "spdlog/spdlog.h"
+#include "umld/nic_wish.h"
+#include "umld/stray_taps.h"
 
 namespace umld {
 namespace {
@@ -115,6 +118,10 @@ vmcore::v1::GuestConfig GuestRuntime::ConfigOf(const state::GuestRow& row) const
   for (const state::ConsoleRow& console : row.consoles) {
     config.add_consoles()->set_device(console.device);
     config.mutable_consoles()->rbegin()->set_channels(console.channel);
+  }
+  for (const state::NicRow& nic : row.nics) {
+    config.add_nics()->set_device(nic.device);
+    config.mutable_nics()->rbegin()->set_spec(nic.spec);
   }
   config.set_etag(row.version);
   return config;
@@ -389,6 +396,10 @@ void GuestRuntime::TakeOverConfig(const GuestPtr& guest, const vmcore::v1::Guest
     for (const vmcore::v1::ConsoleConfig& console : config.consoles()) {
       row.consoles.push_back({console.device(), console.channels()});
     }
+    row.nics.clear();
+    for (const vmcore::v1::Nic& nic : config.nics()) {
+      if (auto spec = devices::ParseNicSpec(nic.spec()); spec.ok()) AddNicRow(&row.nics, ToNicRow(*spec));
+    }
     row.version = config.etag();
     return absl::OkStatus();
   };
@@ -403,6 +414,8 @@ void GuestRuntime::TakeOverConfig(const GuestPtr& guest, const vmcore::v1::Guest
 void GuestRuntime::RecordEnd(const GuestPtr& guest) {
   const GuestView view = table_->View(guest);
   const std::string run_dir = config_->GuestRunDir(view.row.id);
+  absl::Status cleaned = RemoveStrayTaps(config_->vmcore_path, run_dir);
+  if (!cleaned.ok()) spdlog::error("guest {}: {}", view.row.name, std::string(cleaned.message()));
   auto record = ReadRecord<vmcore::v1::Exit>(run_dir + "/exit");
   state::ExitRow exit;
   if (record.ok()) {

@@ -7,6 +7,7 @@
 #include "umld/disk_details.h"
 #include "umld/grpc_status.h"
 #include "umld/host_memory.h"
+#include "umld/nic_counters.h"
 #include "umld/operation_service.h"
 
 namespace umld {
@@ -31,9 +32,11 @@ Reactor* GuestService::GetGuest(Context* context, const v1::GetGuestRequest* req
   return AnswerOnPool<v1::Guest>(context, pool_, response, [=, this]() -> absl::StatusOr<v1::Guest> {
     ASSIGN_OR_RETURN(GuestPtr guest, table_->Find(request->name()));
     v1::Guest shown = guests_->Show(guest);
-    const vmcore::v1::ProcessId kernel = table_->View(guest).facts.kernel();
+    const GuestView view = table_->View(guest);
+    const vmcore::v1::ProcessId kernel = view.facts.kernel();
     shown.set_host_memory_bytes(HostMemoryOf({kernel.pid(), kernel.start_ticks()}));
     for (v1::Disk& disk : *shown.mutable_disks()) AddDiskDetails(&disk);
+    FillNicCounters(view, &shown);
     return shown;
   });
 }

@@ -7,6 +7,7 @@
 #include <system_error>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -49,6 +50,12 @@ absl::Status CheckKernelArguments(const google::protobuf::RepeatedPtrField<std::
       if (absl::StartsWith(listener, "/")) continue;
       return Invalid(absl::StrCat("kernel argument \"", argument, "\" names no socket"), "INVALID_KERNEL_ARGUMENT",
                      argument, "write mconsole=notify:PATH with an absolute path");
+    }
+    const bool is_nic = (absl::StartsWith(argument, "eth") || absl::StartsWith(argument, "vec")) &&
+                        argument.size() > 3 && absl::ascii_isdigit(argument[3]);
+    if (is_nic) {
+      return Invalid(absl::StrCat("kernel argument \"", argument, "\" is umld's to set"), "RESERVED_KERNEL_ARGUMENT",
+                     argument, "network interfaces have an option of their own, --nic");
     }
     for (absl::string_view reserved : kReserved) {
       if (!absl::StartsWith(argument, reserved)) continue;
@@ -206,6 +213,7 @@ absl::StatusOr<state::GuestRow> Guests::NewRow(const v1::CreateGuestRequest& req
   }
   ASSIGN_OR_RETURN(row.disks, NewDisks(request, !row.image.empty()));
   ASSIGN_OR_RETURN(row.consoles, NewConsoles(request));
+  ASSIGN_OR_RETURN(row.nics, NewNics(request));
   return row;
 }
 

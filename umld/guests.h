@@ -21,7 +21,7 @@ namespace umld {
 // The verbs on guests: what CreateGuest, StartGuest, PlugDevice, ... mean. Policy lives here; gRPC and the bridge are
 // thin edges over it. Split over files: guests.cc (define, change, remove), guest_power.cc (start to kill),
 // guest_devices.cc (which device is meant; mconsole), guest_memory.cc, guest_disks.cc, guest_resize.cc,
-// guest_consoles.cc.
+// guest_consoles.cc, guest_nics.cc.
 // Thread-safe. What blocks on a disk or a guest is to be called within InLine, or says that it queues itself.
 class Guests {
  public:
@@ -106,6 +106,19 @@ class Guests {
   absl::Status CommitConsole(const GuestPtr& guest, const std::string& device, const std::string& channels, bool forget,
                              bool live_only, const state::OperationRow& operation);
   void ResumeConsoleChange(const GuestPtr& guest, const state::OperationRow& operation);
+
+  // -- guest_nics.cc
+  absl::StatusOr<std::vector<state::NicRow>> NewNics(const v1::CreateGuestRequest& request);
+  absl::StatusOr<v1::Device> PlugNic(const GuestPtr& guest, const std::string& spec, bool live_only,
+                                     const std::string& request_id);
+  absl::Status UnplugNic(const GuestPtr& guest, const std::string& device, bool live_only,
+                         const std::string& request_id);
+  absl::StatusOr<v1::Device> QueryNic(const GuestPtr& guest, const std::string& device);
+  absl::Status CommitNicPlug(const GuestPtr& guest, const state::NicRow& nic, bool live_only,
+                             const state::OperationRow& operation);
+  absl::Status CommitNicUnplug(const GuestPtr& guest, const std::string& device, bool live_only,
+                               const state::OperationRow& operation);
+  void ResumeNicChange(const GuestPtr& guest, const state::OperationRow& operation);
 
   // The guest when vmcore is done with what it was asked before; as it is when that takes too long. Blocks.
   GuestView Settled(const GuestPtr& guest, const state::OperationRow& operation);

@@ -26,6 +26,7 @@ using std::chrono::milliseconds;
 constexpr milliseconds kLookForMconsole(5000);
 constexpr milliseconds kLookAtMost(60000);
 constexpr milliseconds kVersionDeadline(30000);
+constexpr milliseconds kTapPatience(2000);
 constexpr size_t kTailBytes = 16 * 1024;
 constexpr size_t kLastLines = 20;
 
@@ -76,6 +77,8 @@ absl::StatusOr<std::unique_ptr<Guest>> Guest::Create(EventLoop* loop, const v1::
                                                      GuestObserver* observer) {
   std::unique_ptr<Guest> guest(new Guest(loop, launch, lock_fd, observer));
   RETURN_IF_ERROR(guest->consoles_.PrepareBoot(guest->config_));
+  // Of a vmcore that was killed, when no umld came to clean up after it.
+  if (absl::Status status = Nics::RemoveRecordedTaps(kTapPatience); !status.ok()) Log(status.message());
   RETURN_IF_ERROR(guest->BindNotifySocket());
   guest->Announce();
   loop->RunAfter(EventLoop::Clock::duration::zero(), [g = guest.get()] { g->StartKernel(); });
@@ -90,9 +93,11 @@ Guest::Guest(EventLoop* loop, v1::Launch launch, int lock_fd, GuestObserver* obs
       config_(launch_.config()),
       boot_id_(ReadBootId()),
       self_(IdentifyProcess(getpid()).value_or(ProcessIdentity{getpid(), 0})),
-      consoles_(loop, {launch_.history_bytes(), launch_.log_dir(), launch_.log_rotate_bytes(), [this] {
+      consoles_(loop, {launch_.history_bytes(), launch_.log_dir(), launch_.log_rotate_bytes(),
+                       [this] {
                          if (came_up_ && processes_ != nullptr) processes_->Nudge();
-                       }}) {}
+                       }}),
+      nics_(loop, [this] { Announce(); }) {}
 
 Guest::~Guest() { loop_->Cancel(look_timer_); }
 
@@ -133,6 +138,7 @@ absl::Status Guest::TryStartKernel() {
   RETURN_IF_ERROR(consoles_.PrepareBoot(config_));
   con0_start_ = consoles_.con0()->history().end_offset();
   RETURN_IF_ERROR(Disks::PrepareBoot(config_));
+  RETURN_IF_ERROR(nics_.PrepareBoot(config_));
   // A pid file of an earlier kernel would say 1, and in a PID namespace that is always alive: the kernel would take
   // another umid.
   RETURN_IF_ERROR(RemoveFolder(kUmlDir));
@@ -143,6 +149,7 @@ absl::Status Guest::TryStartKernel() {
   balloon_ = std::make_unique<Balloon>(loop_, mconsole_.get(), config_.memory_bytes());
   consoles_.KernelStarted(mconsole_.get());
   notify_->PassOn(config_.notify_listener(), config_.public_mconsole());
+  nics_.KernelStarted(mconsole_.get());
   KernelProcesses::Options options;
   options.argv = std::move(argv);
   options.terminals = consoles_.terminals();
@@ -166,6 +173,7 @@ void Guest::OnMconsoleUp() {
   if (came_up_ || processes_ == nullptr) return;
   came_up_ = true;
   loop_->Cancel(std::exchange(look_timer_, 0));
+  nics_.KernelUp();
   Apply(LifeEvent::kMconsoleUp);
   if (lifecycle_.state() == LifeState::kRunning) ReleaseWaiters(absl::OkStatus());
   mconsole_->Send("version", kVersionDeadline, [this](const absl::StatusOr<MconsoleAnswer>& answer) {
@@ -213,6 +221,7 @@ void Guest::ForgetKernel() {
   if (disks_ != nullptr) disks_->Abandon(reason);
   if (balloon_ != nullptr) balloon_->Abandon(reason);
   consoles_.KernelGone(reason);
+  nics_.KernelGone(reason);
   if (mconsole_ != nullptr) mconsole_->Abandon(reason);
   ReleaseWaiters(absl::CancelledError(reason));
   disks_.reset();
@@ -313,6 +322,7 @@ void Guest::Finish(v1::Exit::Kind kind) {
     for (std::string& line : consoles_.con0()->history().LastLines(kLastLines))
       *exit.add_last_lines() = std::move(line);
   }
+  nics_.End();
   Log(absl::StrCat("end: ", exit.reason()));
   if (absl::Status status = WriteExitRecord(exit); !status.ok()) Log(status.message());
   notify_.reset();
@@ -335,6 +345,7 @@ v1::Facts Guest::facts() const {
     SetProcess(processes_->init(), facts.mutable_init());
     SetProcess(kernel_, facts.mutable_kernel());
     for (const auto& [unit, disk] : disks_->live()) *facts.add_live_disks() = disk;
+    nics_.AddFacts(&facts);
     facts.set_lent_memory_bytes(balloon_->lent());
     facts.set_mconsole_answers(came_up_ && mconsole_->answers());
   }

@@ -17,6 +17,7 @@
 #include "vmcore/launch.h"
 #include "vmcore/lifecycle.h"
 #include "vmcore/mconsole_client.h"
+#include "vmcore/nics.h"
 #include "vmcore/notify_socket.h"
 #include "vmcore/reboot_guard.h"
 #include "vmcore/stop_sequence.h"
@@ -36,7 +37,7 @@ class GuestObserver {
 };
 
 // Owns one UML guest from spawn to reap, over all the kernels that its reboots need: its processes, consoles, disks,
-// configuration and the files that tell of it. The working directory is the guest's runtime directory.
+// interfaces, configuration and the files that tell of it. The working directory is the guest's runtime directory.
 // Thread: vmcore's loop only. Never blocks, but for the writing of small files.
 class Guest {
  public:
@@ -71,7 +72,10 @@ class Guest {
   void ChangeMemory(const v1::ChangeMemory& request, Done done);
   // See Consoles. Waits for the guest to be up, as the above.
   void SetConsole(const v1::SetConsole& request, Done done);
-  // Runs `done` when all changes of disks and consoles that were asked for before are done or have failed.
+  // See Nics. Wait for the guest to be up, as the above.
+  void PlugNic(const v1::PlugNic& request, Done done);
+  void UnplugNic(const v1::UnplugNic& request, Done done);
+  // Runs `done` when all changes of disks, consoles and interfaces that were asked for before are done or have failed.
   void Settle(std::function<void()> done);
   // kInvalidArgument: no kernel could be started with it, or it is another guest's.
   absl::Status SetConfig(const v1::GuestConfig& config);
@@ -105,6 +109,7 @@ class Guest {
   void ReleaseWaiters(const absl::Status& status);
   void ChangeConfig(uint32_t unit, const v1::Disk* disk, uint64_t etag);
   void ChangeConsoleConfig(const v1::SetConsole& change);
+  void ChangeNicConfig(const std::string& device, const v1::Nic* nic, uint64_t etag);
   void Announce();
   absl::Status WrongState(absl::string_view what) const;
 
@@ -119,6 +124,7 @@ class Guest {
   Lifecycle lifecycle_;
   std::unique_ptr<NotifySocket> notify_;
   Consoles consoles_;
+  Nics nics_;
 
   // The kernel of now; replaced as a whole by the next boot.
   std::unique_ptr<KernelProcesses> processes_;

@@ -6,6 +6,7 @@
 #include "base/status.h"
 #include "devices/console/console_spec.h"
 #include "devices/disk/disk_spec.h"
+#include "devices/nic/nic_spec.h"
 #include "vmcore/guest.h"
 #include "vmcore/kernel_command_line.h"
 #include "vmcore/mconsole_policy.h"
@@ -160,7 +161,9 @@ void Guest::Settle(std::function<void()> done) {
   }
   if (disks_ == nullptr) return done();
   disks_->AfterAll([this, done = std::move(done)] {
-    consoles_.AfterAll([this, done] { balloon_ == nullptr ? done() : balloon_->AfterAll(done); });
+    consoles_.AfterAll([this, done] {
+      nics_.AfterAll([this, done] { balloon_ == nullptr ? done() : balloon_->AfterAll(done); });
+    });
   });
 }
 
@@ -250,6 +253,61 @@ void Guest::ChangeConsoleConfig(const v1::SetConsole& change) {
   }
   if (!change.forget()) *changed.add_consoles() = change.console();
   changed.set_etag(change.etag());
+  config_ = std::move(changed);
+}
+
+// ---------------------------------------------------------------- interfaces
+
+void Guest::PlugNic(const v1::PlugNic& request, Done done) {
+  absl::StatusOr<devices::NicSpec> spec = devices::ParseNicSpec(request.nic().spec());
+  if (!spec.ok()) return done(spec.status());
+  v1::Nic nic;
+  nic.set_device(devices::NicName(spec->device));
+  nic.set_spec(request.nic().spec());
+  const std::string noun = absl::StrCat("interface ", nic.device());
+  WhenUp([this, request, nic, spec = *spec, noun, done = std::move(done)](const absl::Status& up) {
+    if (!up.ok()) return done(Annotate(up, noun));
+    nics_.Plug(spec, [this, request, nic, noun, done](const absl::Status& status) {
+      if (status.ok()) {
+        if (!request.live_only()) ChangeNicConfig(nic.device(), &nic, request.etag());
+        Announce();
+      }
+      done(Annotate(status, noun));
+    });
+  });
+}
+
+void Guest::UnplugNic(const v1::UnplugNic& request, Done done) {
+  absl::StatusOr<devices::NicDevice> device = devices::ParseNicName(request.device());
+  if (!device.ok()) return done(device.status());
+  const std::string noun = absl::StrCat("interface ", request.device());
+  WhenUp([this, request, device = *device, noun, done = std::move(done)](const absl::Status& up) {
+    if (!up.ok()) return done(Annotate(up, noun));
+    auto finish = [this, request, noun, done](const absl::Status& status) {
+      if (status.ok()) {
+        if (!request.live_only()) ChangeNicConfig(request.device(), nullptr, request.etag());
+        Announce();
+      }
+      done(Annotate(status, noun));
+    };
+    const auto& nics = config_.nics();
+    const bool configured =
+        std::any_of(nics.begin(), nics.end(), [&](const v1::Nic& nic) { return nic.device() == request.device(); });
+    // One that only the next boot would have had.
+    if (!nics_.IsLive(device) && configured && !request.live_only()) return finish(absl::OkStatus());
+    nics_.Unplug(device, finish);
+  });
+}
+
+// `nic` in the place of what the device had; nullptr: nothing.
+void Guest::ChangeNicConfig(const std::string& device, const v1::Nic* nic, uint64_t etag) {
+  v1::GuestConfig changed = config_;
+  changed.clear_nics();
+  for (const v1::Nic& old : config_.nics()) {
+    if (old.device() != device) *changed.add_nics() = old;
+  }
+  if (nic != nullptr) *changed.add_nics() = *nic;
+  changed.set_etag(etag);
   config_ = std::move(changed);
 }
 

@@ -10,6 +10,7 @@
 #include "base/status.h"
 #include "devices/disk/disk_spec.h"
 #include "devices/memory/memory_spec.h"
+#include "devices/nic/nic_spec.h"
 #include "vmcore/console_layout.h"
 #include "vmcore/disk_message.h"
 #include "vmcore/kernel_disk.h"
@@ -46,6 +47,18 @@ absl::Status AppendDisks(const v1::GuestConfig& config, std::vector<std::string>
   return absl::OkStatus();
 }
 
+absl::Status AppendNics(const v1::GuestConfig& config, std::vector<std::string>* argv) {
+  std::set<devices::NicDevice> given;
+  for (const v1::Nic& nic : config.nics()) {
+    ASSIGN_OR_RETURN(const devices::NicSpec spec, devices::ParseNicSpec(nic.spec()));
+    const std::string name = devices::NicName(spec.device);
+    if (!given.insert(spec.device).second)
+      return Invalid(absl::StrCat("interface ", name, " is given twice"), name, "");
+    argv->push_back(devices::PrintNicKernelArgument(spec));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 std::string KernelUmid(const v1::GuestConfig& config) { return config.name().substr(0, kMaxUmid); }
@@ -76,6 +89,7 @@ absl::StatusOr<std::vector<std::string>> KernelArguments(const v1::GuestConfig& 
   argv.push_back(absl::StrCat("systemd.hostname=", config.name()));
   argv.push_back("net.ifnames=0");
   RETURN_IF_ERROR(AppendDisks(config, &argv));
+  RETURN_IF_ERROR(AppendNics(config, &argv));
   argv.insert(argv.end(), config.kernel_args().begin(), config.kernel_args().end());
 
   size_t length = 0;

@@ -22,8 +22,8 @@ std::string KernelUmid(const v1::GuestConfig& config);
 std::string MconsoleSocketPath(const v1::GuestConfig& config);
 
 // argv of the kernel process; argv[0] is the kernel binary's path. `kernel_args` come last, so that they win over ours.
-// kInvalidArgument: no name, no kernel, memory out of range, a disk or console that is no valid spec, two disks on one
-// unit, or longer than a kernel's command line can be. Pure.
+// kInvalidArgument: no name, no kernel, memory out of range, a disk, console or interface that is no valid spec, two
+// on one unit, or longer than a kernel's command line can be. Pure.
 absl::StatusOr<std::vector<std::string>> KernelArguments(const v1::GuestConfig& config);
 
 }  // namespace umld::vmcore

@@ -86,6 +86,18 @@ TEST(KernelCommandLineTest, NoDiskNoRoot) {
   EXPECT_EQ(argv->back(), "net.ifnames=0");
 }
 
+TEST(KernelCommandLineTest, InterfacesWithoutWhatIsOurs) {
+  v1::GuestConfig config = Config();
+  config.add_nics()->set_spec("eth0=tuntap,tap0,02:00:00:00:00:01,192.168.0.254/24");
+  config.add_nics()->set_spec("vec1:transport=tap,ifname=tap1,mac=02:00:00:00:00:02,host=10.0.0.1/8,gro=1");
+  auto argv = KernelArguments(config);
+  ASSERT_TRUE(argv.ok());
+  EXPECT_TRUE(Has(*argv, "eth0=tuntap,tap0,02:00:00:00:00:01"));
+  EXPECT_TRUE(Has(*argv, "vec1:transport=tap,ifname=tap1,mac=02:00:00:00:00:02,gro=1"));
+  config.add_nics()->set_spec("eth0=daemon");
+  EXPECT_EQ(KernelArguments(config).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST(KernelCommandLineTest, ALongNameIsCutForTheUmidAlone) {
   v1::GuestConfig config = Config();
   config.set_name(std::string(64, 'n'));

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <ctime>
 #include <memory>
@@ -22,6 +23,7 @@
 #include "base/unique_fd.h"
 #include "vmcore/guest.h"
 #include "vmcore/log.h"
+#include "vmcore/nics.h"
 #include "vmcore/records.h"
 #include "vmcore/server.h"
 #include "vmcore/vmcore.pb.h"
@@ -109,6 +111,13 @@ absl::Status Run() {
   return status;
 }
 
+// What umld runs when a vmcore was killed: `vmcore --remove-taps RUNTIME_DIRECTORY`.
+absl::Status RemoveTaps(const char* run_dir) {
+  constexpr std::chrono::milliseconds kPatience(10000);
+  if (chdir(run_dir) != 0) return ErrnoError(errno, absl::StrCat("enter ", run_dir));
+  return Nics::RemoveRecordedTaps(kPatience);
+}
+
 }  // namespace
 }  // namespace umld::vmcore
 
@@ -117,8 +126,9 @@ int main(int argc, char** argv) {
     std::printf("vmcore %s\n", umld::vmcore::kVersion);
     return 0;
   }
-  absl::Status status = umld::vmcore::Run();
+  const bool remove_taps = argc == 3 && std::string(argv[1]) == "--remove-taps";
+  absl::Status status = remove_taps ? umld::vmcore::RemoveTaps(argv[2]) : umld::vmcore::Run();
   if (status.ok()) return 0;
-  umld::vmcore::Log(absl::StrCat("cannot run: ", status.message()));
+  umld::vmcore::Log(absl::StrCat(remove_taps ? "" : "cannot run: ", status.message()));
   return 1;
 }

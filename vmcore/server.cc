@@ -133,6 +133,10 @@ void Server::OnRequest(ClientId id, uint64_t request_id, const v1::Request& requ
       return guest_->ReplugDisk(request.replug_disk(), with_facts);
     case v1::Request::kSetConsole:
       return guest_->SetConsole(request.set_console(), with_facts);
+    case v1::Request::kPlugNic:
+      return guest_->PlugNic(request.plug_nic(), with_facts);
+    case v1::Request::kUnplugNic:
+      return guest_->UnplugNic(request.unplug_nic(), with_facts);
     case v1::Request::kSetConfig:
       return with_facts(guest_->SetConfig(request.set_config().config()));
     case v1::Request::kMconsole:

@@ -1,0 +1,94 @@
+#ifndef UMLD_VMCORE_NICS_H_
+#define UMLD_VMCORE_NICS_H_
+
+#include <chrono>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "base/event_loop.h"
+#include "devices/nic/nic_spec.h"
+#include "devices/nic/tap.h"
+#include "vmcore/change_queue.h"
+#include "vmcore/mconsole_client.h"
+#include "vmcore/vmcore.pb.h"
+
+namespace umld::vmcore {
+
+// The network interfaces of a guest, over all of its kernels: makes the host's ends and keeps them through reboots,
+// plugs and unplugs by mconsole, one at a time, and knows which are there. What it made on the host is recorded in the
+// file "taps" of the working directory, so that it can be taken back by whoever comes after a vmcore that was killed.
+// Thread: the loop's. Blocks for netlink and the record's fsync.
+class Nics {
+ public:
+  using Done = std::function<void(absl::Status)>;
+
+  // `changed` runs when a kernel turns out not to have what it was started with. The kernel gets `deadline` for each
+  // answer, and for its drivers to come up.
+  explicit Nics(EventLoop* loop, std::function<void()> changed,
+                EventLoop::Clock::duration deadline = std::chrono::seconds(10));
+  ~Nics();
+  Nics(const Nics&) = delete;
+  Nics& operator=(const Nics&) = delete;
+
+  // Takes back what the record in the working directory tells of, and removes it. Waits up to `patience` for a kernel
+  // that is still attached.
+  static absl::Status RemoveRecordedTaps(std::chrono::milliseconds patience);
+
+  // Before each kernel: makes what `config` wants and takes back what it does not want any more. Errors name the
+  // interface, and are those of devices::OpenTap, and kNotFound or kFailedPrecondition for a switch that is not there.
+  absl::Status PrepareBoot(const v1::GuestConfig& config);
+  // `mconsole` outlives the kernel.
+  void KernelStarted(MconsoleClient* mconsole);
+  // Its mconsole answers: asks whether it made what it was started with.
+  void KernelUp();
+  // Everything that is under way or waits gets kCancelled, with `reason`.
+  void KernelGone(absl::string_view reason);
+  // No further kernel comes: takes everything back.
+  void End();
+
+  bool IsLive(const devices::NicDevice& device) const { return nics_.count(device) != 0; }
+
+  // On failure kernel and host are as they were. kAlreadyExists: the device is taken. Else as PrepareBoot;
+  // kFailedPrecondition, KERNEL_REFUSED: the kernel has no such transport, or has an interface of that name.
+  void Plug(const devices::NicSpec& spec, Done done);
+  // kNotFound: no such interface. kFailedPrecondition, DEVICE_BUSY: it is up inside.
+  void Unplug(const devices::NicDevice& device, Done done);
+
+  // Runs `done` when everything asked before is done, or abandoned.
+  void AfterAll(std::function<void()> done) { changes_.AfterAll(std::move(done)); }
+  // Of a kernel that runs.
+  void AddFacts(v1::Facts* facts) const;
+
+ private:
+  struct Nic {
+    devices::NicSpec spec;
+    std::optional<devices::HostTap> tap;
+  };
+  using Answer = std::function<void(const absl::StatusOr<MconsoleAnswer>&)>;
+
+  absl::Status Open(const devices::NicSpec& spec);
+  void Close(const devices::NicDevice& device);
+  absl::Status Record(const devices::HostTap* more) const;
+  void Ask(const std::string& command, Answer answer);
+  void Configure(const devices::NicSpec& spec);
+  void Probe(const devices::NicDevice& device, std::function<void(absl::StatusOr<bool>)> then);
+  void ProveBooted(const devices::NicDevice& device);
+
+  EventLoop* loop_;
+  std::function<void()> changed_;
+  EventLoop::Clock::duration deadline_;
+  MconsoleClient* mconsole_ = nullptr;
+  EventLoop::Clock::time_point driver_deadline_{};
+  EventLoop::TimerId timer_ = 0;  // of the change under way
+  ChangeQueue changes_;
+  std::map<devices::NicDevice, Nic> nics_;
+};
+
+}  // namespace umld::vmcore
+
+#endif  // UMLD_VMCORE_NICS_H_
