@@ -1,5 +1,8 @@
 // What UML's own documentation shows of a running machine, command for command, with the stock uml_mconsole: its consoles
-// asked and changed, swap plugged and used, a disk partitioned, an archive read straight from a device.
+// asked and changed, swap plugged and used, a disk partitioned, an archive read straight from a device, a network card
+// added. In a network namespace of the test's own.
+#include <sched.h>
+
 #include <memory>
 #include <string>
 
@@ -17,6 +20,11 @@ using testing::StartsWith;
 
 class SeedTranscript : public SharedHost {
  protected:
+  static void SetUpTestSuite() {
+    ASSERT_EQ(unshare(CLONE_NEWNET), 0) << "only root has network namespaces";
+    SharedHost::SetUpTestSuite();
+    ASSERT_TRUE(Ok(host_->Shell("ip link set lo up")));
+  }
   void SetUp() override {
     SharedHost::SetUp();
     ASSERT_TRUE(host_->CreateAndStart("debian"));
@@ -90,6 +98,19 @@ TEST_F(SeedTranscript, AnArchiveAsADisk) {
   EXPECT_THAT(Mconsole("config ubdd=etc.tar"), StartsWith("OK"));
   EXPECT_EQ(Inside("cd /tmp && tar xf /dev/ubdd && cat etc/motd etc/other"), "a line\nb\n");
   EXPECT_THAT(Mconsole("remove ubdd"), StartsWith("OK"));
+}
+
+TEST_F(SeedTranscript, ANetworkCard) {
+  EXPECT_THAT(Mconsole("config eth0=tuntap,tap0,FE:FD:0:0:0:1,192.168.0.254"), StartsWith("OK"));
+  Inside("ifconfig eth0 192.168.0.253 up");
+  EXPECT_THAT(Inside("ping -c 3 -W 10 192.168.0.254"), HasSubstr(" 0% packet loss"));
+  EXPECT_THAT(host_->Shell("busybox ping -c 3 -W 10 192.168.0.253").out, HasSubstr(" 0% packet loss"));
+  EXPECT_THAT(Mconsole("config eth0"), StartsWith("OK tuntap,tap0,fe:fd:00:00:00:01,192.168.0.254/24"));
+  // Up, it stays; down, it goes, and the tap with it.
+  EXPECT_THAT(Mconsole("remove eth0"), StartsWith("ERR"));
+  Inside("ifconfig eth0 down");
+  EXPECT_THAT(Mconsole("remove eth0"), StartsWith("OK"));
+  EXPECT_NE(host_->Shell("ip link show tap0").exit_code, 0);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "devices/console/console_spec.h"
 #include "devices/disk/disk_spec.h"
 #include "devices/memory/memory_spec.h"
+#include "devices/nic/nic_spec.h"
 
 namespace {
 
@@ -35,6 +36,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   RoundTrip(text, ParseDiskName, DiskName);
   RoundTrip(text, ParseConsoleSpec, PrintConsoleSpec);
   RoundTrip(text, ParseConsoleName, ConsoleName);
+  RoundTrip(text, ParseNicSpec, PrintNicSpec);
+  RoundTrip(text, ParseMac, [](const std::string& mac) { return mac; });
   RoundTrip(text, ParseMemory, [](uint64_t bytes) { return PrintMemoryArgument(bytes).substr(4); });
   ConsoleChannel in, out;
   if (ParseConsoleChannels(text, &in, &out).ok()) {
