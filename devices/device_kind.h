@@ -13,8 +13,8 @@ enum class DeviceKind {
   kMemory,   // mem
 };
 
-// Whose parser is to read a device's name ("ubdb") or spec ("ubdb=/srv/swap"): goes by the first three letters alone, so
-// that the parser can say what is wrong with the rest. Pure.
+// Whose parser is to read a device's name ("ubdb") or spec ("ubdb=/srv/swap"): goes by the first three letters alone,
+// so that the parser can say what is wrong with the rest. Pure.
 DeviceKind KindOfDevice(absl::string_view text);
 
 }  // namespace umld::devices

@@ -1,6 +1,6 @@
-// What UML's own documentation shows of a running machine, command for command, with the stock uml_mconsole: its consoles
-// asked and changed, swap plugged and used, a disk partitioned, an archive read straight from a device, a network card
-// added. In a network namespace of the test's own.
+// What UML's own documentation shows of a running machine, command for command, with the stock uml_mconsole: its
+// consoles asked and changed, swap plugged and used, a disk partitioned, an archive read straight from a device, a
+// network card added. In a network namespace of the test's own.
 #include <sched.h>
 
 #include <memory>

@@ -102,9 +102,7 @@ Disks::Disks(EventLoop* loop, MconsoleClient* mconsole, const v1::GuestConfig& c
   ubda_placeholder_ = live_.count(0) == 0;
 }
 
-Disks::~Disks() {
-  loop_->Cancel(timer_);
-}
+Disks::~Disks() { loop_->Cancel(timer_); }
 
 void Disks::Abandon(absl::string_view reason) {
   loop_->Cancel(std::exchange(timer_, 0));

@@ -161,9 +161,8 @@ void Guest::Settle(std::function<void()> done) {
   }
   if (disks_ == nullptr) return done();
   disks_->AfterAll([this, done = std::move(done)] {
-    consoles_.AfterAll([this, done] {
-      nics_.AfterAll([this, done] { balloon_ == nullptr ? done() : balloon_->AfterAll(done); });
-    });
+    consoles_.AfterAll(
+        [this, done] { nics_.AfterAll([this, done] { balloon_ == nullptr ? done() : balloon_->AfterAll(done); }); });
   });
 }
 

@@ -1,5 +1,5 @@
-// libFuzzer: every device spec, from any bytes. What a parser accepts must print to something that it reads as the same;
-// what it refuses must be refused in words.
+// libFuzzer: every device spec, from any bytes. What a parser accepts must print to something that it reads as the
+// same; what it refuses must be refused in words.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
