@@ -215,7 +215,7 @@ TEST_F(Readoption, APlugWhoseOutcomeNobodyKnowsIsSettledByTheFacts) {
   // The request has been sent, or will never be: the facts decide, and until they speak nobody pretends to know.
   host_->Kill9();
   ASSERT_TRUE(host_->Start());
-  EXPECT_EQ(plug->Wait(), kUnreachable) << plug->out();
+  EXPECT_EQ(plug->Wait(), kWrongState) << plug->out();
   EXPECT_THAT(plug->err(), HasSubstr("not known"));
   EXPECT_EQ(host_->State("web1"), "UNREACHABLE");
   ASSERT_EQ(kill(supervisor, SIGCONT), 0);
@@ -240,6 +240,7 @@ TEST_F(Readoption, APlugThatTookTooLongIsTakenOver) {
     const Json disk = DiskOf(host_->Describe("web1"), "ubdb");
     return !disk.is_null() && disk["plugged"] == true && disk["persistent"] == true;
   })) << host_->Describe("web1")["disks"];
+  ASSERT_TRUE(host_->WaitForState("web1", "RUNNING"));
   EXPECT_TRUE(Ok(host_->Run({"unplug", "web1", "ubdb"})));
 }
 

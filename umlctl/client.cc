@@ -215,6 +215,18 @@ absl::StatusOr<v1::ListGuestsResponse> Client::ListGuests() {
       });
 }
 
+absl::StatusOr<v1::ListGuestStatsResponse> Client::ListGuestStats(v1::ListGuestStatsRequest request) {
+  request.set_page_size(kPageSize);
+  return AllPages<v1::ListGuestStatsRequest, v1::ListGuestStatsResponse>(
+      request, SIZE_MAX, [](v1::ListGuestStatsResponse* page) { return page->mutable_stats(); },
+      [this](const v1::ListGuestStatsRequest& next) -> absl::StatusOr<v1::ListGuestStatsResponse> {
+        v1::ListGuestStatsResponse page;
+        RETURN_IF_ERROR(
+            impl_->Call<v1::Guests>(&v1::Guests::Stub::ListGuestStats, next, &page, Resend::kSafe, kReadTimeout));
+        return page;
+      });
+}
+
 absl::Status Client::DeleteGuest(const v1::DeleteGuestRequest& request) {
   v1::DeleteGuestResponse response;
   return impl_->Call<v1::Guests>(&v1::Guests::Stub::DeleteGuest, request, &response, Resend::kUnsafe, kChangeTimeout);

@@ -51,6 +51,8 @@ class Client {
   absl::StatusOr<v1::Guest> GetGuest(const std::string& name);
   // All pages.
   absl::StatusOr<v1::ListGuestsResponse> ListGuests();
+  // All pages.
+  absl::StatusOr<v1::ListGuestStatsResponse> ListGuestStats(v1::ListGuestStatsRequest request);
   absl::StatusOr<v1::Guest> UpdateGuest(const v1::UpdateGuestRequest& request);
   absl::StatusOr<v1::Guest> RenameGuest(const v1::RenameGuestRequest& request);
   absl::Status DeleteGuest(const v1::DeleteGuestRequest& request);

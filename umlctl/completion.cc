@@ -29,6 +29,8 @@ constexpr Place kPlaces[] = {
     {"kill", "1...", "guests"},
     {"delete", "1...", "guests"},
     {"describe", "1...", "guests"},
+    {"stats", "1...", "guests"},
+    {"gdb", "1", "guests"},
     {"wait", "1...", "guests"},
     {"rename", "1", "guests"},
     {"set", "1", "guests"},

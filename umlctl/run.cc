@@ -30,6 +30,8 @@ void AddVerbs(CLI::App& app, Session& session) {
   AddLifecycle(app, session);
   AddList(app, session);
   AddDescribe(app, session);
+  AddStats(app, session);
+  AddTop(app, session);
   AddWait(app, session);
   AddRename(app, session);
   AddSet(app, session);
@@ -39,6 +41,7 @@ void AddVerbs(CLI::App& app, Session& session) {
   AddUnplug(app, session);
   AddConfig(app, session);
   AddMconsole(app, session);
+  AddGdb(app, session);
   AddImage(app, session);
   AddDisk(app, session);
   AddHost(app, session);

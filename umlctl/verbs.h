@@ -13,6 +13,8 @@ void AddStop(CLI::App& app, Session& session);       // stop, reboot
 void AddLifecycle(CLI::App& app, Session& session);  // pause, resume, kill, delete
 void AddList(CLI::App& app, Session& session);
 void AddDescribe(CLI::App& app, Session& session);
+void AddStats(CLI::App& app, Session& session);
+void AddTop(CLI::App& app, Session& session);
 void AddWait(CLI::App& app, Session& session);
 void AddRename(CLI::App& app, Session& session);
 void AddSet(CLI::App& app, Session& session);
@@ -24,6 +26,7 @@ void AddPlug(CLI::App& app, Session& session);
 void AddUnplug(CLI::App& app, Session& session);
 void AddConfig(CLI::App& app, Session& session);
 void AddMconsole(CLI::App& app, Session& session);
+void AddGdb(CLI::App& app, Session& session);
 void AddImage(CLI::App& app, Session& session);
 void AddDisk(CLI::App& app, Session& session);
 void AddHost(CLI::App& app, Session& session);

@@ -46,6 +46,12 @@ Reactor* GuestService::ListGuests(Context* context, const v1::ListGuestsRequest*
   return Answer<v1::ListGuestsResponse>(context, response, guests_->List(*request));
 }
 
+Reactor* GuestService::ListGuestStats(Context* context, const v1::ListGuestStatsRequest* request,
+                                      v1::ListGuestStatsResponse* response) {
+  return AnswerOnPool<v1::ListGuestStatsResponse>(context, pool_, response,
+                                                  [=, this] { return guests_->ListStats(*request); });
+}
+
 Reactor* GuestService::UpdateGuest(Context* context, const v1::UpdateGuestRequest* request, v1::Guest* response) {
   return InLine(context, request->guest().name(), response,
                 [=, this](const GuestPtr& guest) { return guests_->Update(guest, *request); });

@@ -18,6 +18,7 @@ class GuestService final : public v1::Guests::CallbackService {
   Reactor* CreateGuest(Context*, const v1::CreateGuestRequest*, v1::Guest*) override;
   Reactor* GetGuest(Context*, const v1::GetGuestRequest*, v1::Guest*) override;
   Reactor* ListGuests(Context*, const v1::ListGuestsRequest*, v1::ListGuestsResponse*) override;
+  Reactor* ListGuestStats(Context*, const v1::ListGuestStatsRequest*, v1::ListGuestStatsResponse*) override;
   Reactor* UpdateGuest(Context*, const v1::UpdateGuestRequest*, v1::Guest*) override;
   Reactor* RenameGuest(Context*, const v1::RenameGuestRequest*, v1::Guest*) override;
   Reactor* DeleteGuest(Context*, const v1::DeleteGuestRequest*, v1::DeleteGuestResponse*) override;

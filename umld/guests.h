@@ -21,7 +21,7 @@ namespace umld {
 // The verbs on guests: what CreateGuest, StartGuest, PlugDevice, ... mean. Policy lives here; gRPC and the bridge are
 // thin edges over it. Split over files: guests.cc (define, change, remove), guest_power.cc (start to kill),
 // guest_devices.cc (which device is meant; mconsole), guest_memory.cc, guest_disks.cc, guest_resize.cc,
-// guest_consoles.cc, guest_nics.cc.
+// guest_consoles.cc, guest_nics.cc, guest_stats.cc.
 // Thread-safe. What blocks on a disk or a guest is to be called within InLine, or says that it queues itself.
 class Guests {
  public:
@@ -47,6 +47,9 @@ class Guests {
   absl::StatusOr<v1::Guest> Rename(const GuestPtr& guest, const std::string& new_name);
   // Called outside the line: it marks the guest, kills it first when `force`, and calls `done` when it is removed.
   void Delete(const v1::DeleteGuestRequest& request, std::function<void(absl::Status)> done);
+
+  // -- guest_stats.cc. Reads /proc: a few files for each guest.
+  absl::StatusOr<v1::ListGuestStatsResponse> ListStats(const v1::ListGuestStatsRequest& request) const;
 
   // -- guest_power.cc. Commit the intent and return; the operation runs in the guest's line (Kill: beside it).
   absl::StatusOr<OperationView> Start(const std::string& name, const std::string& request_id);

@@ -79,6 +79,15 @@ class DisksTest : public testing::Test {
     loop_->Run();
     return result;
   }
+  absl::Status Replug(uint32_t unit) {
+    absl::Status result = absl::InternalError("no answer");
+    disks_->Replug(unit, [&](const absl::Status& status) {
+      result = status;
+      loop_->Quit();
+    });
+    loop_->Run();
+    return result;
+  }
   absl::Status Unplug(uint32_t unit) {
     absl::Status result = absl::InternalError("no answer");
     disks_->Unplug(unit, [&](const absl::Status& status) {
@@ -157,6 +166,61 @@ TEST_F(DisksTest, ABusyDiskComesWithAHint) {
   EXPECT_NE(GetErrorDetail(status).hint.find("umount /dev/ubda"), std::string::npos);
   refusal_ = -ENODEV;
   EXPECT_TRUE(Unplug(0).ok()) << "it is gone, which is what was asked";
+}
+
+TEST_F(DisksTest, ReplugShowsTheNewSize) {
+  ASSERT_TRUE(Plug(MakeDisk(1, "r", file_)).ok());
+  EXPECT_EQ(disks_->live().at(1).size_bytes(), 4096U);
+  fs::resize_file(file_, 10000);
+  EXPECT_TRUE(Replug(1).ok());
+  EXPECT_EQ(seen_, (Commands{"proc partitions", "config ubda", "config ubdbr=" + file_, "remove ubdb",
+                             "config ubdbr=" + file_}));
+  EXPECT_EQ(disks_->live().at(1).size_bytes(), 10240U) << "whole sectors";
+  // In use: nothing has changed.
+  refused_ = "remove ubdb";
+  refusal_ = -EBUSY;
+  EXPECT_EQ(GetErrorDetail(Replug(1)).reason, "DEVICE_BUSY");
+  EXPECT_EQ(disks_->live().size(), 2U);
+  // Gone, and not taken again.
+  refused_ = "config ubdbr=" + file_;
+  refusal_ = -EINVAL;
+  EXPECT_EQ(GetErrorDetail(Replug(1)).reason, "DISK_LOST");
+  EXPECT_EQ(disks_->live().size(), 1U);
+  EXPECT_EQ(Replug(1).code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(DisksTest, ReplugChecksBeforeItLetsGo) {
+  std::string other = folder_ + "/other.img";
+  std::ofstream(other) << std::string(4096, 'y');
+  ASSERT_TRUE(Plug(MakeDisk(1, "", other)).ok());
+  fs::remove(other);
+  EXPECT_EQ(Replug(1).code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(seen_.back(), "config ubdb=" + other);
+  EXPECT_EQ(disks_->live().size(), 2U);
+}
+
+TEST_F(DisksTest, LongPathsAreShownAsLinks) {
+  std::string folder = folder_ + "/" + std::string(250, 'd');
+  fs::create_directory(folder);
+  std::ofstream(folder + "/base") << std::string(4096, 'y');
+  v1::Disk disk = MakeDisk(1, "", folder + "/cow");
+  disk.set_backing(folder + "/base");
+  ASSERT_TRUE(Plug(disk).ok());
+  EXPECT_EQ(seen_.back(), "config ubdb=disks/ubdb,disks/ubdb.backing");
+  EXPECT_EQ(fs::read_symlink("disks/ubdb"), folder + "/cow");
+  EXPECT_EQ(fs::read_symlink("disks/ubdb.backing"), folder + "/base");
+  EXPECT_TRUE(fs::exists(folder + "/cow"));
+  EXPECT_EQ(disks_->live().at(1).path(), folder + "/cow") << "the user's own path";
+  ASSERT_TRUE(Unplug(1).ok());
+  EXPECT_TRUE(fs::is_empty("disks"));
+}
+
+TEST_F(DisksTest, ARefusedPlugLeavesNoNewFile) {
+  v1::Disk disk = MakeDisk(1, "", folder_ + "/new.cow");
+  disk.set_backing(file_);
+  refused_ = "config ubdb=" + disk.path() + "," + file_;
+  EXPECT_EQ(GetErrorDetail(Plug(disk)).reason, "KERNEL_REFUSED");
+  EXPECT_FALSE(fs::exists(disk.path()));
 }
 
 TEST_F(DisksTest, OneOperationAtATime) {

@@ -107,12 +107,12 @@ absl::Status Fill(int fd, const std::string& path, const CowHeader& header) {
 }
 
 // Gives the file its final name unless there is one of that name.
-int RenameNoReplace(const std::string& from, const std::string& to) {
-  if (renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE) == 0) return 0;
+int RenameNoReplace(int folder, const std::string& from, const std::string& to) {
+  if (renameat2(folder, from.c_str(), folder, to.c_str(), RENAME_NOREPLACE) == 0) return 0;
   if (errno != EINVAL && errno != ENOSYS) return errno;
   // Some filesystems (NFS) do not know that flag, but know hard links.
-  if (link(from.c_str(), to.c_str()) != 0) return errno;
-  unlink(from.c_str());
+  if (linkat(folder, from.c_str(), folder, to.c_str(), 0) != 0) return errno;
+  unlinkat(folder, from.c_str(), 0);
   return 0;
 }
 
@@ -202,23 +202,25 @@ absl::Status CreateCow(const std::string& path, const std::string& backing) {
   unsigned char random[8] = {};
   if (getentropy(random, sizeof(random)) != 0) return ErrnoError(errno, "get random bytes");
   absl::string_view random_bytes(reinterpret_cast<const char*>(random), sizeof(random));
-  // Not derived from the name, which may already be as long as a name can be.
-  std::string temporary = absl::StrCat(folder, "/.new-cow-", absl::BytesToHexString(random_bytes));
-  UniqueFd fd(open(temporary.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644));
+  // Not derived from the name, which may already be as long as a name can be; and within the folder, whose path may be
+  // as long as a path can be.
+  const std::string temporary = absl::StrCat(".new-cow-", absl::BytesToHexString(random_bytes));
+  const std::string name = path.substr(path.rfind('/') + 1);
+  UniqueFd fd(openat(folder_fd.get(), temporary.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644));
   if (!fd.ok()) return ErrnoError(errno, absl::StrCat("create a file in ", folder));
   absl::Status status = Fill(fd.get(), path, header);
   if (status.ok()) {
-    if (int error = RenameNoReplace(temporary, path); error != 0) {
+    if (int error = RenameNoReplace(folder_fd.get(), temporary, name); error != 0) {
       status = ErrnoError(error, absl::StrCat("create ", path));
     }
   }
   if (!status.ok()) {
-    unlink(temporary.c_str());
+    unlinkat(folder_fd.get(), temporary.c_str(), 0);
     return status;
   }
   if (fsync(folder_fd.get()) != 0) {
     status = ErrnoError(errno, absl::StrCat("sync ", folder));
-    unlink(path.c_str());
+    unlinkat(folder_fd.get(), name.c_str(), 0);
   }
   return status;
 }

@@ -29,7 +29,7 @@ std::string Partitioned(const std::string& script) {
   std::ofstream(file) << script;
   std::ofstream(disk).close();
   std::filesystem::resize_file(disk, 16 * kMiB);
-  auto result = RunCommand({"sh", "-c", absl::StrCat("sfdisk -q --no-tell-kernel ", disk, " < ", file)},
+  auto result = RunCommand({"sh", "-c", absl::StrCat("LC_ALL=C.UTF-8 sfdisk -q --no-tell-kernel ", disk, " < ", file)},
                            std::chrono::seconds(20));
   EXPECT_TRUE(result.ok() && result->exit_code == 0) << (result.ok() ? result->output : "sfdisk did not run");
   std::ifstream in(disk);

@@ -1,0 +1,352 @@
+// Disks of every kind, seen from inside the guest: flags, COW files, host devices, raw data, long paths, partitions,
+// and disks that grow.
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <random>
+#include <string>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/shared_host.h"
+
+namespace umld::tests {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+constexpr uint64_t kMiB = uint64_t{1} << 20;
+
+class Disks : public SharedHost {
+ protected:
+  void TearDown() override {
+    SharedHost::TearDown();
+    host_->Shell("rm -rf *");
+  }
+
+  static CommandResult Plug(const std::string& spec, const std::string& guest = "web1") {
+    return host_->Run({"plug", guest, spec});
+  }
+  static CommandResult Unplug(const std::string& device) { return host_->Run({"unplug", "web1", device}); }
+  static CommandResult Resize(const std::string& size, const std::string& device = "ubdb") {
+    return host_->Run({"disk", "resize", "web1", device, size});
+  }
+  static Json Disk(const std::string& device) { return DiskOf(host_->Describe("web1"), device); }
+  static std::string Inside(const std::string& command) { return host_->RunInGuest("web1", command).out; }
+  static std::string SectorsInside(const std::string& device) {
+    return std::string(absl::StripAsciiWhitespace(Inside("cat /sys/block/" + device + "/size")));
+  }
+};
+
+// A loop device of the host over a file; none when the host gives no loop devices.
+class Loop {
+ public:
+  Loop(const Host& host, const std::string& options, const std::string& file) : host_(host) {
+    const CommandResult made = host_.Shell(absl::StrCat("losetup -f --show ", options, " ", file));
+    path_ = std::string(absl::StripAsciiWhitespace(made.out));
+    why_ = made.err;
+  }
+  ~Loop() {
+    if (!path_.empty()) {
+      EXPECT_TRUE(Ok(host_.Shell("losetup -d " + path_)));
+    }
+  }
+  const std::string& path() const { return path_; }
+  const std::string& why() const { return why_; }
+
+ private:
+  const Host& host_;
+  std::string path_, why_;
+};
+
+TEST_F(Disks, EveryFlagAndTheSerialNumberReachTheKernel) {
+  ASSERT_TRUE(host_->CreateAndStart("web1"));
+  ASSERT_TRUE(Ok(host_->Shell("truncate -s 4M a b c d e; echo content | dd of=a conv=notrunc status=none")));
+  ASSERT_TRUE(Ok(Plug("ubdbr=a,,SER-1")));
+  ASSERT_TRUE(Ok(Plug("ubd2s=b")));
+  ASSERT_TRUE(Ok(Plug("ubddt=c")));
+  ASSERT_TRUE(Ok(Plug("ubdec=d")));
+  ASSERT_TRUE(Ok(Plug("ubdfd=e")));
+  EXPECT_EQ(Inside("cat /sys/block/ubdb/ro /sys/block/ubdb/serial; echo; head -n 1 /dev/ubdb"), "1\nSER-1\ncontent\n");
+  EXPECT_NE(host_->RunInGuest("web1", "echo x > /dev/ubdb").exit_code, 0);
+  EXPECT_EQ(Inside("cat /sys/block/ubdd/queue/discard_max_bytes"), "0\n");
+  EXPECT_NE(Inside("cat /sys/block/ubdc/queue/discard_max_bytes; :"), "");
+  EXPECT_EQ(Inside("echo synced > /dev/ubdc; head -n 1 /dev/ubdc"), "synced\n");
+  EXPECT_THAT(host_->Shell("head -n 1 b").out, "synced\n") << "flag s: written when the guest's write is done";
+  for (const char* device : {"ubdb", "ubdc", "ubdd", "ubde", "ubdf"}) EXPECT_TRUE(Ok(Unplug(device))) << device;
+  EXPECT_EQ(Inside("ls /sys/block | grep -c ubd"), "1\n");
+}
+
+TEST_F(Disks, ACowFileIsMadeAtThePlugAndKeepsItsBackingFile) {
+  ASSERT_TRUE(host_->CreateAndStart("web1"));
+  ASSERT_TRUE(Ok(host_->Shell("mke2fs -q base.img 4M && md5sum base.img > sum")));
+  ASSERT_TRUE(Ok(Plug("ubdb=new.cow,base.img")));
+  EXPECT_TRUE(fs::exists(host_->Work("new.cow")));
+  EXPECT_EQ(Disk("ubdb")["size_bytes"], 4 * kMiB);
+  EXPECT_EQ(Inside("mount /dev/ubdb /mnt && echo kept > /mnt/f; umount /mnt"), "");
+  ASSERT_TRUE(Ok(Unplug("ubdb")));
+  ASSERT_TRUE(Ok(Plug("ubdb=new.cow,base.img")));
+  EXPECT_EQ(Inside("mount /dev/ubdb /mnt && cat /mnt/f; umount /mnt"), "kept\n");
+  EXPECT_TRUE(Ok(host_->Shell("md5sum -c sum")));
+}
+
+TEST_F(Disks, WhatTheKernelRefusesLeavesNothing) {
+  ASSERT_TRUE(host_->CreateAndStart("web1"));
+  ASSERT_TRUE(Ok(host_->Shell("truncate -s 4M base.img gone.img && uml_mkcow lost.cow gone.img && rm gone.img")));
+  // As raw data the file is fine, but the kernel takes its size from the backing file all the same.
+  EXPECT_TRUE(Refused(Plug("ubdbd=lost.cow"), kNotFound, {"web1", "ubdb", "kernel refuses"}));
+  EXPECT_TRUE(Disk("ubdb").is_null());
+  EXPECT_EQ(Inside("ls /sys/block | grep -c ubd"), "1\n");
+  // Were flag d still there, no COW could be plugged.
+  ASSERT_TRUE(Ok(Plug("ubdb=new.cow,base.img")));
+  EXPECT_EQ(SectorsInside("ubdb"), "8192");
+  EXPECT_TRUE(Ok(Unplug("ubdb")));
+}
+
+TEST_F(Disks, TwoGuestsShareAFileWhenBothSaySo) {
+  ASSERT_TRUE(host_->CreateAndStart("web1"));
+  ASSERT_TRUE(host_->CreateAndStart("web2"));
+  ASSERT_TRUE(Ok(host_->Shell("truncate -s 4M shared.img")));
+  ASSERT_TRUE(Ok(Plug("ubdbc=shared.img")));
+  EXPECT_TRUE(Refused(Plug("ubdb=shared.img", "web2"), kWrongState, {"web2", "guest web1", "ubdb", "unplug web1"}));
+  EXPECT_TRUE(Refused(Plug("ubdbr=shared.img", "web2"), kWrongState, {"guest web1"}));
+  ASSERT_TRUE(Ok(Plug("ubdcc=shared.img", "web2")));
+  EXPECT_EQ(Inside("echo from web1 > /dev/ubdb; sync"), "");
+  EXPECT_EQ(host_->RunInGuest("web2", "head -n 1 /dev/ubdc").out, "from web1\n");
+  // It grows for both, each told in its own way.
+  const CommandResult grown = Resize("8M");
+  ASSERT_TRUE(Ok(grown));
+  EXPECT_THAT(grown.out, HasSubstr("umlctl disk resize web2 ubdc 8M"));
+  ASSERT_TRUE(Ok(host_->Run({"disk", "resize", "web2", "ubdc", "8M"})));
+  EXPECT_EQ(host_->RunInGuest("web2", "cat /sys/block/ubdc/size").out, "16384\n");
+}
+
+TEST_F(Disks, DevicesOfTheHost) {
+  ASSERT_TRUE(host_->CreateAndStart("web1"));
+  ASSERT_TRUE(host_->Create("web2"));
+  ASSERT_TRUE(Ok(host_->Shell("truncate -s 8M file && printf 'label: dos\\n,4M\\n,\\n' | sfdisk -q file")));
+  Loop loop(*host_, "-P", "file");
+  if (loop.path().empty()) GTEST_SKIP() << "this host gives no loop devices: " << loop.why();
+  ASSERT_TRUE(Ok(Plug("ubdb=" + loop.path())));
+  EXPECT_EQ(SectorsInside("ubdb"), "16384");
+  EXPECT_EQ(Inside("ls /sys/block/ubdb | grep ubdb"), "ubdb1\nubdb2\n");
+  EXPECT_EQ(Disk("ubdb")["partitions"].size(), 2u);
+  EXPECT_TRUE(Refused(Plug("ubdb=" + loop.path(), "web2"), kWrongState, {"guest web1", "ubdb"}));
+  EXPECT_TRUE(Refused(Resize("16M"), kWrongState, {"web1", "ubdb", "device of the host", "losetup -c"}));
+  ASSERT_TRUE(Ok(Unplug("ubdb")));
+
+  // A partition of it. The host's kernel may know no partition tables, and have no nodes: both are made by hand.
+  const std::string name = fs::path(loop.path()).filename();
+  const std::string sysfs = absl::StrCat("/sys/block/", name, "/", name, "p1/dev");
+  if (!fs::exists(sysfs)) {
+    ASSERT_TRUE(Ok(host_->Shell("partx -a " + loop.path())));
+  }
+  std::ifstream numbers(sysfs);
+  unsigned major = 0, minor = 0;
+  char colon = 0;
+  ASSERT_TRUE(numbers >> major >> colon >> minor);
+  const std::string part = host_->Work("part1");
+  ASSERT_EQ(mknod(part.c_str(), S_IFBLK | 0600, makedev(major, minor)), 0);
+  ASSERT_TRUE(Ok(Plug("ubdc=" + part)));
+  EXPECT_EQ(SectorsInside("ubdc"), "8192");
+  EXPECT_EQ(Inside("mke2fs /dev/ubdc >/dev/null && mount /dev/ubdc /mnt && echo on it > /mnt/f; umount /mnt"), "");
+  ASSERT_TRUE(Ok(Unplug("ubdc")));
+  EXPECT_THAT(host_->Shell("debugfs -R 'cat /f' part1").out, HasSubstr("on it"));
+  // Not while the host uses it.
+  ASSERT_TRUE(Ok(host_->Shell("mkdir mnt && mount part1 mnt")));
+  EXPECT_TRUE(Refused(Plug("ubdc=" + part), kWrongState, {"part1", "in use by the host", "unmount"}));
+  EXPECT_TRUE(Ok(host_->Shell("umount mnt")));
+  EXPECT_TRUE(Ok(host_->Shell("partx -d " + loop.path())));
+}
+
+TEST_F(Disks, ReadOnlyDevicesOfTheHost) {
+  ASSERT_TRUE(host_->CreateAndStart("web1"));
+  ASSERT_TRUE(Ok(host_->Shell("mke2fs -q cd.img 4M && echo text > f && debugfs -w -R 'write f f' cd.img")));
+  Loop loop(*host_, "-r", "cd.img");
+  if (loop.path().empty()) GTEST_SKIP() << "this host gives no loop devices: " << loop.why();
+  EXPECT_TRUE(Refused(Plug("ubdb=" + loop.path()), kWrongState, {"web1", "ubdb", "read-only device", "flag r"}));
+  ASSERT_TRUE(Ok(Plug("ubdbr=" + loop.path())));
+  EXPECT_EQ(Inside("mount -o ro /dev/ubdb /mnt && cat /mnt/f; umount /mnt"), "text\n");
+  ASSERT_TRUE(Ok(Unplug("ubdb")));
+  ASSERT_TRUE(Ok(Plug("ubdb=over.cow," + loop.path())));
+  EXPECT_EQ(Inside("mount /dev/ubdb /mnt && echo new > /mnt/f; cat /mnt/f; umount /mnt"), "new\n");
+  ASSERT_TRUE(Ok(Unplug("ubdb")));
+}
+
+TEST_F(Disks, AnyFileAsRawDataWithItsPaddingExplained) {
+  ASSERT_TRUE(host_->CreateAndStart("web1"));
+  ASSERT_TRUE(Ok(host_->Shell("mkdir etc && echo tarred > etc/f && tar cf etc.tar etc && printf 12345 >> etc.tar")));
+  ASSERT_TRUE(Ok(Plug("ubdd=etc.tar")));
+  EXPECT_EQ(Inside("cd /tmp && tar xf /dev/ubdd && cat etc/f"), "tarred\n");
+  const Json disk = Disk("ubdd");
+  const uint64_t file_bytes = fs::file_size(host_->Work("etc.tar"));
+  EXPECT_EQ(disk["file_bytes"], file_bytes);
+  EXPECT_EQ(disk["padding_bytes"], 507);
+  EXPECT_EQ(disk["size_bytes"], file_bytes + 507);
+  EXPECT_EQ(SectorsInside("ubdd"), absl::StrCat((file_bytes + 507) / 512));
+  EXPECT_EQ(Inside("tail -c 512 /dev/ubdd | tr '\\0' z | head -c 10"), "12345zzzzz");
+  EXPECT_THAT(host_->Run({"describe", "web1"}).out,
+              HasSubstr(absl::StrCat("the file has ", file_bytes,
+                                     " bytes; a disk has whole sectors of 512, so 507 zeros follow it")));
+  ASSERT_TRUE(Ok(host_->Shell("rm etc.tar")));
+  EXPECT_THAT(host_->Run({"describe", "web1"}).out, HasSubstr("PROBLEM: "));
+}
+
+TEST_F(Disks, PathsAsLongAsTheHosts) {
+  // As long as a path can be.
+  std::string folder = host_->work();
+  while (folder.size() + 201 + 10 < 4095) folder += "/" + std::string(200, 'd');
+  folder += "/" + std::string(4095 - 9 - folder.size() - 1, 'e');
+  std::string relative = folder.substr(host_->work().size() + 1);
+  // mkdir -p goes step by step, each of them short.
+  ASSERT_TRUE(Ok(host_->Shell(absl::StrCat("mkdir -p ", relative, " && truncate -s 4M ", relative, "/base.img"))));
+  const std::string base = folder + "/base.img", cow = folder + "/cow";
+  ASSERT_EQ(base.size(), 4095u);
+  ASSERT_TRUE(host_->CreateAndStart("web1", {"--disk", "ubdb=" + cow + "," + base}));
+  EXPECT_EQ(Inside("echo by its links > /dev/ubdb; sync"), "");
+  const std::string value = cow + "," + base;
+  EXPECT_EQ(host_->Run({"config", "web1", "ubdb"}).out, value + "\n");
+  EXPECT_THAT(host_->UmlMconsole({"web1", "config", "ubdb"}).out, HasSubstr(value));
+  EXPECT_EQ(Disk("ubdb")["path"], cow);
+  EXPECT_EQ(Disk("ubdb")["size_bytes"], 4 * kMiB);
+  // The COW's header holds the user's path, not ours.
+  std::ifstream file(cow);
+  std::string header(4128, '\0');
+  file.read(header.data(), 4128);
+  EXPECT_EQ(header.substr(32).c_str(), base);
+  ASSERT_TRUE(Ok(host_->Run({"reboot", "web1"})));
+  EXPECT_EQ(Inside("head -n 1 /dev/ubdb"), "by its links\n");
+  ASSERT_TRUE(Ok(Unplug("ubdb")));
+  // And while it runs.
+  ASSERT_TRUE(Ok(Plug("ubdc=" + value)));
+  host_->Kill9();
+  ASSERT_TRUE(host_->Start());
+  EXPECT_EQ(Inside("head -n 1 /dev/ubdc"), "by its links\n");
+  ASSERT_TRUE(Ok(Unplug("ubdc")));
+  // Errors about such paths arrive too, cut where nobody misses it.
+  EXPECT_TRUE(Refused(Plug("ubdc=" + folder + "/none.img"), kNotFound, {"web1", "ubdc", "none.img does not exist"}));
+  EXPECT_TRUE(Refused(Plug("ubdc=" + folder + "/longer.img"), kUsage, {"4095"}));
+}
+
+TEST_F(Disks, PartitionsInsideAndInDescribe) {
+  ASSERT_TRUE(host_->CreateAndStart("web1"));
+  ASSERT_TRUE(
+      Ok(host_->Shell("truncate -s 16M dos gpt && printf 'label: dos\\n,2M,82\\n,,5\\n,4M,83\\n,,L\\n' | sfdisk -q "
+                      "dos && printf 'label: gpt\\nsize=4M,type=L,name=root\\n' | sfdisk -q gpt")));
+  ASSERT_TRUE(Ok(Plug("ubdb=dos")));
+  ASSERT_TRUE(Ok(Plug("ubdc=gpt")));
+  EXPECT_EQ(Inside("ls /sys/block/ubdb | grep ubdb"), "ubdb1\nubdb2\nubdb5\nubdb6\n");
+  std::vector<std::string> names;
+  const Json dos = Disk("ubdb");
+  for (const Json& partition : dos["partitions"]) names.push_back(partition["name"]);
+  EXPECT_THAT(names, ElementsAre("ubdb1", "ubdb2", "ubdb5", "ubdb6"));
+  EXPECT_EQ(Inside("cat /sys/block/ubdb/ubdb5/start /sys/block/ubdb/ubdb5/size"),
+            absl::StrCat(Disk("ubdb")["partitions"][2]["start_bytes"].get<uint64_t>() / 512, "\n",
+                         Disk("ubdb")["partitions"][2]["size_bytes"].get<uint64_t>() / 512, "\n"));
+  EXPECT_EQ(Disk("ubdc")["partition_table"], "gpt");
+  EXPECT_EQ(Disk("ubdc")["partitions"][0]["label"], "root");
+  const std::string text = host_->Run({"describe", "web1"}).out;
+  EXPECT_THAT(text, HasSubstr("partition table dos"));
+  EXPECT_THAT(text, HasSubstr("2 MiB from 1 MiB on, Linux swap"));
+  EXPECT_THAT(text, HasSubstr("Linux filesystem, \"root\""));
+  // Also what a guest writes itself, and through a COW.
+  ASSERT_TRUE(Ok(host_->Shell("truncate -s 8M empty")));
+  ASSERT_TRUE(Ok(Plug("ubdd=cow,empty")));
+  EXPECT_EQ(Disk("ubdd")["partition_table"], "");
+  EXPECT_EQ(
+      host_->RunInGuest("web1", "printf 'n\\np\\n1\\n\\n+2M\\nw\\n' | fdisk /dev/ubdd >/dev/null; sync").exit_code, 0);
+  EXPECT_EQ(Disk("ubdd")["partitions"].size(), 1u) << Disk("ubdd");
+}
+
+TEST_F(Disks, GrowAndTheGuestSeesIt) {
+  ASSERT_TRUE(host_->CreateAndStart("web1"));
+  ASSERT_TRUE(Ok(host_->Shell("truncate -s 4M data.img")));
+  ASSERT_TRUE(Ok(Plug("ubdb=data.img,,S1")));
+  EXPECT_EQ(Inside("echo first > /dev/ubdb; sync"), "");
+  const CommandResult grown = Resize("8M");
+  ASSERT_TRUE(Ok(grown));
+  EXPECT_THAT(grown.out, HasSubstr(absl::StrCat(host_->Work("data.img"), " grew from 4M to 8M; the guest sees it")));
+  EXPECT_EQ(SectorsInside("ubdb"), "16384");
+  EXPECT_EQ(Inside("cat /sys/block/ubdb/serial; echo; head -n 1 /dev/ubdb"), "S1\nfirst\n");
+  // In use: the file grows, and what remains is said and works.
+  EXPECT_EQ(Inside("mke2fs /dev/ubdb >/dev/null && mount /dev/ubdb /mnt && echo precious > /mnt/f"), "");
+  const CommandResult busy = Resize("16M");
+  ASSERT_TRUE(Ok(busy));
+  EXPECT_THAT(busy.out, HasSubstr("umount /dev/ubdb"));
+  EXPECT_THAT(busy.out, HasSubstr("umlctl disk resize web1 ubdb 16M"));
+  EXPECT_EQ(fs::file_size(host_->Work("data.img")), 16 * kMiB);
+  EXPECT_EQ(SectorsInside("ubdb"), "16384");
+  EXPECT_EQ(Disk("ubdb")["size_bytes"], 8 * kMiB);
+  EXPECT_THAT(host_->Run({"describe", "web1"}).out, HasSubstr("the file has grown to 16M: umlctl disk resize"));
+  EXPECT_EQ(Inside("cat /mnt/f; umount /mnt"), "precious\n");
+  EXPECT_THAT(Resize("16M").out, HasSubstr("has 16M; the guest sees it"));
+  EXPECT_EQ(SectorsInside("ubdb"), "32768");
+  EXPECT_EQ(Inside("mount /dev/ubdb /mnt && cat /mnt/f; umount /mnt"), "precious\n");
+  // A guest that does not run.
+  ASSERT_TRUE(Ok(host_->Run({"stop", "--now", "web1"})));
+  EXPECT_THAT(Resize("20M").out, HasSubstr("from its next start on"));
+  ASSERT_TRUE(Ok(host_->Run({"start", "web1"})));
+  EXPECT_EQ(SectorsInside("ubdb"), "40960");
+}
+
+TEST_F(Disks, WhatDoesNotGrow) {
+  ASSERT_TRUE(host_->CreateAndStart("web1"));
+  ASSERT_TRUE(host_->Create("web2"));
+  ASSERT_TRUE(Ok(host_->Shell("truncate -s 4M data.img base.img ro.img")));
+  ASSERT_TRUE(Ok(Plug("ubdb=data.img")));
+  ASSERT_TRUE(Ok(Plug("ubdc=new.cow,base.img")));
+  ASSERT_TRUE(Ok(Plug("ubddr=ro.img")));
+  const Json before = host_->Describe("web1");
+  EXPECT_TRUE(Refused(Resize("2M"), kWrongState, {"web1", "ubdb", "cut off", "last 2M"}));
+  EXPECT_TRUE(Refused(Resize("0"), kWrongState, {"cut off"}));
+  EXPECT_TRUE(Refused(Resize("8M", "ubdc"), kWrongState, {"new.cow", "base.img", "uml_moo"}));
+  EXPECT_TRUE(Refused(Resize("1G", "ubda"), kWrongState, {"ubda.cow", "uml_moo"}));
+  EXPECT_TRUE(Refused(Resize("8M", "ubdd"), kWrongState, {"read-only"}));
+  EXPECT_TRUE(Refused(Resize("8M", "ubde"), kNotFound, {"web1", "ubde"}));
+  EXPECT_TRUE(Refused(Resize("8M", "sda"), kUsage, {"ubda to ubdp"}));
+  EXPECT_TRUE(Refused(Resize("lots"), kUsage, {"lots"}));
+  EXPECT_TRUE(Refused(Resize("4000000T"), kUsage, {}));
+  EXPECT_TRUE(Refused(host_->Run({"disk", "resize", "nobody", "ubdb", "8M"}), kNotFound, {"nobody"}));
+  EXPECT_EQ(host_->Describe("web1"), before);
+}
+
+TEST_F(Disks, KilledWhileItGrows) {
+  ASSERT_TRUE(host_->CreateAndStart("web1"));
+  ASSERT_TRUE(Ok(host_->Shell("truncate -s 4M data.img")));
+  ASSERT_TRUE(Ok(Plug("ubdb=data.img")));
+  EXPECT_EQ(Inside("echo first > /dev/ubdb; sync"), "");
+  const unsigned seed = std::random_device{}();
+  SCOPED_TRACE(absl::StrCat("seed ", seed));
+  std::mt19937 random(seed);
+  for (uint64_t mib = 5; mib < 13; ++mib) {
+    const std::string size = absl::StrCat(mib, "M");
+    std::unique_ptr<Running> resize = host_->RunBeside({"disk", "resize", "web1", "ubdb", size});
+    absl::SleepFor(absl::Milliseconds(random() % 60));
+    host_->Kill9();
+    ASSERT_TRUE(host_->Start());
+    // The client asks the next umld the same again, and it is done once and wholly.
+    ASSERT_EQ(resize->Wait(), kOk) << resize->err();
+    ASSERT_TRUE(WaitFor([&] { return host_->Run({"operations", "list", "--unfinished", "-o", "name"}).out.empty(); }));
+    EXPECT_EQ(fs::file_size(host_->Work("data.img")), mib * kMiB);
+    EXPECT_EQ(SectorsInside("ubdb"), absl::StrCat(mib * 2048));
+    const Json disk = Disk("ubdb");
+    EXPECT_EQ(disk["plugged"], true);
+    EXPECT_EQ(disk["persistent"], true);
+    EXPECT_EQ(disk["size_bytes"], mib * kMiB);
+  }
+  EXPECT_EQ(Inside("head -n 1 /dev/ubdb"), "first\n");
+}
+
+}  // namespace
+}  // namespace umld::tests
