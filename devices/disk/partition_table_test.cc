@@ -51,7 +51,7 @@ constexpr char kLogical[] =
     "label: dos\nstart=2048, size=4096, type=82\nstart=8192, size=20480, type=5\n"
     "start=10240, size=2048, type=83\nstart=14336, size=4096, type=8e\nstart=20480, size=2048, type=6a\n";
 constexpr char kGpt[] =
-    "label: gpt\nstart=2048, size=2048, type=U, name=\"EFI \xc3\xa4\xf0\x9f\x90\xa7\"\n"
+    "label: gpt\nstart=2048, size=2048, type=U, name=\"EFI \xc3\xa4\xe2\x82\xac\"\n"
     "3: start=8192, size=4096, type=L, name=root\n";
 
 TEST(PartitionTableTest, PrimaryAndLogicalOnes) {
@@ -68,7 +68,7 @@ TEST(PartitionTableTest, PrimaryAndLogicalOnes) {
 
 TEST(PartitionTableTest, Gpt) {
   const std::vector<Partition> expected = {
-      {1, 1 * kMiB, 1 * kMiB, "c12a7328-f81f-11d2-ba4b-00a0c93ec93b", "EFI system", "EFI \xc3\xa4\xf0\x9f\x90\xa7"},
+      {1, 1 * kMiB, 1 * kMiB, "c12a7328-f81f-11d2-ba4b-00a0c93ec93b", "EFI system", "EFI \xc3\xa4\xe2\x82\xac"},
       {3, 4 * kMiB, 2 * kMiB, "0fc63daf-8483-4772-8e79-3d69d8477de4", "Linux filesystem", "root"},
   };
   std::string disk = Partitioned(kGpt);
