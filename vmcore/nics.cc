@@ -99,8 +99,8 @@ absl::Status Refusal(const NicSpec& spec, const MconsoleAnswer& answer) {
     hint = absl::StrCat("use a kernel with CONFIG_UML_NET", spec.device.vector ? "_VECTOR" : "");
   } else if (text.empty()) {
     text = absl::StrCat("it has no transport ", transport);
-    hint =
-        absl::StrCat("use a kernel with CONFIG_UML_NET_", absl::AsciiStrToUpper(transport), ", or vec0:transport=tap");
+    hint = absl::StrCat("use a kernel with CONFIG_UML_NET_", absl::AsciiStrToUpper(transport),
+                        ", or vec0:transport=tap; one that was paused while it booted is to be resumed first");
   }
   return MakeError(absl::StatusCode::kFailedPrecondition, absl::StrCat("the guest's kernel refuses ", name, ": ", text),
                    {"KERNEL_REFUSED", Subject(spec.device), hint});
