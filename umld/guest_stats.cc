@@ -10,6 +10,7 @@
 #include "umld/guest_usage.h"
 #include "umld/guests.h"
 #include "umld/host_memory.h"
+#include "umld/nic_counters.h"
 
 namespace umld {
 namespace {
@@ -18,7 +19,7 @@ using google::protobuf::util::TimeUtil;
 
 constexpr size_t kDefaultPage = 100, kMaxPage = 1000;
 
-v1::GuestStats StatsOf(const GuestView& view) {
+v1::GuestStats StatsOf(const GuestView& view, const DaemonConfig& config) {
   v1::GuestStats stats;
   stats.set_name(view.name());
   stats.set_state(view.state());
@@ -29,6 +30,14 @@ v1::GuestStats StatsOf(const GuestView& view) {
     const ProcessIdentity kernel{view.facts.kernel().pid(), view.facts.kernel().start_ticks()};
     usage = UsageOf(kernel);
     stats.set_host_memory_bytes(HostMemoryOf(kernel));
+  }
+  if (view.alive) {
+    v1::Guest shown = ToProto(view, config.state_dir, config.run_dir);
+    FillNicCounters(view, &shown);
+    for (const v1::Nic& nic : shown.nics()) {
+      stats.set_nic_receive_bytes(stats.nic_receive_bytes() + nic.counters().received_bytes());
+      stats.set_nic_send_bytes(stats.nic_send_bytes() + nic.counters().sent_bytes());
+    }
   }
   *stats.mutable_cpu_time() = TimeUtil::NanosecondsToDuration(absl::ToInt64Nanoseconds(usage.cpu));
   stats.set_disk_read_bytes(usage.disk_read_bytes);
@@ -43,7 +52,7 @@ absl::StatusOr<v1::ListGuestStatsResponse> Guests::ListStats(const v1::ListGuest
   v1::ListGuestStatsResponse response;
   for (const std::string& name : request.names()) {
     ASSIGN_OR_RETURN(const GuestPtr guest, table_->Find(name));
-    *response.add_stats() = StatsOf(table_->View(guest));
+    *response.add_stats() = StatsOf(table_->View(guest), *config_);
   }
   if (!request.names().empty()) return response;
   std::string after;
@@ -55,7 +64,7 @@ absl::StatusOr<v1::ListGuestStatsResponse> Guests::ListStats(const v1::ListGuest
   std::vector<GuestView> views = table_->Page(after, size + 1);
   const bool more = views.size() > size;
   if (more) views.pop_back();
-  for (const GuestView& view : views) *response.add_stats() = StatsOf(view);
+  for (const GuestView& view : views) *response.add_stats() = StatsOf(view, *config_);
   if (more) response.set_next_page_token(absl::WebSafeBase64Escape(views.back().row.name));
   return response;
 }
