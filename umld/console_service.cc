@@ -17,6 +17,7 @@
 #include "base/unique_fd.h"
 #include "devices/console/console_spec.h"
 #include "umld/attached_console.h"
+#include "umld/console_wish.h"
 #include "umld/grpc_status.h"
 #include "umld/log_reader.h"
 
@@ -161,7 +162,18 @@ grpc::ServerWriteReactor<v1::ReadConsoleLogResponse>* ConsoleService::ReadConsol
     grpc::CallbackServerContext*, const v1::ReadConsoleLogRequest* request) {
   absl::StatusOr<ConsoleName> name = ParseConsoleName(request->console());
   absl::StatusOr<GuestPtr> guest = name.ok() ? table_->Find(name->guest) : name.status();
-  std::string path = guest.ok() ? config_->ConsoleLog(table_->View(*guest).row.id, name->console) : "";
+  std::string path;
+  if (guest.ok()) {
+    const state::GuestRow row = table_->View(*guest).row;
+    path = config_->ConsoleLog(row.id, name->console);
+    const std::string wanted = WantedConsole(row, *devices::ParseConsoleName(name->console));
+    if ((wanted == "null" || wanted == "none") && access(path.c_str(), F_OK) != 0) {
+      guest = MakeError(absl::StatusCode::kNotFound,
+                        absl::StrCat("guest ", row.name, " has no console ", name->console, ", and never had one"),
+                        {"CONSOLE_NOT_FOUND", request->console(),
+                         absl::StrCat("`umlctl describe ", row.name, "` shows its consoles")});
+    }
+  }
   auto stream = std::make_shared<LogStream>(loop_, pool_, std::move(path), *request);
   if (guest.ok()) {
     stream->Begin();

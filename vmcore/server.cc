@@ -172,7 +172,7 @@ void Server::Attach(ClientId id, uint64_t request_id, const v1::AttachConsole& r
                   twice ? "this connection is a viewer already"
                         : absl::StrCat("the guest has no console \"", request.console(), "\", or it goes nowhere"),
                   {"NO_SUCH_CONSOLE", request.console(),
-                   "plug it first (con3=fd:0,fd:1); describe shows those that there are"}),
+                   "con0 and con1 are there by default; any other is plugged first: con3=fd:0,fd:1"}),
         {});
   }
   Console::Attachment attachment = console->Attach(request, client.connection.get());
