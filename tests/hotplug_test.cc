@@ -42,7 +42,8 @@ class Hotplug : public SharedHost {
 };
 
 TEST_F(Hotplug, TwoHundredTimesInARow) {
-  // The kernel opens a disk's file when the guest does; vmcore and umld must keep nothing of one that is gone.
+  // The kernel opens a disk's file when the guest does; vmcore and the kernel must keep nothing of one that is gone.
+  ASSERT_EQ(host_->RunInGuest("web1", "true").exit_code, 0);
   ASSERT_TRUE(Ok(host_->Run({"plug", "web1", "ubdb=disk"})));
   ASSERT_TRUE(Ok(host_->Run({"unplug", "web1", "ubdb"})));
   const size_t vmcore = Descriptors(Pid("supervisor_pid")), kernel = Descriptors(Pid("kernel_pid"));
@@ -58,7 +59,8 @@ done)"));
   EXPECT_TRUE(Ok(all));
   EXPECT_THAT(all.out, testing::Not(HasSubstr("failed")));
   EXPECT_EQ(Descriptors(Pid("supervisor_pid")), vmcore);
-  EXPECT_EQ(Descriptors(Pid("kernel_pid")), kernel);
+  // A few more at this moment are not one for each time.
+  EXPECT_LE(Descriptors(Pid("kernel_pid")), kernel + 10);
   EXPECT_TRUE(Ok(host_->Run({"plug", "web1", "ubdb=disk"})));
   EXPECT_EQ(host_->RunInGuest("web1", "echo works >/dev/ubdb && head -c 5 /dev/ubdb && sync").out, "works");
 }
@@ -78,26 +80,18 @@ TEST_F(Hotplug, TwoAtOnceOneWins) {
 
 TEST_F(Hotplug, UnplugDuringInputAndOutput) {
   ASSERT_TRUE(Ok(host_->Run({"plug", "web1", "ubdb=disk"})));
-  ASSERT_EQ(host_
-                ->RunInGuest("web1",
-                             "(while :; do dd if=/dev/zero of=/dev/ubdb bs=64k count=64 2>/dev/null; done) "
-                             ">/dev/null 2>&1 & echo $! >/tmp/writer")
-                .exit_code,
-            0);
-  int refused = 0, unplugged = 0;
+  // Writes all the time, and has it open between two runs of dd as well.
+  const std::string writer = "exec 3<>/dev/ubdb; while :; do dd if=/dev/zero of=/dev/ubdb bs=64k count=64; done";
+  ASSERT_EQ(host_->RunInGuest("web1", "(" + writer + ") >/dev/null 2>&1 & echo $! >/tmp/writer").exit_code, 0);
+  ASSERT_TRUE(WaitFor([] {
+    const std::string written = host_->RunInGuest("web1", "awk '{ print $7 }' /sys/block/ubdb/stat").out;
+    return written != "0\n" && !written.empty();
+  }));
   for (int i = 0; i < 10; ++i) {
-    const CommandResult result = host_->Run({"unplug", "web1", "ubdb"});
-    if (result.exit_code == 0) {
-      // Between two runs of dd nobody has it open.
-      ++unplugged;
-      ASSERT_TRUE(Ok(host_->Run({"plug", "web1", "ubdb=disk"})));
-    } else {
-      ++refused;
-      EXPECT_TRUE(Refused(result, kWrongState, {"web1", "ubdb", "it is in use inside the guest"}));
-    }
+    EXPECT_TRUE(Refused(host_->Run({"unplug", "web1", "ubdb"}), kWrongState,
+                        {"web1", "ubdb", "it is in use inside the guest"}));
   }
-  EXPECT_GT(refused, 0) << unplugged;
-  ASSERT_EQ(host_->RunInGuest("web1", "kill $(cat /tmp/writer); sleep 1; sync").exit_code, 0);
+  ASSERT_EQ(host_->RunInGuest("web1", "kill $(cat /tmp/writer); sync").exit_code, 0);
   EXPECT_TRUE(WaitFor([] { return host_->Run({"unplug", "web1", "ubdb"}).exit_code == 0; }));
 }
 
