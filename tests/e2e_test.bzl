@@ -1,12 +1,13 @@
 """The tests of this folder: alike but for their names."""
 
-def e2e_test(name, size = "medium", deps = []):
+def e2e_test(name, size = "medium", deps = [], tags = []):
     """A gtest NAME.cc that runs the real programs.
 
     Args:
       name: of the test and, with .cc, of its source.
       size: medium ends within five minutes, large within fifteen.
       deps: what it needs beside the harness.
+      tags: "soak" for what `./check --long` alone runs.
     """
     native.cc_test(
         name = name,
@@ -21,7 +22,7 @@ def e2e_test(name, size = "medium", deps = []):
         tags = [
             "exclusive",
             "local",
-        ],
+        ] + tags,
         deps = [
             ":command",
             ":guest_login",

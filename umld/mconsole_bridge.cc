@@ -16,6 +16,7 @@
 #include <system_error>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
@@ -189,6 +190,11 @@ void MconsoleBridge::RemoveEntry(const std::string& umid) {
   const std::string folder = GuestFolder(umid);
   unlink((folder + "/mconsole").c_str());
   unlink((folder + "/pid").c_str());
+  // A umld that was killed while it wrote the pid file leaves the file that was to become it.
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
+    if (absl::StartsWith(entry.path().filename().string(), "pid.")) unlink(entry.path().c_str());
+  }
   rmdir(folder.c_str());
 }
 
