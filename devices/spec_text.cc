@@ -1,5 +1,8 @@
 #include "devices/spec_text.h"
 
+#include <arpa/inet.h>
+
+#include <array>
 #include <climits>
 
 #include "absl/strings/ascii.h"
@@ -68,6 +71,16 @@ std::optional<SpecFault> FindFaultInPath(absl::string_view path, absl::string_vi
                      "use a symbolic link with a shorter path"};
   }
   return FindBadByte(path, what);
+}
+
+std::optional<std::string> CanonicalAddress(int family, absl::string_view text) {
+  // inet_pton would stop there and take the rest for granted.
+  if (text.find('\0') != absl::string_view::npos) return std::nullopt;
+  std::array<unsigned char, sizeof(in6_addr)> address = {};
+  std::array<char, INET6_ADDRSTRLEN> printed = {};
+  if (inet_pton(family, std::string(text).c_str(), address.data()) != 1) return std::nullopt;
+  if (inet_ntop(family, address.data(), printed.data(), printed.size()) == nullptr) return std::nullopt;
+  return std::string(printed.data());
 }
 
 std::string ShowSpec(absl::string_view text) {

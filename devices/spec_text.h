@@ -28,6 +28,10 @@ std::optional<SpecFault> FindBadByte(absl::string_view text, absl::string_view w
 // file exists. `spelling` is the hint for an empty path. Pure.
 std::optional<SpecFault> FindFaultInPath(absl::string_view path, absl::string_view what, absl::string_view spelling);
 
+// An address of `family` (AF_INET, AF_INET6) in the system's own spelling, so that equal addresses are equal strings;
+// nullopt: it is none. Pure.
+std::optional<std::string> CanonicalAddress(int family, absl::string_view text);
+
 // A spec as an error shows it, between quotes: escaped, and cut at 80 bytes.
 std::string ShowSpec(absl::string_view text);
 

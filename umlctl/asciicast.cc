@@ -69,11 +69,9 @@ absl::Status Asciicast::Begin(absl::Time now) {
   }
   if (!fd_.ok()) return ErrnoError(errno, options_.path);
   begin_ = now;
-  const std::string title =
-      nlohmann::json(options_.title).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   const std::string header =
       absl::StrFormat("{\"version\": 2, \"width\": %d, \"height\": %d, \"timestamp\": %d, \"title\": %s}\n",
-                      options_.columns, options_.rows, absl::ToUnixSeconds(now), title);
+                      options_.columns, options_.rows, absl::ToUnixSeconds(now), Quoted(options_.title));
   size_ = header.size();
   return WriteAll(fd_.get(), header, options_.path);
 }

@@ -208,8 +208,7 @@ void Consoles::KernelGone(absl::string_view reason) {
 }
 
 void Consoles::Set(const ConsoleSpec& spec, Done done) {
-  auto finish = [device = spec.device, done = std::move(done)](const absl::Status& status) { done(status); };
-  changes_.Add([this, spec] { Run(spec); }, std::move(finish));
+  changes_.Add([this, spec] { Run(spec); }, std::move(done));
 }
 
 void Consoles::Run(const ConsoleSpec& spec) {

@@ -105,17 +105,6 @@ std::optional<Fault> ReadDevice(absl::string_view text, bool* serial, std::optio
   return std::nullopt;
 }
 
-// An address of `family` in the system's own spelling, so that equal addresses are equal strings.
-std::optional<std::string> ReadAddress(int family, absl::string_view text) {
-  // inet_pton would stop there and take the rest for granted.
-  if (text.find('\0') != absl::string_view::npos) return std::nullopt;
-  std::array<unsigned char, sizeof(in6_addr)> address = {};
-  std::array<char, INET6_ADDRSTRLEN> printed = {};
-  if (inet_pton(family, std::string(text).c_str(), address.data()) != 1) return std::nullopt;
-  if (inet_ntop(family, address.data(), printed.data(), printed.size()) == nullptr) return std::nullopt;
-  return std::string(printed.data());
-}
-
 // The next three read what follows the ':' of a channel; offsets count from there.
 
 std::optional<Fault> ReadFd(absl::string_view text, ConsoleChannel* channel) {
@@ -132,7 +121,7 @@ std::optional<Fault> ReadPort(absl::string_view text, ConsoleChannel* channel) {
       return Fault{text.size(), "the ']' after the IPv6 address is missing", kPortHint};
     }
     absl::string_view address = text.substr(1, close - 1);
-    auto canonical = ReadAddress(AF_INET6, address);
+    auto canonical = CanonicalAddress(AF_INET6, address);
     if (!canonical) return Fault{1, absl::StrCat(Show(address), " is not an IPv6 address"), kPortHint};
     if (!absl::StartsWith(text.substr(close + 1), ":")) {
       return Fault{close + 1, "':' and a port are missing after the address", kPortHint};
@@ -141,7 +130,7 @@ std::optional<Fault> ReadPort(absl::string_view text, ConsoleChannel* channel) {
     port_begin = close + 2;
   } else if (size_t colon = text.rfind(':'); colon != absl::string_view::npos) {
     absl::string_view address = text.substr(0, colon);
-    auto canonical = ReadAddress(AF_INET, address);
+    auto canonical = CanonicalAddress(AF_INET, address);
     if (!canonical) return Fault{0, absl::StrCat(Show(address), " is not an IPv4 address"), kPortHint};
     channel->address = *std::move(canonical);
     port_begin = colon + 1;

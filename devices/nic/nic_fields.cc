@@ -24,15 +24,6 @@ constexpr char kTapHint[] = "a Linux interface has a name of at most 15 letters,
 constexpr char kAddressHint[] = "write an IPv4 address of the host's own, as 192.168.0.254 or 192.168.0.254/24";
 constexpr char kSocketHint[] = "write the absolute path of the switch";
 
-std::optional<std::string> ReadIp(int family, absl::string_view text) {
-  if (text.find('\0') != absl::string_view::npos) return std::nullopt;
-  std::array<unsigned char, sizeof(in6_addr)> address = {};
-  std::array<char, INET6_ADDRSTRLEN> printed = {};
-  if (inet_pton(family, std::string(text).c_str(), address.data()) != 1) return std::nullopt;
-  if (inet_ntop(family, address.data(), printed.data(), printed.size()) == nullptr) return std::nullopt;
-  return std::string(printed.data());
-}
-
 }  // namespace
 
 std::string Show(absl::string_view part) { return absl::StrCat("\"", absl::CHexEscape(part.substr(0, 20)), "\""); }
@@ -54,9 +45,9 @@ bool ReadNumber(absl::string_view text, uint64_t max, uint64_t* number) {
   return absl::SimpleAtoi(text, number) && *number <= max;
 }
 
-std::optional<std::string> ReadIpv4(absl::string_view text) { return ReadIp(AF_INET, text); }
+std::optional<std::string> ReadIpv4(absl::string_view text) { return CanonicalAddress(AF_INET, text); }
 
-std::optional<std::string> ReadIpv6(absl::string_view text) { return ReadIp(AF_INET6, text); }
+std::optional<std::string> ReadIpv6(absl::string_view text) { return CanonicalAddress(AF_INET6, text); }
 
 std::optional<SpecFault> ReadMac(absl::string_view text, std::string* mac) {
   std::array<unsigned, 6> bytes = {};
