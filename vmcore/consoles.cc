@@ -293,7 +293,7 @@ void Consoles::Ask(const ConsoleDevice& device, const std::string& command, cons
   mconsole_->Send(command, deadline_, [=, this](const absl::StatusOr<MconsoleAnswer>& answer) {
     if (absl::IsDeadlineExceeded(answer.status())) {
       // Sent, and not answered: the kernel's own word on the line decides.
-      const absl::Status timeout = answer.status();
+      const absl::Status& timeout = answer.status();
       return mconsole_->Send(absl::StrCat("config ", devices::ConsoleName(device)), deadline_,
                              [=](const absl::StatusOr<MconsoleAnswer>& now) {
                                const bool done = now.ok() && now->error == 0 && now->text == outcome;
