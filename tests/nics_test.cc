@@ -252,17 +252,6 @@ TEST_F(Nics, RefusesWhatCannotWork) {
   EXPECT_TRUE(Ok(host_->Shell("ip link del other")));
 }
 
-TEST_F(Nics, APausedGuestIsPluggedToo) {
-  ASSERT_TRUE(host_->CreateAndStart("web1"));
-  // Booted: one that is frozen before its drivers are up has none to plug into.
-  InGuest("web1", "true");
-  ASSERT_TRUE(Ok(host_->Run({"pause", "web1"})));
-  EXPECT_TRUE(Ok(host_->Run({"plug", "web1", "eth0=tuntap,tap0,,192.168.0.254"})));
-  ASSERT_TRUE(Ok(host_->Run({"resume", "web1"})));
-  BringUp("web1", "eth0", "192.168.0.1");
-  EXPECT_TRUE(GuestPings("web1", "192.168.0.254"));
-}
-
 TEST_F(Nics, TunnelsAndRawSockets) {
   ASSERT_TRUE(Ok(host_->Shell("ip link add va type veth peer name vb && ip link set va up && ip link set vb up")));
   ASSERT_TRUE(host_->CreateAndStart(

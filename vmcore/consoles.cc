@@ -211,12 +211,17 @@ void Consoles::Set(const ConsoleSpec& spec, Done done) {
   changes_.Add([this, spec] { Run(spec); }, std::move(done));
 }
 
+bool Consoles::KeepsTerminal(const ConsoleSpec& spec) const {
+  auto line = lines_.find(spec.device);
+  return !IsNone(spec) && line != lines_.end() && line->second.kernel_fd >= 0;
+}
+
 void Consoles::Run(const ConsoleSpec& spec) {
   driver_deadline_ = EventLoop::Clock::now() + deadline_;
   Line& line = LineOf(spec.device);
   if (IsNone(spec)) return Remove(spec.device);
   // The terminal that the kernel has stays, whatever is behind it.
-  if (line.kernel_fd >= 0) return changes_.Finish(OpenChannels(spec, &line));
+  if (KeepsTerminal(spec)) return changes_.Finish(OpenChannels(spec, &line));
   if (HasTerminal(spec)) return AddTerminal(spec);
   SetNull(spec);
 }

@@ -58,6 +58,8 @@ class Consoles {
   // close it. kResourceExhausted, NO_SPARE_TERMINAL. kDeadlineExceeded: the kernel does not answer. Otherwise as
   // OpenChannel.
   void Set(const devices::ConsoleSpec& spec, Done done);
+  // Whether Set, run now, asks nothing of the kernel: the line goes somewhere, before and after.
+  bool KeepsTerminal(const devices::ConsoleSpec& spec) const;
   // Runs `done` when everything asked before is done, or abandoned.
   void AfterAll(std::function<void()> done) { changes_.AfterAll(std::move(done)); }
 

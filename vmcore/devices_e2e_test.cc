@@ -273,12 +273,37 @@ TEST(DevicesE2eTest, PausesAndResumes) {
   EXPECT_FALSE(rig.control().Ask(PauseRequest()).has_error());
   console.Type("echo wo''ken\n");
   EXPECT_FALSE(console.Expect("woken", milliseconds(500)));
-  // Disks can be changed all the same.
-  EXPECT_FALSE(rig.control().Ask(PlugRequest(1, rig.MakeFile("x", 1 << 20))).has_error());
+  EXPECT_EQ(rig.control().Ask(PlugRequest(1, rig.MakeFile("x", 1 << 20))).error().reason(), "GUEST_PAUSED");
   reply = rig.control().Ask(ResumeRequest());
   ASSERT_FALSE(reply.has_error());
   EXPECT_EQ(reply.facts().state(), v1::STATE_RUNNING);
   EXPECT_TRUE(console.Expect("woken"));
+  EXPECT_FALSE(rig.control().Ask(PlugRequest(1, rig.MakeFile("x", 1 << 20))).has_error());
+  console.Type("grep -c ubd /proc/partitions\n");
+  EXPECT_TRUE(console.Expect("2\r\n"));
+}
+
+TEST(DevicesE2eTest, APauseWaitsForWhatWasAskedBefore) {
+  Rig rig;
+  rig.Start(rig.NewLaunch());
+  ASSERT_TRUE(rig.control().WaitForState(v1::STATE_RUNNING));
+  // The disks' driver is not up yet, so this takes its time.
+  v1::Frame plug;
+  plug.set_id(1000);
+  *plug.mutable_request() = PlugRequest(1, rig.MakeFile("x", 1 << 20));
+  rig.control().Send(plug);
+  v1::Frame pause;
+  pause.set_id(1001);
+  *pause.mutable_request() = PauseRequest();
+  rig.control().Send(pause);
+  EXPECT_EQ(rig.control().Ask(PlugRequest(2, rig.MakeFile("y", 1 << 20))).error().reason(), "GUEST_PAUSED");
+  v1::Reply reply = rig.control().Ask(PauseRequest());
+  ASSERT_FALSE(reply.has_error()) << reply.error().message();
+  EXPECT_EQ(reply.facts().state(), v1::STATE_PAUSED);
+  EXPECT_EQ(reply.facts().live_disks_size(), 2);
+  ASSERT_FALSE(rig.control().Ask(ResumeRequest()).has_error());
+  RigConsole console = rig.OpenConsole("con1");
+  ASSERT_TRUE(console.Expect("$ "));
   console.Type("grep -c ubd /proc/partitions\n");
   EXPECT_TRUE(console.Expect("2\r\n"));
 }

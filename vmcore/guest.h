@@ -106,6 +106,9 @@ class Guest {
   void Freeze(MconsoleDone done);
   void Thaw(MconsoleDone done);
   void WhenUp(std::function<void(absl::Status)> then);
+  void WhenChangeable(std::function<void(absl::Status)> then);
+  bool IsFrozen() const;
+  static absl::Status FrozenError();
   void ReleaseWaiters(const absl::Status& status);
   void ChangeConfig(uint32_t unit, const v1::Disk* disk, uint64_t etag);
   void ChangeConsoleConfig(const v1::SetConsole& change);
@@ -134,6 +137,7 @@ class Guest {
   std::unique_ptr<StopSequence> stop_;
   ProcessIdentity kernel_;
   bool came_up_ = false;
+  int freezing_ = 0;  // requests to freeze it that are under way
   std::string panic_;
   std::string kernel_version_;
   uint64_t con0_start_ = 0;  // what con0 had printed before this kernel

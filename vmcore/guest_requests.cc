@@ -95,14 +95,24 @@ void Guest::Resume(Done done) {
   }
 }
 
+// After the changes under way, and none begins behind it: see WhenChangeable.
 void Guest::Freeze(MconsoleDone done) {
-  mconsole_->Send("stop", kMconsoleDeadline, [this, done](const absl::StatusOr<MconsoleAnswer>& answer) {
-    if (ToStatus(answer).ok() || Says(answer, kAlreadyStopped)) Apply(LifeEvent::kFrozen);
-    if (absl::IsDeadlineExceeded(answer.status())) {
-      // It may still freeze; the state says that it runs, so let it.
-      mconsole_->Send("go", kMconsoleDeadline, [](const absl::StatusOr<MconsoleAnswer>&) {});
+  ++freezing_;
+  Settle([this, done = std::move(done)] {
+    if (lifecycle_.state() != LifeState::kRunning) {
+      --freezing_;
+      if (lifecycle_.state() == LifeState::kPaused) return done(MconsoleAnswer{1, kAlreadyStopped});
+      return done(WrongState("the guest cannot be paused"));
     }
-    done(answer);
+    mconsole_->Send("stop", kMconsoleDeadline, [this, done](const absl::StatusOr<MconsoleAnswer>& answer) {
+      --freezing_;
+      if (ToStatus(answer).ok() || Says(answer, kAlreadyStopped)) Apply(LifeEvent::kFrozen);
+      if (absl::IsDeadlineExceeded(answer.status())) {
+        // It may still freeze; the state says that it runs, so let it.
+        mconsole_->Send("go", kMconsoleDeadline, [](const absl::StatusOr<MconsoleAnswer>&) {});
+      }
+      done(answer);
+    });
   });
 }
 
@@ -134,6 +144,20 @@ void Guest::WhenUp(std::function<void(absl::Status)> then) {
   waiters_.push_back({std::move(then), timer});
 }
 
+// A kernel that sleeps in the middle of a change, as it may, comes back with its interrupts on. One that is frozen then
+// takes the next command twice over: as the frozen one, and in its interrupt handler, where it waits for ever. So
+// nothing that takes the kernel's work is sent to one that is frozen, or about to be.
+void Guest::WhenChangeable(std::function<void(absl::Status)> then) {
+  WhenUp([this, then = std::move(then)](const absl::Status& up) { then(up.ok() && IsFrozen() ? FrozenError() : up); });
+}
+
+bool Guest::IsFrozen() const { return freezing_ > 0 || lifecycle_.state() == LifeState::kPaused; }
+
+absl::Status Guest::FrozenError() {
+  return MakeError(absl::StatusCode::kFailedPrecondition, "the guest is paused, and its kernel takes no changes",
+                   {"GUEST_PAUSED", "", "resume it first"});
+}
+
 void Guest::ReleaseWaiters(const absl::Status& status) {
   std::deque<Waiter> released = std::exchange(waiters_, {});
   for (Waiter& waiter : released) {
@@ -143,7 +167,7 @@ void Guest::ReleaseWaiters(const absl::Status& status) {
 }
 
 void Guest::ChangeMemory(const v1::ChangeMemory& request, Done done) {
-  WhenUp([this, delta = request.delta_bytes(), done = std::move(done)](const absl::Status& up) {
+  WhenChangeable([this, delta = request.delta_bytes(), done = std::move(done)](const absl::Status& up) {
     if (!up.ok()) return done(Annotate(up, "memory"));
     auto finish = [this, done](const absl::Status& status) {
       Announce();
@@ -168,7 +192,7 @@ void Guest::Settle(std::function<void()> done) {
 
 void Guest::PlugDisk(const v1::PlugDisk& request, Done done) {
   const std::string noun = DiskNoun(request.disk().unit());
-  WhenUp([this, request, noun, done = std::move(done)](const absl::Status& up) {
+  WhenChangeable([this, request, noun, done = std::move(done)](const absl::Status& up) {
     if (!up.ok()) return done(Annotate(up, noun));
     disks_->Plug(request.disk(), [this, request, noun, done](const absl::Status& status) {
       if (status.ok()) {
@@ -182,7 +206,7 @@ void Guest::PlugDisk(const v1::PlugDisk& request, Done done) {
 
 void Guest::UnplugDisk(const v1::UnplugDisk& request, Done done) {
   const std::string noun = DiskNoun(request.unit());
-  WhenUp([this, request, noun, done = std::move(done)](const absl::Status& up) {
+  WhenChangeable([this, request, noun, done = std::move(done)](const absl::Status& up) {
     if (!up.ok()) return done(Annotate(up, noun));
     auto finish = [this, request, noun, done](const absl::Status& status) {
       if (status.ok()) {
@@ -204,7 +228,7 @@ void Guest::UnplugDisk(const v1::UnplugDisk& request, Done done) {
 
 void Guest::ReplugDisk(const v1::ReplugDisk& request, Done done) {
   const std::string noun = DiskNoun(request.unit());
-  WhenUp([this, unit = request.unit(), noun, done = std::move(done)](const absl::Status& up) {
+  WhenChangeable([this, unit = request.unit(), noun, done = std::move(done)](const absl::Status& up) {
     if (!up.ok()) return done(Annotate(up, noun));
     disks_->Replug(unit, [this, noun, done](const absl::Status& status) {
       Announce();
@@ -234,6 +258,7 @@ void Guest::SetConsole(const v1::SetConsole& request, Done done) {
   if (!spec.ok()) return done(spec.status());
   WhenUp([this, request, spec = *spec, noun, done = std::move(done)](const absl::Status& up) {
     if (!up.ok()) return done(Annotate(up, noun));
+    if (freezing_ > 0 || (IsFrozen() && !consoles_.KeepsTerminal(spec))) return done(Annotate(FrozenError(), noun));
     consoles_.Set(spec, [this, request, noun, done](const absl::Status& status) {
       if (status.ok()) {
         if (!request.live_only()) ChangeConsoleConfig(request);
@@ -264,7 +289,7 @@ void Guest::PlugNic(const v1::PlugNic& request, Done done) {
   nic.set_device(devices::NicName(spec->device));
   nic.set_spec(request.nic().spec());
   const std::string noun = absl::StrCat("interface ", nic.device());
-  WhenUp([this, request, nic, spec = *spec, noun, done = std::move(done)](const absl::Status& up) {
+  WhenChangeable([this, request, nic, spec = *spec, noun, done = std::move(done)](const absl::Status& up) {
     if (!up.ok()) return done(Annotate(up, noun));
     nics_.Plug(spec, [this, request, nic, noun, done](const absl::Status& status) {
       if (status.ok()) {
@@ -280,7 +305,7 @@ void Guest::UnplugNic(const v1::UnplugNic& request, Done done) {
   absl::StatusOr<devices::NicDevice> device = devices::ParseNicName(request.device());
   if (!device.ok()) return done(device.status());
   const std::string noun = absl::StrCat("interface ", request.device());
-  WhenUp([this, request, device = *device, noun, done = std::move(done)](const absl::Status& up) {
+  WhenChangeable([this, request, device = *device, noun, done = std::move(done)](const absl::Status& up) {
     if (!up.ok()) return done(Annotate(up, noun));
     auto finish = [this, request, noun, done](const absl::Status& status) {
       if (status.ok()) {
