@@ -5,13 +5,21 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <chrono>
+#include <climits>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_split.h"
+#include "base/process.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
 
@@ -102,7 +110,61 @@ absl::Status CheckElf(int fd, const std::string& path) {
   return absl::OkStatus();
 }
 
+// The program interpreter that the file names; empty: none.
+absl::StatusOr<std::string> Interpreter(int fd, const std::string& path) {
+  Elf64_Ehdr header = {};
+  if (!ReadAt(fd, 0, &header, sizeof(header)) || header.e_phentsize != sizeof(Elf64_Phdr)) {
+    return NotAKernel(path, "it is not an ELF program");
+  }
+  for (uint32_t i = 0; i < header.e_phnum; ++i) {
+    Elf64_Phdr part = {};
+    if (!ReadAt(fd, header.e_phoff + uint64_t{i} * sizeof(part), &part, sizeof(part))) break;
+    if (part.p_type != PT_INTERP) continue;
+    std::string name(std::min<uint64_t>(part.p_filesz, PATH_MAX), '\0');
+    if (!ReadAt(fd, part.p_offset, name.data(), name.size())) break;
+    return std::string(name.c_str());
+  }
+  return std::string();
+}
+
+// "libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f...)"; empty: a line that names no file.
+absl::StatusOr<std::string> LibraryIn(absl::string_view line, const std::string& path) {
+  const size_t arrow = line.find(" => ");
+  if (arrow == absl::string_view::npos) return std::string();
+  absl::string_view file = line.substr(arrow + 4);
+  if (absl::StartsWith(file, "not found")) {
+    return MakeError(absl::StatusCode::kInvalidArgument,
+                     absl::StrCat("the kernel ", path, " needs ", absl::StripAsciiWhitespace(line.substr(0, arrow)),
+                                  ", which this host does not have"),
+                     {"LIBRARY_NOT_FOUND", path, "install the package that has it"});
+  }
+  return std::string(file.substr(0, file.rfind(" (")));
+}
+
 }  // namespace
+
+absl::StatusOr<std::vector<std::string>> KernelLibraries(const std::string& path) {
+  constexpr std::chrono::seconds kPatience(10);
+  constexpr char kLoaderCache[] = "/etc/ld.so.cache";
+  UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!fd.ok()) return OpenError(errno, path);
+  ASSIGN_OR_RETURN(const std::string interpreter, Interpreter(fd.get(), path));
+  std::vector<std::string> files;
+  if (interpreter.empty()) return files;
+  struct stat info = {};
+  if (stat(interpreter.c_str(), &info) != 0 || info.st_uid != 0 || (info.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+    return NotAKernel(path, absl::StrCat("its interpreter ", interpreter, " is not this system's"));
+  }
+  ASSIGN_OR_RETURN(const CommandResult listed, RunCommand({interpreter, "--list", path}, kPatience));
+  if (listed.exit_code != 0) return NotAKernel(path, absl::StripAsciiWhitespace(listed.output));
+  files.push_back(interpreter);
+  if (access(kLoaderCache, R_OK) == 0) files.push_back(kLoaderCache);
+  for (absl::string_view line : absl::StrSplit(listed.output, '\n')) {
+    ASSIGN_OR_RETURN(std::string library, LibraryIn(line, path));
+    if (absl::StartsWith(library, "/") && library != interpreter) files.push_back(std::move(library));
+  }
+  return files;
+}
 
 absl::Status InspectKernel(const std::string& path) {
   if (path.empty() || path[0] != '/') {

@@ -2,8 +2,10 @@
 #define UMLD_KERNEL_KERNEL_INSPECT_H_
 
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 
 namespace umld::kernel {
 
@@ -11,6 +13,11 @@ namespace umld::kernel {
 // for this machine with the section .uml.setup.init, which no other program has. `path` is absolute.
 // Blocks on the disk, never on a FIFO or a device. kNotFound, kPermissionDenied, kInvalidArgument (not a UML kernel).
 absl::Status InspectKernel(const std::string& path);
+
+// What a kernel needs to be run: its program interpreter, that one's cache, and its libraries, as absolute paths; none
+// for one that is linked statically. Asks the interpreter, which runs nothing of the kernel; one that is not root's is
+// not asked. Blocks: a process of a millisecond. kInvalidArgument: a library is missing, or it is no program.
+absl::StatusOr<std::vector<std::string>> KernelLibraries(const std::string& path);
 
 }  // namespace umld::kernel
 

@@ -103,6 +103,10 @@ constexpr const char* kMigrations[] = {
       CREATE UNIQUE INDEX operations_by_request_id ON operations (request_id) WHERE request_id IS NOT NULL;
       CREATE INDEX operations_unfinished ON operations (id) WHERE done = 0;
     )sql",
+    // 3: guests that are not confined.
+    R"sql(
+      ALTER TABLE guests ADD COLUMN relaxed INTEGER NOT NULL DEFAULT 0;
+    )sql",
 };
 
 absl::Status CheckOrigin(Database& database, int64_t version) {

@@ -57,6 +57,7 @@ absl::StatusOr<GuestRow> GuestFrom(const std::string& path, const Statement& sta
   guest.version = statement.Uint(7);
   guest.created_ns = statement.Int(8);
   guest.wanted_running = statement.Bool(9);
+  guest.relaxed = statement.Bool(10);
   return guest;
 }
 
@@ -159,7 +160,7 @@ absl::StatusOr<std::vector<GuestRow>> ReadGuests(Database& database) {
   {
     ASSIGN_OR_RETURN(Statement statement,
                      database.Prepare("SELECT id, name, kernel, memory_bytes, image, kernel_args, description, "
-                                      "version, created_ns, wanted_running FROM guests ORDER BY name"));
+                                      "version, created_ns, wanted_running, relaxed FROM guests ORDER BY name"));
     RETURN_IF_ERROR(ForEachRow(statement, [&]() -> absl::Status {
       ASSIGN_OR_RETURN(GuestRow guest, GuestFrom(database.path(), statement));
       guests.push_back(std::move(guest));

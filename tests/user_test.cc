@@ -117,7 +117,7 @@ TEST(User, RunsGuestsInItsOwnFolders) {
 }
 
 TEST(User, InAProcessGroup) {
-  Host host(UserOptions({"--isolation", "process-group"}));
+  Host host(UserOptions({"--isolation", "process-group", "--confinement", "relaxed"}));
   RunTheWholeJob(host, "process group");
 }
 
@@ -158,7 +158,7 @@ TEST(Root, InAPidNamespaceAndInAProcessGroup) {
     RunTheWholeJob(host, "pid namespace");
   }
   HostOptions options;
-  options.umld_args = {"--isolation", "process-group"};
+  options.umld_args = {"--isolation", "process-group", "--confinement", "relaxed"};
   Host host(options);
   RunTheWholeJob(host, "process group");
 }

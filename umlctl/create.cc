@@ -3,6 +3,7 @@
 
 #include "base/byte_size.h"
 #include "base/status.h"
+#include "umlctl/confinement.h"
 #include "umlctl/spec_path.h"
 #include "umlctl/verbs.h"
 
@@ -15,6 +16,7 @@ struct Options {
   std::string memory;
   std::string kernel;
   std::string description;
+  std::string confinement;
   std::vector<std::string> disks;
   std::vector<std::string> consoles;
   std::vector<std::string> nics;
@@ -43,6 +45,7 @@ absl::Status Create(Session& session, const Options& options) {
     ASSIGN_OR_RETURN(*guest.mutable_image(), NameIn("images", options.image));
   }
   guest.set_description(options.description);
+  guest.set_confinement(ConfinementOf(options.confinement));
   for (const std::string& arg : options.kernel_args) guest.add_kernel_args(arg);
   for (const std::string& disk : options.disks) {
     ASSIGN_OR_RETURN(*request.add_disk_specs(), AbsoluteSpec(disk, folder));
@@ -82,6 +85,7 @@ void AddCreate(CLI::App& app, Session& session) {
       ->allow_extra_args(false);
   verb->add_option("--arg", options->kernel_args, "a kernel argument; may be repeated")->allow_extra_args(false);
   verb->add_option("--description", options->description, "free text");
+  AddConfinement(verb, options->confinement);
   OnVerb(verb, session, [&session, options] { return Create(session, *options); });
 }
 

@@ -121,6 +121,10 @@ Details Describe(const v1::Guest& guest) {
   if (guest.has_start_time()) details.Add("Started", TimeText(guest.start_time()));
   details.Add("Starts with umld", guest.wanted_running() ? "yes" : "no");
   if (!guest.isolation().empty()) details.Add("Isolation", guest.isolation());
+  details.Add("Confinement", guest.confinement() == v1::RELAXED ? "relaxed" : "strict");
+  for (const v1::ConfinementPoint& point : guest.confinement_points()) {
+    details.AddUnder(point.name(), absl::StrCat(point.in_force() ? "" : "not in force: ", point.detail()));
+  }
   if (guest.has_processes()) {
     const v1::GuestProcesses& processes = guest.processes();
     details.Add("Processes", absl::StrCat("supervisor ", processes.supervisor_pid(), ", init ", processes.init_pid(),

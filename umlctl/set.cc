@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/byte_size.h"
 #include "base/status.h"
+#include "umlctl/confinement.h"
 #include "umlctl/each_guest.h"
 #include "umlctl/spec_path.h"
 #include "umlctl/verbs.h"
@@ -17,6 +18,7 @@ struct Options {
   std::optional<std::string> memory;
   std::optional<std::string> kernel;
   std::optional<std::string> description;
+  std::string confinement;
   std::vector<std::string> kernel_args;
   bool no_args = false;
 };
@@ -39,6 +41,10 @@ absl::StatusOr<v1::UpdateGuestRequest> Request(const Options& options) {
   if (options.description.has_value()) {
     guest.set_description(*options.description);
     mask.add_paths("description");
+  }
+  if (!options.confinement.empty()) {
+    guest.set_confinement(ConfinementOf(options.confinement));
+    mask.add_paths("confinement");
   }
   if (!options.kernel_args.empty() || options.no_args) {
     for (const std::string& arg : options.kernel_args) guest.add_kernel_args(arg);
@@ -76,6 +82,7 @@ void AddSet(CLI::App& app, Session& session) {
   verb->add_option("--mem", options->memory, "memory, as 256M");
   verb->add_option("--kernel", options->kernel, "UML kernel binary");
   verb->add_option("--description", options->description, "free text");
+  AddConfinement(verb, options->confinement);
   CLI::Option* args =
       verb->add_option("--arg", options->kernel_args, "a kernel argument; may be repeated; replaces all there were")
           ->allow_extra_args(false);

@@ -7,10 +7,13 @@
 #include <filesystem>
 #include <system_error>
 
+#include "absl/strings/str_cat.h"
 #include "base/status.h"
 
 namespace umld {
 namespace {
+
+constexpr uint32_t kLastUid = 2147483647;
 
 std::string Environment(const char* name) {
   const char* value = std::getenv(name);
@@ -60,6 +63,16 @@ absl::Status DaemonConfig::FillDefaults() {
   Default(mconsole_dir, HomeFolder() + "/.uml");
   Default(default_kernel, "/usr/bin/linux.uml");
   return FindVmcore(vmcore_path);
+}
+
+absl::StatusOr<uint32_t> DaemonConfig::GuestUid(uint64_t id) const {
+  using vmcore::v1::Isolation;
+  const bool can = isolation == Isolation::ISOLATION_AUTO || isolation == Isolation::ISOLATION_PID_NAMESPACE;
+  if (geteuid() != 0 || !can) return 0;
+  // Ids are never used again, and there are more of these than anybody will make guests.
+  if (id <= kLastUid - first_uid) return first_uid + static_cast<uint32_t>(id);
+  return MakeError(absl::StatusCode::kResourceExhausted, absl::StrCat("no uid from ", first_uid, " on is left for it"),
+                   {"NO_UID", "", "start umld with another --first-uid"});
 }
 
 }  // namespace umld

@@ -1,9 +1,11 @@
 #ifndef UMLD_UMLD_DAEMON_CONFIG_H_
 #define UMLD_UMLD_DAEMON_CONFIG_H_
 
+#include <cstdint>
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "vmcore/vmcore.pb.h"
 
@@ -19,9 +21,14 @@ struct DaemonConfig {
   std::string default_kernel;
   std::string vmcore_path;
   vmcore::v1::Isolation isolation = vmcore::v1::ISOLATION_AUTO;
+  bool relaxed = false;             // guests that say nothing of it are not confined
+  uint32_t first_uid = 1879048192;  // of confined guests, when umld is root: of a range that systemd leaves to nobody
 
   std::string GuestStateDir(uint64_t id) const { return absl::StrCat(state_dir, "/guests/", id); }
   std::string GuestRunDir(uint64_t id) const { return absl::StrCat(run_dir, "/guests/", id); }
+  // The uid of a confined guest, which is no other guest's; 0 when umld can give none away.
+  // kResourceExhausted: there are no more.
+  absl::StatusOr<uint32_t> GuestUid(uint64_t id) const;
   std::string ConsoleLog(uint64_t id, absl::string_view console) const {
     return absl::StrCat(GuestStateDir(id), "/", console, ".log");
   }

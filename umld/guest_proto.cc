@@ -124,6 +124,12 @@ void FillFacts(const GuestView& view, const std::string& run_dir, v1::Guest* out
   processes->set_runtime_directory(absl::StrCat(run_dir, "/guests/", view.row.id));
   out->set_kernel_version(view.facts.kernel_version());
   out->set_isolation(IsolationName(view.facts.isolation()));
+  for (const vmcore::v1::ConfinementPoint& point : view.facts.confinement_points()) {
+    v1::ConfinementPoint* shown = out->add_confinement_points();
+    shown->set_name(point.name());
+    shown->set_in_force(point.in_force());
+    shown->set_detail(point.detail());
+  }
   out->set_boots(view.facts.boots());
   out->set_lent_memory_bytes(view.facts.lent_memory_bytes());
   out->set_unreachable_reason(view.unreachable_reason);
@@ -180,6 +186,7 @@ v1::Guest ToProto(const GuestView& view, const std::string& state_dir, const std
   if (!view.row.image.empty()) out.set_image(absl::StrCat("images/", view.row.image));
   for (const std::string& argument : view.row.kernel_args) out.add_kernel_args(argument);
   out.set_description(view.row.description);
+  out.set_confinement(view.row.relaxed ? v1::RELAXED : v1::STRICT);
   out.set_etag(absl::StrCat(view.row.version));
   *out.mutable_create_time() = TimeUtil::NanosecondsToTimestamp(view.row.created_ns);
   out.set_state(view.state());

@@ -165,6 +165,14 @@ absl::StatusOr<vmcore::v1::Launch> GuestRuntime::PrepareLaunch(const GuestView& 
   launch.set_log_dir(config_->GuestStateDir(view.row.id));
   *launch.mutable_config() = ConfigOf(view.row);
   launch.set_isolation(config_->isolation);
+  if (view.row.relaxed) {
+    launch.set_confinement(vmcore::v1::CONFINEMENT_RELAXED);
+  } else {
+    ASSIGN_OR_RETURN(const uint32_t uid, config_->GuestUid(view.row.id));
+    launch.set_uid(uid);
+    ASSIGN_OR_RETURN(const std::vector<std::string> libraries, kernel::KernelLibraries(view.row.kernel));
+    for (const std::string& library : libraries) launch.add_kernel_libraries(library);
+  }
   launch.set_history_bytes(kHistoryBytes);
   launch.set_log_rotate_bytes(kLogRotateBytes);
   launch.set_created_unix_ns(absl::ToUnixNanos(absl::Now()));

@@ -185,6 +185,14 @@ absl::Status Guests::CheckDisk(const state::DiskRow& disk, const std::vector<sta
   return absl::OkStatus();
 }
 
+namespace {
+
+bool IsRelaxed(v1::Confinement wanted, const DaemonConfig& config) {
+  return wanted == v1::CONFINEMENT_UNSPECIFIED ? config.relaxed : wanted == v1::RELAXED;
+}
+
+}  // namespace
+
 absl::StatusOr<state::GuestRow> Guests::NewRow(const v1::CreateGuestRequest& request) {
   const v1::Guest& wanted = request.guest();
   state::GuestRow row;
@@ -207,6 +215,7 @@ absl::StatusOr<state::GuestRow> Guests::NewRow(const v1::CreateGuestRequest& req
     return Invalid("the description is longer than 4,096 bytes", "INVALID_DESCRIPTION", row.name, "shorten it");
   }
   row.description = wanted.description();
+  row.relaxed = IsRelaxed(wanted.confinement(), *config_);
   row.created_ns = absl::ToUnixNanos(absl::Now());
   if (!wanted.image().empty()) {
     ASSIGN_OR_RETURN(row.image, ResourceId(wanted.image(), "images/"));
@@ -298,9 +307,11 @@ absl::StatusOr<v1::Guest> Guests::Update(const GuestPtr& guest, const v1::Update
         row.kernel_args.assign(wanted.kernel_args().begin(), wanted.kernel_args().end());
       } else if (path == "description") {
         row.description = wanted.description().substr(0, 4096);
+      } else if (path == "confinement") {
+        row.relaxed = IsRelaxed(wanted.confinement(), *config_);
       } else {
         return Invalid(absl::StrCat("\"", path, "\" cannot be updated"), "INVALID_UPDATE_MASK", wanted.name(),
-                       "memory_bytes, kernel, kernel_args and description can; disks have Plug and Unplug");
+                       "memory_bytes, kernel, kernel_args, description and confinement can; devices have Plug and Unplug");
       }
     }
     ++row.version;

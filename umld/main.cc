@@ -49,7 +49,7 @@ void RaiseFileLimit() {
 
 int Main(int argc, char** argv) {
   umld::DaemonConfig config;
-  std::string isolation = "auto", log_level = "info", listen;
+  std::string isolation = "auto", confinement = "strict", log_level = "info", listen;
   CLI::App app("umld manages the User Mode Linux guests of this host. umlctl talks to it.", "umld");
   app.set_version_flag("--version", std::string("umld ") + umld::kVersion);
   app.add_option("--state-dir", config.state_dir, "database, images, disks, logs (root: /var/lib/umld)");
@@ -60,6 +60,10 @@ int Main(int argc, char** argv) {
   app.add_option("--kernel", config.default_kernel, "the kernel of guests that name none (/usr/bin/linux.uml)");
   app.add_option("--vmcore", config.vmcore_path, "the supervisor program (default: beside umld)");
   app.add_option("--isolation", isolation, "auto, pid-namespace, user-namespace or process-group");
+  app.add_option("--confinement", confinement, "of guests that name none: strict or relaxed")
+      ->check(CLI::IsMember({"strict", "relaxed"}));
+  app.add_option("--first-uid", config.first_uid, "confined guests have uids from here on, when umld is root")
+      ->check(CLI::Range(1u, 2000000000u));
   app.add_option("--log-level", log_level, "debug, info, warn or error");
   app.set_config("--config", "", "read options from this file (INI or TOML)");
   try {
@@ -73,6 +77,7 @@ int Main(int argc, char** argv) {
     std::fprintf(stderr, "error: umld: --isolation %s is unknown\nhint:  see umld --help\n", isolation.c_str());
     return 2;
   }
+  config.relaxed = confinement == "relaxed";
   config.socket_path = listen.rfind("unix:", 0) == 0 ? listen.substr(5) : listen;
   if (absl::Status status = config.FillDefaults(); !status.ok()) return Fail(status);
 

@@ -24,13 +24,14 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kPoll(20);
 constexpr milliseconds kBusyAtMost(500);
-constexpr char kScratch[] = "scratch.img";
+constexpr char kScratch[] = "kernel/scratch";
 constexpr off_t kSmallDisk = 64 * 1024;
 
-absl::Status MakeSmallDisk(const char* path) {
+// In kKernelFolder.
+absl::Status MakeSmallDisk(const char* path, const Jail* jail) {
   UniqueFd fd(open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!fd.ok() || ftruncate(fd.get(), kSmallDisk) != 0) return ErrnoError(errno, absl::StrCat("make ", path));
-  return absl::OkStatus();
+  return jail == nullptr ? absl::OkStatus() : jail->Give(path);
 }
 
 std::string Subject(uint32_t unit) { return absl::StrCat("disks/", devices::DiskName(unit)); }
@@ -65,7 +66,7 @@ absl::Status Busy(uint32_t unit) {
 
 }  // namespace
 
-absl::Status Disks::PrepareBoot(const v1::GuestConfig& config) {
+absl::Status Disks::PrepareBoot(const v1::GuestConfig& config, Jail* jail) {
   bool has_ubda = false;
   std::vector<std::pair<uint32_t, devices::DiskFile>> files;
   for (const v1::Disk& disk : config.disks()) {
@@ -79,21 +80,21 @@ absl::Status Disks::PrepareBoot(const v1::GuestConfig& config) {
                        {"DISK_CONFLICT", Subject(disk.unit()), "a file can be one disk only, unless both have flag r"});
     }
     bool created_cow = false;
-    if (absl::Status status = PrepareKernelDisk(FromMessage(disk), *file, &created_cow); !status.ok()) {
+    if (absl::Status status = PrepareKernelDisk(FromMessage(disk), *file, jail, &created_cow); !status.ok()) {
       return Annotate(status, name);
     }
     files.emplace_back(disk.unit(), *file);
     has_ubda |= disk.unit() == 0;
   }
   if (has_ubda) return absl::OkStatus();
-  // With no ubda the kernel takes "root_fs" for it. When that file is missing, the unit is stuck until the next boot:
-  // it cannot be configured, and to remove it hangs the kernel. An existing file makes a disk that can be removed.
-  return MakeSmallDisk(kUbdaPlaceholder);
+  // With no ubda the kernel takes a file "root_fs" for it. When that is missing, the unit is stuck until the next boot:
+  // it cannot be configured, and to remove it hangs the kernel. So it is given one, which can be removed.
+  return MakeSmallDisk(kUbdaPlaceholder, jail);
 }
 
-Disks::Disks(EventLoop* loop, MconsoleClient* mconsole, const v1::GuestConfig& config,
+Disks::Disks(EventLoop* loop, MconsoleClient* mconsole, Jail* jail, const v1::GuestConfig& config,
              EventLoop::Clock::duration deadline)
-    : loop_(loop), mconsole_(mconsole), deadline_(deadline), changes_(loop) {
+    : loop_(loop), mconsole_(mconsole), jail_(jail), deadline_(deadline), changes_(loop) {
   for (const v1::Disk& disk : config.disks()) {
     live_[disk.unit()] = disk;
     auto file = devices::InspectDisk(FromMessage(disk));
@@ -153,10 +154,8 @@ void Disks::Prepare(const v1::Disk& disk, const devices::DiskFile& file, std::fu
   wanted.shown = KernelDisk(wanted.spec);
   wanted.then = std::move(then);
   busy_until_ = EventLoop::Clock::now() + kBusyAtMost;
-  absl::Status prepared = PrepareKernelDisk(wanted.spec, file, &wanted.created_cow);
-  if (prepared.ok()) return Configure(wanted);
-  ForgetKernelDisk(disk.unit());
-  wanted.then(prepared);
+  absl::Status prepared = PrepareKernelDisk(wanted.spec, file, jail_, &wanted.created_cow);
+  prepared.ok() ? Configure(wanted) : wanted.then(prepared);
 }
 
 // The mconsole is up half a second before the ubd driver, and what is done to a disk in between ends badly: one that is
@@ -211,7 +210,7 @@ void Disks::Configure(const Wanted& wanted) {
 
 // Nothing of a plug that the kernel refused is left.
 void Disks::Refuse(const Wanted& wanted, const absl::Status& refusal) {
-  ForgetKernelDisk(wanted.spec.unit);
+  ForgetKernelDisk(wanted.spec.unit, jail_);
   if (wanted.created_cow) unlink(wanted.spec.path.c_str());
   wanted.then(refusal);
 }
@@ -231,7 +230,7 @@ void Disks::LearnPlug(const Wanted& wanted, const absl::Status& timeout) {
 // without flags and removed takes them along.
 void Disks::Cleanse(uint32_t unit, std::function<void()> then) {
   std::string path = kScratch;
-  if (!MakeSmallDisk(kScratch).ok()) return then();
+  if (!MakeSmallDisk(kScratch, jail_).ok()) return then();
   std::string name = devices::DiskName(unit);
   Ask(absl::StrCat("config ", name, "=", path),
       [this, name, then = std::move(then)](const absl::StatusOr<MconsoleAnswer>&) {
@@ -252,7 +251,7 @@ void Disks::Unplug(uint32_t unit, Done done) {
     WhenDriverIsUp([this, unit](const absl::Status& up) {
       if (!up.ok()) return Finish(up);
       Remove(unit, [this, unit](const absl::Status& removed) {
-        if (removed.ok()) ForgetKernelDisk(unit);
+        if (removed.ok()) ForgetKernelDisk(unit, jail_);
         Finish(removed);
       });
     });
@@ -273,6 +272,8 @@ void Disks::Replug(uint32_t unit, Done done) {
       if (!up.ok()) return Finish(up);
       Remove(disk.unit(), [this, disk, file](const absl::Status& removed) {
         if (!removed.ok()) return Finish(removed);
+        // There may be another file at its path by now.
+        ForgetKernelDisk(disk.unit(), jail_);
         Prepare(disk, file, [this, disk](const absl::Status& plugged) {
           if (plugged.ok()) return Finish(plugged);
           Finish(MakeError(plugged.code() == absl::StatusCode::kDeadlineExceeded

@@ -15,6 +15,7 @@
 #include "devices/disk/disk_inspect.h"
 #include "devices/disk/disk_spec.h"
 #include "vmcore/change_queue.h"
+#include "vmcore/jail.h"
 #include "vmcore/mconsole_client.h"
 #include "vmcore/vmcore.pb.h"
 
@@ -30,10 +31,11 @@ class Disks {
   // Checks the files of all disks of a configuration before a kernel is started with them, makes what the kernel needs
   // to find (kernel_disk.h), and the placeholder that keeps ubda free (kernel_command_line.h). The working directory is
   // the kernel's. Errors name the disk.
-  static absl::Status PrepareBoot(const v1::GuestConfig& config);
+  static absl::Status PrepareBoot(const v1::GuestConfig& config, Jail* jail);
 
-  // `config` is what the kernel was started with; it gets `deadline` for each answer. `mconsole` outlives this object.
-  Disks(EventLoop* loop, MconsoleClient* mconsole, const v1::GuestConfig& config,
+  // `config` is what the kernel was started with; it gets `deadline` for each answer. `mconsole` and `jail`, nullptr for
+  // a kernel that is not confined, outlive this object.
+  Disks(EventLoop* loop, MconsoleClient* mconsole, Jail* jail, const v1::GuestConfig& config,
         EventLoop::Clock::duration deadline = std::chrono::seconds(10));
   ~Disks();
   Disks(const Disks&) = delete;
@@ -88,6 +90,7 @@ class Disks {
 
   EventLoop* loop_;
   MconsoleClient* mconsole_;
+  Jail* jail_;
   EventLoop::Clock::duration deadline_;
   std::map<uint32_t, v1::Disk> live_;
   bool driver_up_ = false;

@@ -38,6 +38,7 @@ class DisksTest : public testing::Test {
     folder_ = "/tmp/disks_test.XXXXXX";
     EXPECT_NE(mkdtemp(folder_.data()), nullptr);
     fs::current_path(folder_);
+    fs::create_directory("kernel");
     file_ = folder_ + "/file.img";
     std::ofstream(file_) << std::string(4096, 'x');
     loop_ = *EventLoop::Create();
@@ -49,7 +50,7 @@ class DisksTest : public testing::Test {
                                              });
     v1::GuestConfig config;
     *config.add_disks() = MakeDisk(0, "r", file_);
-    disks_ = std::make_unique<Disks>(loop_.get(), mconsole_.get(), config, milliseconds(500));
+    disks_ = std::make_unique<Disks>(loop_.get(), mconsole_.get(), nullptr, config, milliseconds(500));
   }
   ~DisksTest() override {
     disks_.reset();
@@ -132,7 +133,7 @@ TEST_F(DisksTest, FlagsOfARefusedPlugDoNotStay) {
   absl::Status status = Plug(MakeDisk(1, "rct", file_));
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(GetErrorDetail(status).reason, "KERNEL_REFUSED");
-  EXPECT_EQ(seen_, (Commands{"proc partitions", "config ubda", refused_, "config ubdb=scratch.img", "remove ubdb"}));
+  EXPECT_EQ(seen_, (Commands{"proc partitions", "config ubda", refused_, "config ubdb=kernel/scratch", "remove ubdb"}));
   EXPECT_FALSE(fs::exists("scratch.img"));
   EXPECT_EQ(disks_->live().size(), 1U);
 }
@@ -206,13 +207,13 @@ TEST_F(DisksTest, LongPathsAreShownAsLinks) {
   v1::Disk disk = MakeDisk(1, "", folder + "/cow");
   disk.set_backing(folder + "/base");
   ASSERT_TRUE(Plug(disk).ok());
-  EXPECT_EQ(seen_.back(), "config ubdb=disks/ubdb,disks/ubdb.backing");
-  EXPECT_EQ(fs::read_symlink("disks/ubdb"), folder + "/cow");
-  EXPECT_EQ(fs::read_symlink("disks/ubdb.backing"), folder + "/base");
+  EXPECT_EQ(seen_.back(), "config ubdb=kernel/disks/ubdb,kernel/disks/ubdb.backing");
+  EXPECT_EQ(fs::read_symlink("kernel/disks/ubdb"), folder + "/cow");
+  EXPECT_EQ(fs::read_symlink("kernel/disks/ubdb.backing"), folder + "/base");
   EXPECT_TRUE(fs::exists(folder + "/cow"));
   EXPECT_EQ(disks_->live().at(1).path(), folder + "/cow") << "the user's own path";
   ASSERT_TRUE(Unplug(1).ok());
-  EXPECT_TRUE(fs::is_empty("disks"));
+  EXPECT_TRUE(fs::is_empty("kernel/disks"));
 }
 
 TEST_F(DisksTest, ARefusedPlugLeavesNoNewFile) {
@@ -265,10 +266,10 @@ TEST_F(DisksTest, AbandonTellsAllThatWait) {
 
 TEST_F(DisksTest, PrepareBootKeepsUbdaFree) {
   v1::GuestConfig config;
-  EXPECT_TRUE(Disks::PrepareBoot(config).ok());
-  EXPECT_TRUE(fs::exists("root_fs"));
+  EXPECT_TRUE(Disks::PrepareBoot(config, nullptr).ok());
+  EXPECT_TRUE(fs::exists("kernel/ubda"));
   // Its placeholder goes when the unit is wanted.
-  Disks disks(loop_.get(), mconsole_.get(), config);
+  Disks disks(loop_.get(), mconsole_.get(), nullptr, config);
   disks.Plug(MakeDisk(0, "r", file_), [&](const absl::Status& status) {
     EXPECT_TRUE(status.ok()) << status;
     loop_->Quit();
@@ -284,11 +285,11 @@ TEST_F(DisksTest, PrepareBootChecksTheFiles) {
   *twice.add_disks() = MakeDisk(1, "", file_);
   *readers.add_disks() = MakeDisk(0, "r", file_);
   *readers.add_disks() = MakeDisk(1, "r", file_);
-  absl::Status status = Disks::PrepareBoot(missing);
+  absl::Status status = Disks::PrepareBoot(missing, nullptr);
   EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(status.message().substr(0, 11), "disk ubdb: ");
-  EXPECT_EQ(Disks::PrepareBoot(twice).code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_TRUE(Disks::PrepareBoot(readers).ok());
+  EXPECT_EQ(Disks::PrepareBoot(twice, nullptr).code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_TRUE(Disks::PrepareBoot(readers, nullptr).ok());
 }
 
 }  // namespace

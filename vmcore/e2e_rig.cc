@@ -23,10 +23,14 @@
 #include "base/packet_socket.h"
 #include "base/status.h"
 #include "gtest/gtest.h"
+#include "kernel/kernel_inspect.h"
 #include "vmcore/protocol.h"
 
 namespace umld::vmcore {
 namespace {
+
+// Of a confined guest.
+constexpr uid_t kGuestUid = 1879048192 + 77;
 
 namespace fs = std::filesystem;
 using std::chrono::milliseconds;
@@ -269,7 +273,13 @@ v1::Launch Rig::NewLaunch() const {
   return launch;
 }
 
-void Rig::Start(const v1::Launch& launch, uid_t uid) {
+void Rig::Start(v1::Launch launch, uid_t uid) {
+  // As umld does: confined wherever that can be.
+  if (launch.isolation() == v1::ISOLATION_PROCESS_GROUP) launch.set_confinement(v1::CONFINEMENT_RELAXED);
+  if (uid == 0 && launch.isolation() != v1::ISOLATION_USER_NAMESPACE) launch.set_uid(kGuestUid);
+  if (auto libraries = kernel::KernelLibraries(launch.config().kernel()); libraries.ok()) {
+    for (const std::string& library : *libraries) launch.add_kernel_libraries(library);
+  }
   UniqueFd memory(memfd_create("launch", MFD_CLOEXEC));
   std::string bytes = launch.SerializeAsString();
   ASSERT_EQ(write(memory.get(), bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size()));

@@ -90,7 +90,7 @@ class Rig {
   // A guest with a busybox root on ubda (read-only), a shell on con1, and 64 MiB.
   v1::Launch NewLaunch() const;
   // Starts vmcore, as `uid` when it is not 0, and says hello.
-  void Start(const v1::Launch& launch, uid_t uid = 0);
+  void Start(v1::Launch launch, uid_t uid = 0);
   // The connection that vmcore was started with.
   RigClient& control() { return *control_; }
   void CloseControl() { control_.reset(); }

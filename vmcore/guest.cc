@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "base/file.h"
 #include "base/process.h"
 #include "base/status.h"
@@ -79,6 +80,7 @@ absl::StatusOr<std::unique_ptr<Guest>> Guest::Create(EventLoop* loop, const v1::
   RETURN_IF_ERROR(guest->consoles_.PrepareBoot(guest->config_));
   // Of a vmcore that was killed, when no umld came to clean up after it.
   if (absl::Status status = Nics::RemoveRecordedTaps(kTapPatience); !status.ok()) Log(status.message());
+  RETURN_IF_ERROR(guest->MakeJail());
   RETURN_IF_ERROR(guest->BindNotifySocket());
   guest->Announce();
   loop->RunAfter(EventLoop::Clock::duration::zero(), [g = guest.get()] { g->StartKernel(); });
@@ -101,13 +103,40 @@ Guest::Guest(EventLoop* loop, v1::Launch launch, int lock_fd, GuestObserver* obs
 
 Guest::~Guest() { loop_->Cancel(look_timer_); }
 
+// Before anything else that is made in kKernelFolder.
+absl::Status Guest::MakeJail() {
+  RETURN_IF_ERROR(RemoveFolder(kKernelFolder));
+  if (launch_.confinement() == v1::CONFINEMENT_RELAXED) return MakeFolders(kKernelFolder, 0700);
+  if (launch_.isolation() == v1::ISOLATION_PROCESS_GROUP) {
+    return MakeError(absl::StatusCode::kFailedPrecondition, "a guest that is held by a process group is not confined",
+                     {"CONFINEMENT_REFUSED", "", "create the guest with --confinement relaxed"});
+  }
+  ASSIGN_OR_RETURN(jail_, Jail::Create({launch_.uid(), config_.name()}));
+  return absl::OkStatus();
+}
+
+// What every kernel needs to run, and an initrd when it is given one.
+absl::Status Guest::ShowKernel() {
+  if (jail_ == nullptr) return absl::OkStatus();
+  jail_->Prepare(config_.memory_bytes());
+  RETURN_IF_ERROR(jail_->Show(kKernelFolder, config_.kernel(), Jail::Access::kReadOnly));
+  for (const std::string& library : launch_.kernel_libraries()) {
+    RETURN_IF_ERROR(jail_->Show(kKernelFolder, library, Jail::Access::kReadOnly));
+  }
+  for (absl::string_view argument : config_.kernel_args()) {
+    if (!absl::ConsumePrefix(&argument, "initrd=")) continue;
+    RETURN_IF_ERROR(Annotate(jail_->Show(kKernelFolder, std::string(argument), Jail::Access::kReadOnly), "initrd"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Guest::BindNotifySocket() {
   NotifySocket::Callbacks callbacks;
   callbacks.mconsole_up = [this] { OnMconsoleUp(); };
   callbacks.panic = [this](absl::string_view text) { panic_ = std::string(text); };
   callbacks.user_message = [this](absl::string_view message) { observer_->OnUserMessage(message); };
   ASSIGN_OR_RETURN(notify_, NotifySocket::Bind(loop_, kNotifySocket, std::move(callbacks)));
-  return absl::OkStatus();
+  return jail_ == nullptr ? absl::OkStatus() : jail_->Give(kNotifySocket);
 }
 
 // ---------------------------------------------------------------- one kernel
@@ -137,7 +166,8 @@ absl::Status Guest::TryStartKernel() {
   ASSIGN_OR_RETURN(std::vector<std::string> argv, KernelArguments(config_));
   RETURN_IF_ERROR(consoles_.PrepareBoot(config_));
   con0_start_ = consoles_.con0()->history().end_offset();
-  RETURN_IF_ERROR(Disks::PrepareBoot(config_));
+  RETURN_IF_ERROR(ShowKernel());
+  RETURN_IF_ERROR(Disks::PrepareBoot(config_, jail_.get()));
   RETURN_IF_ERROR(nics_.PrepareBoot(config_));
   // A pid file of an earlier kernel would say 1, and in a PID namespace that is always alive: the kernel would take
   // another umid.
@@ -145,7 +175,7 @@ absl::Status Guest::TryStartKernel() {
 
   mconsole_ = std::make_unique<MconsoleClient>(loop_, MconsoleSocketPath(config_));
   mconsole_->OnAnswersChanged([this] { Announce(); });
-  disks_ = std::make_unique<Disks>(loop_, mconsole_.get(), config_);
+  disks_ = std::make_unique<Disks>(loop_, mconsole_.get(), jail_.get(), config_);
   balloon_ = std::make_unique<Balloon>(loop_, mconsole_.get(), config_.memory_bytes());
   consoles_.KernelStarted(mconsole_.get());
   notify_->PassOn(config_.notify_listener(), config_.public_mconsole());
@@ -154,6 +184,7 @@ absl::Status Guest::TryStartKernel() {
   options.argv = std::move(argv);
   options.terminals = consoles_.terminals();
   options.lock = lock_fd_;
+  options.jail = jail_.get();
   options.isolation = isolation_ == v1::ISOLATION_AUTO ? launch_.isolation() : isolation_;
   ASSIGN_OR_RETURN(processes_, KernelProcesses::Launch(loop_, options,
                                                        {[this](const ProcessIdentity& p) { OnKernelStarted(p); },
@@ -228,6 +259,7 @@ void Guest::ForgetKernel() {
   balloon_.reset();
   mconsole_.reset();
   processes_.reset();
+  if (jail_ != nullptr) jail_->KernelGone();
   if (absl::Status status = RemoveFolder(kUmlDir); !status.ok()) Log(status.message());
 }
 
@@ -326,9 +358,8 @@ void Guest::Finish(v1::Exit::Kind kind) {
   Log(absl::StrCat("end: ", exit.reason()));
   if (absl::Status status = WriteExitRecord(exit); !status.ok()) Log(status.message());
   notify_.reset();
-  unlink(kNotifySocket);
-  unlink(kUbdaPlaceholder);
-  if (absl::Status status = RemoveFolder(kDiskLinks); !status.ok()) Log(status.message());
+  jail_.reset();
+  if (absl::Status status = RemoveFolder(kKernelFolder); !status.ok()) Log(status.message());
   Announce();
   consoles_.AnnounceEnd();
   observer_->OnExit(exit);
@@ -353,6 +384,8 @@ v1::Facts Guest::facts() const {
   facts.set_started_unix_ns(started_unix_ns_);
   facts.set_boots(boots_);
   facts.set_isolation(isolation_);
+  facts.set_confinement(launch_.confinement());
+  if (jail_ != nullptr) jail_->AddFacts(&facts);
   *facts.mutable_config() = config_;
   consoles_.AddFacts(&facts);
   facts.set_kernel_version(kernel_version_);

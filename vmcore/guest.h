@@ -89,6 +89,8 @@ class Guest {
 
   // One kernel, from start to end.
   void StartKernel();
+  absl::Status MakeJail();
+  absl::Status ShowKernel();
   absl::Status TryStartKernel();
   void OnKernelStarted(const ProcessIdentity& kernel);
   void OnMconsoleUp();
@@ -125,6 +127,7 @@ class Guest {
   ProcessIdentity self_;
 
   Lifecycle lifecycle_;
+  std::unique_ptr<Jail> jail_;  // nullptr: the kernel is not confined
   std::unique_ptr<NotifySocket> notify_;
   Consoles consoles_;
   Nics nics_;

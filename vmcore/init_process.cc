@@ -21,6 +21,7 @@
 #include <cstring>
 
 #include "vmcore/console_layout.h"
+#include "vmcore/jail.h"
 
 namespace umld::vmcore {
 namespace {
@@ -74,7 +75,10 @@ void DefaultSignals() {
   // the program: a random gap of up to 800 MiB between them would take up to 14 MiB of every guest's memory. UML's text
   // is at a fixed address in any case, and the layout of the guest's own processes is its kernel's to randomise.
   personality(ADDR_NO_RANDOMIZE);
-  // Should init be killed where no namespace dies with it.
+  if (spec.jail != nullptr) {
+    if (const char* step = spec.jail->DropPrivileges(); step != nullptr) Fail(socket, step);
+  }
+  // Should init be killed where no namespace dies with it. After the change of uid, which takes it away.
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   DefaultSignals();
   execve(spec.argv[0], spec.argv, spec.environment);
@@ -169,9 +173,15 @@ void RunInit(const InitSpec& spec) {
   int signals = signalfd(-1, &child_ended, SFD_CLOEXEC | SFD_NONBLOCK);
   if (signals < 0) Fail(spec.socket, "signalfd");
 
+  if (spec.jail != nullptr) {
+    if (const char* step = spec.jail->EnterNamespaces(); step != nullptr) Fail(spec.socket, step);
+  }
   const pid_t kernel = fork();
   if (kernel < 0) Fail(spec.socket, "fork the kernel's process");
   if (kernel == 0) RunKernel(spec);
+  if (spec.jail != nullptr) {
+    if (const char* step = spec.jail->DropInitPrivileges(); step != nullptr) Fail(spec.socket, step);
+  }
   KeepOnly(spec.socket, spec.lock, signals);
 
   while (true) {

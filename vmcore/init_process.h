@@ -6,6 +6,8 @@
 
 namespace umld::vmcore {
 
+class Jail;
+
 // The guest's init: the process between vmcore and the kernel. It starts the kernel, reaps whatever the kernel leaves
 // behind, reports the kernel's end, and sees to it that nothing outlives it: as pid 1 of a PID namespace by dying, else
 // as a subreaper that kills until nothing is left. When vmcore dies, it ends the guest.
@@ -21,7 +23,7 @@ struct InitMessage {
   };
   uint32_t kind;
   int32_t value;
-  char step[32];
+  char step[48];
 };
 
 // What vmcore asks of init, one byte each. Closing the socket means kEndAll.
@@ -40,6 +42,7 @@ struct InitSpec {
   int socket;             // init's end
   int lock;               // kept open until init ends, or -1
   bool namespaced;        // it is pid 1 of a PID namespace
+  const Jail* jail;       // which the kernel is started in; nullptr: it is not confined
 };
 
 // Never returns.

@@ -44,6 +44,7 @@ absl::Status AppendDisks(const v1::GuestConfig& config, std::vector<std::string>
     argv->push_back("root=/dev/ubda");
     argv->push_back(absl::StrContains(spec.flags, 'r') ? "ro" : "rw");
   }
+  if (units.count(0) == 0) argv->push_back(absl::StrCat("ubda=", kUbdaPlaceholder));
   return absl::OkStatus();
 }
 

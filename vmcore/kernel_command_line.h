@@ -9,16 +9,16 @@
 
 namespace umld::vmcore {
 
-// What the kernel process and its command line agree on. Paths are relative to its working directory, the guest's
-// runtime directory, which keeps socket paths short.
-inline constexpr char kUmlDir[] = "uml";  // umid directories: pid file and mconsole socket
-inline constexpr char kNotifySocket[] = "notify.sock";
-inline constexpr char kUbdaPlaceholder[] = "root_fs";  // the file that the kernel takes for ubda when none is given
+// What the kernel process and its command line agree on. Paths are relative, which keeps those of sockets short: see
+// kKernelFolder in jail.h.
+inline constexpr char kUmlDir[] = "kernel/uml";  // umid directories: pid file and mconsole socket
+inline constexpr char kNotifySocket[] = "kernel/notify.sock";
+inline constexpr char kUbdaPlaceholder[] = "kernel/ubda";  // what ubda is when none is given: a disk that can be removed
 
 // The umid that the kernel is given: UML's limit is 63 characters, a guest's name may have one more.
 std::string KernelUmid(const v1::GuestConfig& config);
 
-// "uml/UMID/mconsole".
+// "kernel/uml/UMID/mconsole".
 std::string MconsoleSocketPath(const v1::GuestConfig& config);
 
 // argv of the kernel process; argv[0] is the kernel binary's path. `kernel_args` come last, so that they win over ours.

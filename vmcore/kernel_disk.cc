@@ -4,7 +4,10 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <string>
+#include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "devices/disk/cow.h"
@@ -26,6 +29,31 @@ absl::Status Link(const std::string& target, const std::string& link) {
   return ErrnoError(errno, absl::StrCat("make the link ", link));
 }
 
+absl::Status Prepare(const devices::DiskSpec& spec, const devices::DiskFile& file, Jail* jail, bool* created_cow) {
+  if (IsLong(spec)) {
+    if (mkdir(kDiskLinks, 0700) != 0 && errno != EEXIST) {
+      return ErrnoError(errno, absl::StrCat("make the folder ", kDiskLinks));
+    }
+    if (jail != nullptr) RETURN_IF_ERROR(jail->Give(kDiskLinks));
+    RETURN_IF_ERROR(Link(spec.path, PathLink(spec.unit)));
+    if (!spec.backing.empty()) RETURN_IF_ERROR(Link(spec.backing, BackingLink(spec.unit)));
+    // A header that names a file which has been moved away: the kernel would put the link's name there.
+    struct stat info = {};
+    if (!file.header_backing.empty() && file.writable && stat(file.header_backing.c_str(), &info) != 0) {
+      RETURN_IF_ERROR(devices::SetCowBacking(spec.path, spec.backing));
+    }
+  }
+  if (file.create_cow) {
+    RETURN_IF_ERROR(devices::CreateCow(spec.path, spec.backing));
+    *created_cow = true;
+  }
+  if (jail == nullptr) return absl::OkStatus();
+  const bool read_only = !file.writable || absl::StrContains(spec.flags, 'r');
+  const std::string key = devices::DiskName(spec.unit);
+  RETURN_IF_ERROR(jail->Show(key, spec.path, read_only ? Jail::Access::kReadOnly : Jail::Access::kReadWrite));
+  return spec.backing.empty() ? absl::OkStatus() : jail->Show(key, spec.backing, Jail::Access::kReadOnly);
+}
+
 }  // namespace
 
 devices::DiskSpec KernelDisk(const devices::DiskSpec& spec) {
@@ -36,27 +64,18 @@ devices::DiskSpec KernelDisk(const devices::DiskSpec& spec) {
   return shown;
 }
 
-absl::Status PrepareKernelDisk(const devices::DiskSpec& spec, const devices::DiskFile& file, bool* created_cow) {
+absl::Status PrepareKernelDisk(const devices::DiskSpec& spec, const devices::DiskFile& file, Jail* jail,
+                               bool* created_cow) {
   *created_cow = false;
-  if (IsLong(spec)) {
-    if (mkdir(kDiskLinks, 0700) != 0 && errno != EEXIST) {
-      return ErrnoError(errno, absl::StrCat("make the folder ", kDiskLinks));
-    }
-    RETURN_IF_ERROR(Link(spec.path, PathLink(spec.unit)));
-    if (!spec.backing.empty()) RETURN_IF_ERROR(Link(spec.backing, BackingLink(spec.unit)));
-    // A header that names a file which has been moved away: the kernel would put the link's name there.
-    struct stat info = {};
-    if (!file.header_backing.empty() && file.writable && stat(file.header_backing.c_str(), &info) != 0) {
-      RETURN_IF_ERROR(devices::SetCowBacking(spec.path, spec.backing));
-    }
-  }
-  if (!file.create_cow) return absl::OkStatus();
-  RETURN_IF_ERROR(devices::CreateCow(spec.path, spec.backing));
-  *created_cow = true;
-  return absl::OkStatus();
+  absl::Status prepared = Prepare(spec, file, jail, created_cow);
+  if (prepared.ok()) return prepared;
+  ForgetKernelDisk(spec.unit, jail);
+  if (std::exchange(*created_cow, false)) unlink(spec.path.c_str());
+  return prepared;
 }
 
-void ForgetKernelDisk(uint32_t unit) {
+void ForgetKernelDisk(uint32_t unit, Jail* jail) {
+  if (jail != nullptr) jail->Hide(devices::DiskName(unit));
   unlink(PathLink(unit).c_str());
   unlink(BackingLink(unit).c_str());
 }

@@ -7,25 +7,28 @@
 #include "absl/status/status.h"
 #include "devices/disk/disk_inspect.h"
 #include "devices/disk/disk_spec.h"
+#include "vmcore/jail.h"
 
 namespace umld::vmcore {
 
 // A mconsole request holds 504 bytes of a disk's spec, and the kernel's command line 4,096 for all, while a path of the
 // host may have 4,095. A disk with long paths is shown to the kernel under short ones of our own: symbolic links in
-// this folder of the guest's runtime directory, which is the kernel's working directory.
-inline constexpr char kDiskLinks[] = "disks";
+// this folder.
+inline constexpr char kDiskLinks[] = "kernel/disks";
 
 // The disk in the words that the kernel is given: as it is, or by its links. Pure.
 devices::DiskSpec KernelDisk(const devices::DiskSpec& spec);
 
 // Does what the kernel needs to find before it can use the disk: its links, and a COW file that `file` says is still to
 // be made (made here and not by the kernel, which would write the path it was given into its header, links and all).
+// `jail`, which is shown the disk's files, is nullptr when the kernel is not confined. On failure nothing new is left.
 // `created_cow` tells whether there is a new file, which is the caller's to remove when the plug fails.
 // Blocks on the disk. Errors as CreateCow, and of the host.
-absl::Status PrepareKernelDisk(const devices::DiskSpec& spec, const devices::DiskFile& file, bool* created_cow);
+absl::Status PrepareKernelDisk(const devices::DiskSpec& spec, const devices::DiskFile& file, Jail* jail,
+                               bool* created_cow);
 
-// Removes the links of a unit that the kernel does not have any more.
-void ForgetKernelDisk(uint32_t unit);
+// Takes back what a unit needed that the kernel does not have any more.
+void ForgetKernelDisk(uint32_t unit, Jail* jail);
 
 }  // namespace umld::vmcore
 

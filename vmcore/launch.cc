@@ -56,13 +56,15 @@ pid_t CloneChild(uint64_t namespaces, int* pidfd) {
   return static_cast<pid_t>(syscall(SYS_clone, namespaces | CLONE_PIDFD | SIGCHLD, nullptr, pidfd, nullptr, nullptr));
 }
 
-std::vector<v1::Isolation> Candidates(v1::Isolation wanted) {
+std::vector<v1::Isolation> Candidates(v1::Isolation wanted, const Jail* jail) {
+  if (jail != nullptr) return {jail->isolation()};
   if (wanted != v1::ISOLATION_AUTO) return {wanted};
   return {v1::ISOLATION_PID_NAMESPACE, v1::ISOLATION_USER_NAMESPACE, v1::ISOLATION_PROCESS_GROUP};
 }
 
 // One attempt. -1 with errno: this host refuses that isolation.
-pid_t ForkWith(v1::Isolation isolation, int* pidfd) {
+pid_t ForkWith(v1::Isolation isolation, const Jail* jail, int* pidfd) {
+  if (jail != nullptr) return CloneChild(CLONE_NEWPID | Jail::kNamespaces, pidfd);
   switch (isolation) {
     case v1::ISOLATION_PID_NAMESPACE:
       return CloneChild(CLONE_NEWPID, pidfd);
@@ -118,12 +120,12 @@ absl::Status KernelProcesses::ForkInit(const Options& options) {
   }
   InitSpec spec = {argv.data(),        envp.data(),  options.terminals.data(), options.terminals.size(),
                    pair.second.get(),  options.lock,
-                   /*namespaced=*/true};
+                   /*namespaced=*/true, options.jail};
   absl::Status refused;
-  for (v1::Isolation isolation : Candidates(options.isolation)) {
+  for (v1::Isolation isolation : Candidates(options.isolation, options.jail)) {
     int pidfd = -1;
     spec.namespaced = isolation != v1::ISOLATION_PROCESS_GROUP;
-    pid_t pid = ForkWith(isolation, &pidfd);
+    pid_t pid = ForkWith(isolation, options.jail, &pidfd);
     if (pid == 0) {
       // Our end must not stay open in the child, or it would never see that we are gone.
       close(pair.first.get());
@@ -135,7 +137,7 @@ absl::Status KernelProcesses::ForkInit(const Options& options) {
       socket_ = std::move(pair.first);
       // Not reaped yet, so the pid is still this process's.
       init_ = IdentifyProcess(pid).value_or(ProcessIdentity{pid, 0});
-      return absl::OkStatus();
+      return options.jail == nullptr ? absl::OkStatus() : options.jail->KernelStarted(pid);
     }
     refused = Refused(isolation, errno);
     Log(refused.message());

@@ -14,6 +14,7 @@
 #include "base/process.h"
 #include "base/unique_fd.h"
 #include "vmcore/exit_reason.h"
+#include "vmcore/jail.h"
 #include "vmcore/vmcore.pb.h"
 
 namespace umld::vmcore {
@@ -29,6 +30,7 @@ class KernelProcesses {
     std::vector<int> terminals;     // see InitSpec; the caller's, who may close them once Launch has returned
     int lock = -1;                  // kept open by init as well, so that a free lock means that nothing is left
     v1::Isolation isolation = v1::ISOLATION_AUTO;
+    Jail* jail = nullptr;  // that the kernel is confined in, with what it shows; it outlives the processes
   };
   struct Callbacks {
     // The kernel's process is about to be executed.

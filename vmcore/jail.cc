@@ -1,0 +1,366 @@
+#include "vmcore/jail.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+
+namespace umld::vmcore {
+namespace {
+
+// Sockets, links and the small files that keep a unit free. The guest's processes could fill what has no bound.
+constexpr char kKernelFolderLimits[] = "size=1m,nr_inodes=256,mode=0700";
+constexpr char kRootLimits[] = "size=1m,nr_inodes=2048,mode=0755";
+// The memory's file has what the guest may use, and nothing else is written there.
+constexpr uint64_t kMemorySlack = uint64_t{16} << 20;
+constexpr rlim_t kOpenFiles = 1024;
+constexpr rlim_t kProcesses = 16384;  // each process of the guest is one of the host
+constexpr unsigned kTunMajor = 10, kTunMinor = 200;
+
+bool WriteProcFile(const std::string& path, const std::string& text) {
+  UniqueFd fd(open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  return fd.ok() && write(fd.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size());
+}
+
+absl::Status Refused(const std::string& what) {
+  return MakeError(absl::StatusCode::kPermissionDenied,
+                   absl::StrCat("this host does not let a guest be confined: ", what, ": ", strerror(errno)),
+                   {"CONFINEMENT_REFUSED", "",
+                    "run umld as root, allow user namespaces (user.max_user_namespaces), or create the guest with "
+                    "--confinement relaxed"});
+}
+
+// Into a user namespace in which we are who we were, and where we have every capability. Without a map the ids of files
+// that the guest makes would be nobody's.
+bool EnterUserNamespace() {
+  const uid_t uid = geteuid();
+  const gid_t gid = getegid();
+  if (unshare(CLONE_NEWUSER) != 0) return false;
+  WriteProcFile("/proc/self/setgroups", "deny");
+  return WriteProcFile("/proc/self/uid_map", absl::StrCat(uid, " ", uid, " 1\n")) &&
+         WriteProcFile("/proc/self/gid_map", absl::StrCat(gid, " ", gid, " 1\n"));
+}
+
+// The folders above a relative path.
+bool MakeParents(const std::string& path) {
+  for (size_t slash = path.find('/'); slash != std::string::npos; slash = path.find('/', slash + 1)) {
+    if (slash > 0 && mkdir(path.substr(0, slash).c_str(), 0755) != 0 && errno != EEXIST) return false;
+  }
+  return true;
+}
+
+// "/disks/a" as the jail's root has it.
+std::string Below(const std::string& path) { return path.substr(std::min(path.find_first_not_of('/'), path.size())); }
+
+bool SetCapabilities(uint32_t mask) {
+  __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[2] = {{mask, mask, 0}, {0, 0, 0}};
+  return syscall(SYS_capset, &header, data) == 0;
+}
+
+bool DropBoundingSet() {
+  for (int capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; ++capability) {
+    if (prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0) return false;
+  }
+  return true;
+}
+
+bool Limit(__rlimit_resource resource, rlim_t value) {
+  rlimit limit = {value, value};
+  rlimit now = {};
+  if (getrlimit(resource, &now) == 0) limit.rlim_cur = limit.rlim_max = std::min(value, now.rlim_max);
+  return setrlimit(resource, &limit) == 0;
+}
+
+// Landlock is younger than the headers of our oldest host.
+struct LandlockRuleset {
+  uint64_t handled_access_fs, handled_access_net, scoped;
+};
+constexpr uint64_t kScopeSignals = 2;
+constexpr int kFirstScopedAbi = 6;
+
+int LandlockAbi() { return static_cast<int>(syscall(444, nullptr, 0, 1)); }
+
+// Signals to nobody but the guest's own processes. Where the host has no Landlock the PID namespace alone keeps that.
+bool ScopeSignals() {
+  if (LandlockAbi() < kFirstScopedAbi) return true;
+  const LandlockRuleset ruleset = {0, 0, kScopeSignals};
+  UniqueFd fd(static_cast<int>(syscall(444, &ruleset, sizeof(ruleset), 0)));
+  return fd.ok() && syscall(446, fd.get(), 0) == 0;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Jail>> Jail::Create(const Options& options) {
+  std::unique_ptr<Jail> jail(new Jail(options));
+  if (options.uid == 0 && !EnterUserNamespace()) return Refused("no user namespace");
+  if (unshare(CLONE_NEWNS) != 0) return Refused("no mount namespace");
+  // What is mounted on the host later is seen here too; what is mounted here stays here.
+  if (mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) return Refused("make / a slave");
+  // Beside the namespace, "." was the host's: the same folder, reached through our own mounts.
+  char path[PATH_MAX];
+  if (getcwd(path, sizeof(path)) == nullptr || chdir(path) != 0) return ErrnoError(errno, "enter the runtime folder");
+  if (mkdir(kKernelFolder, 0700) != 0 && errno != EEXIST) {
+    return ErrnoError(errno, absl::StrCat("make the folder ", kKernelFolder));
+  }
+  const std::string owner = options.uid == 0 ? "" : absl::StrCat(",uid=", options.uid, ",gid=", options.uid);
+  if (mount("umld", kKernelFolder, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+            absl::StrCat(kKernelFolderLimits, owner).c_str()) != 0) {
+    return Refused(absl::StrCat("mount a tmpfs on ", kKernelFolder));
+  }
+  jail->home_.reset(open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC));
+  jail->run_dir_.reset(open(".", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!jail->home_.ok() || !jail->run_dir_.ok()) return ErrnoError(errno, "open our own mount namespace");
+  jail->landlock_ = LandlockAbi() >= kFirstScopedAbi;
+  return jail;
+}
+
+Jail::~Jail() {
+  // So that the folder, which outlives our mount namespace, can be removed.
+  umount2(kKernelFolder, MNT_DETACH | UMOUNT_NOFOLLOW);
+}
+
+void Jail::Prepare(uint64_t memory_bytes) {
+  KernelGone();
+  shown_.clear();
+  options_.memory_bytes = memory_bytes;
+}
+
+// ---------------------------------------------------------------- what the kernel sees
+
+absl::StatusOr<int> Jail::OwnerMap(uid_t uid, gid_t gid) {
+  UniqueFd& map = owner_maps_[{uid, gid}];
+  if (map.ok()) return map.get();
+  int pidfd = -1;
+  const auto pid = static_cast<pid_t>(syscall(SYS_clone, CLONE_NEWUSER | CLONE_PIDFD | SIGCHLD, nullptr, &pidfd, nullptr, nullptr));
+  if (pid == 0) {
+    while (true) pause();
+  }
+  if (pid < 0) return ErrnoError(errno, "make a user namespace");
+  UniqueFd owned(pidfd);
+  const std::string proc = absl::StrCat("/proc/", pid);
+  const bool mapped = WriteProcFile(proc + "/uid_map", absl::StrCat(uid, " ", options_.uid, " 1\n")) &&
+                      WriteProcFile(proc + "/gid_map", absl::StrCat(gid, " ", options_.uid, " 1\n"));
+  if (mapped) map.reset(open((proc + "/ns/user").c_str(), O_RDONLY | O_CLOEXEC));
+  const int error_number = errno;
+  kill(pid, SIGKILL);
+  while (waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
+  }
+  if (!map.ok()) return ErrnoError(error_number, "map a file's owner to the guest");
+  return map.get();
+}
+
+absl::StatusOr<Jail::Shown> Jail::Open(const std::string& path, Access access) {
+  UniqueFd file(open(path.c_str(), O_PATH | O_CLOEXEC));
+  struct stat info = {};
+  if (!file.ok() || fstat(file.get(), &info) != 0) return ErrnoError(errno, path);
+  Shown shown;
+  shown.path = path;
+  shown.is_folder = S_ISDIR(info.st_mode);
+  const bool writable = access == Access::kReadWrite;
+  if (S_ISBLK(info.st_mode) && options_.uid != 0) {
+    shown.device = info.st_rdev;
+    shown.mode = static_cast<mode_t>(S_IFBLK | (writable ? 0600 : 0400));
+    return shown;
+  }
+  shown.tree.reset(open_tree(file.get(), "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH));
+  if (!shown.tree.ok()) return ErrnoError(errno, absl::StrCat("take a mount of ", path));
+  mount_attr attributes = {};
+  attributes.attr_set = MOUNT_ATTR_NOSUID | (writable ? 0 : MOUNT_ATTR_RDONLY);
+  if (mount_setattr(shown.tree.get(), "", AT_EMPTY_PATH, &attributes, sizeof(attributes)) != 0) {
+    return ErrnoError(errno, absl::StrCat("confine the mount of ", path));
+  }
+  // What everybody may read is not worth a map.
+  const mode_t others = (info.st_mode & S_IXUSR) != 0 ? S_IROTH | S_IXOTH : S_IROTH;
+  if (options_.uid == 0 || info.st_uid == options_.uid || (!writable && (info.st_mode & others) == others)) return shown;
+  ASSIGN_OR_RETURN(const int map, OwnerMap(info.st_uid, info.st_gid));
+  attributes = {};
+  attributes.attr_set = MOUNT_ATTR_IDMAP;
+  attributes.userns_fd = static_cast<uint64_t>(map);
+  if (mount_setattr(shown.tree.get(), "", AT_EMPTY_PATH, &attributes, sizeof(attributes)) == 0) return shown;
+  return MakeError(absl::StatusCode::kFailedPrecondition,
+                   absl::StrCat(path, ": its file system cannot lend it to the guest's own uid: ", strerror(errno)),
+                   {"NO_IDMAP", path,
+                    "keep it on ext4, xfs, btrfs or tmpfs (idmapped mounts), or create the guest with --confinement "
+                    "relaxed"});
+}
+
+absl::Status Jail::Show(const std::string& key, const std::string& path, Access access) {
+  for (Shown& there : shown_) {
+    if (there.path != path) continue;
+    there.keys.push_back(key);
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(Shown shown, Open(path, access));
+  shown.keys.push_back(key);
+  if (kernel_mounts_.ok()) {
+    RETURN_IF_ERROR(Inside([&]() -> absl::Status {
+      return Place(shown) ? absl::OkStatus() : ErrnoError(errno, absl::StrCat("show ", path, " to the guest"));
+    }));
+    shown.tree.reset();
+  }
+  shown_.push_back(std::move(shown));
+  return absl::OkStatus();
+}
+
+void Jail::Hide(const std::string& key) {
+  for (Shown& file : shown_) {
+    if (auto mine = std::find(file.keys.begin(), file.keys.end(), key); mine != file.keys.end()) file.keys.erase(mine);
+  }
+  auto gone = std::stable_partition(shown_.begin(), shown_.end(), [](const Shown& file) { return !file.keys.empty(); });
+  if (kernel_mounts_.ok() && gone != shown_.end()) {
+    Inside([&]() -> absl::Status {
+      for (auto file = gone; file != shown_.end(); ++file) {
+        const std::string path = Below(file->path);
+        if (file->device == 0) umount2(path.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
+        unlink(path.c_str());
+      }
+      return absl::OkStatus();
+    }).IgnoreError();
+  }
+  shown_.erase(gone, shown_.end());
+}
+
+absl::Status Jail::Give(const std::string& path) const {
+  if (options_.uid == 0 || lchown(path.c_str(), options_.uid, options_.uid) == 0) return absl::OkStatus();
+  return ErrnoError(errno, absl::StrCat("give ", path, " to the guest"));
+}
+
+bool Jail::Place(const Shown& file) const {
+  const std::string path = Below(file.path);
+  if (!MakeParents(path)) return false;
+  if (file.device != 0) {
+    return mknod(path.c_str(), file.mode, file.device) == 0 && chown(path.c_str(), options_.uid, options_.uid) == 0;
+  }
+  if (file.is_folder) {
+    if (mkdir(path.c_str(), 0755) != 0 && errno != EEXIST) return false;
+  } else {
+    UniqueFd target(open(path.c_str(), O_RDONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0444));
+    if (!target.ok()) return false;
+  }
+  return move_mount(file.tree.get(), "", AT_FDCWD, path.c_str(), MOVE_MOUNT_F_EMPTY_PATH) == 0;
+}
+
+template <typename Action>
+absl::Status Jail::Inside(const Action& action) {
+  if (setns(kernel_mounts_.get(), CLONE_NEWNS) != 0) return ErrnoError(errno, "enter the guest's mount namespace");
+  const mode_t mask = umask(0022);
+  absl::Status status = action();
+  umask(mask);
+  // Elsewhere this process cannot do its work, so there is nothing to go on with.
+  if (setns(home_.get(), CLONE_NEWNS) != 0 || fchdir(run_dir_.get()) != 0) _exit(1);
+  return status;
+}
+
+absl::Status Jail::KernelStarted(pid_t init) {
+  for (Shown& file : shown_) file.tree.reset();
+  kernel_mounts_.reset(open(absl::StrCat("/proc/", init, "/ns/mnt").c_str(), O_RDONLY | O_CLOEXEC));
+  return kernel_mounts_.ok() ? absl::OkStatus() : ErrnoError(errno, "open the guest's mount namespace");
+}
+
+void Jail::KernelGone() { kernel_mounts_.reset(); }
+
+// ---------------------------------------------------------------- in the child
+
+const char* Jail::EnterNamespaces() const {
+  umask(0022);
+  // Nothing that is done here may reach the host's mounts.
+  if (mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return "make the mounts private";
+  UniqueFd kernel_folder(open_tree(AT_FDCWD, kKernelFolder, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
+  if (!kernel_folder.ok()) return "take the kernel's folder";
+  // The new root: over the folder we are in, since it has to be somewhere. No nodev: disks that are block devices.
+  char here[PATH_MAX];
+  if (getcwd(here, sizeof(here)) == nullptr) return "getcwd";
+  if (mount("umld", here, "tmpfs", MS_NOSUID, kRootLimits) != 0) return "mount a root";
+  if (chdir(here) != 0) return "enter the new root";
+  // The working directory keeps its path: so do relative ones, and people see whose process it is.
+  const std::string folder = Below(absl::StrCat(here, "/", kKernelFolder));
+  if (!MakeParents(folder + "/") ||
+      move_mount(kernel_folder.get(), "", AT_FDCWD, folder.c_str(), MOVE_MOUNT_F_EMPTY_PATH) != 0) {
+    return "show the kernel its folder";
+  }
+  for (const Shown& file : shown_) {
+    if (!Place(file)) return "show the kernel its files";
+  }
+  // The guest's memory, and no more than that.
+  const std::string owner = options_.uid == 0 ? "" : absl::StrCat(",uid=", options_.uid, ",gid=", options_.uid);
+  const std::string memory = absl::StrCat("mode=0700,nr_inodes=16,size=", options_.memory_bytes + kMemorySlack, owner);
+  if (!MakeParents("dev/shm/") || mount("umld", "dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, memory.c_str()) != 0) {
+    return "mount the guest's memory";
+  }
+  // For interfaces. It opens taps that belong to the guest's uid, and makes none without a capability.
+  if (options_.uid != 0 && (!MakeParents("dev/net/tun") || mknod("dev/net/tun", S_IFCHR | 0600, makedev(kTunMajor, kTunMinor)) != 0 ||
+                            chown("dev/net/tun", options_.uid, options_.uid) != 0)) {
+    return "make /dev/net/tun";
+  }
+  // The host's files go: the old root comes to lie on top of the new one, and is taken off.
+  if (syscall(SYS_pivot_root, ".", ".") != 0) return "pivot_root";
+  if (umount2(".", MNT_DETACH) != 0 || chdir(here) != 0) return "leave the host's root";
+  // The host's name is not the guest's business.
+  if (sethostname(options_.name.data(), options_.name.size()) != 0) return "sethostname";
+  return nullptr;
+}
+
+const char* Jail::DropInitPrivileges() const {
+  // The kernel's processes have another uid, or ours: they must not trace this one.
+  if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return "be undumpable";
+  if (!DropBoundingSet()) return "drop the bounding set of init";
+  if (!SetCapabilities(uint32_t{1} << CAP_KILL)) return "drop the capabilities of init";
+  return nullptr;
+}
+
+const char* Jail::DropPrivileges() const {
+  if (!DropBoundingSet()) return "drop the bounding set";
+  if (options_.uid != 0) {
+    // A uid that owns nothing, and is no other guest's.
+    if (setgroups(0, nullptr) != 0) return "setgroups";
+    if (setresgid(options_.uid, options_.uid, options_.uid) != 0) return "setresgid";
+    if (setresuid(options_.uid, options_.uid, options_.uid) != 0) return "setresuid";
+    if (!Limit(RLIMIT_NPROC, kProcesses)) return "limit the processes";
+  }
+  if (!SetCapabilities(0)) return "drop the capabilities";
+  if (!Limit(RLIMIT_NOFILE, kOpenFiles)) return "limit the open files";
+  // No program that it runs gets more than it has.
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return "set no_new_privs";
+  if (!ScopeSignals()) return "landlock";
+  return nullptr;
+}
+
+// ---------------------------------------------------------------- facts
+
+void Jail::AddFacts(v1::Facts* facts) const {
+  auto add = [facts](const char* name, bool in_force, const std::string& detail) {
+    v1::ConfinementPoint* point = facts->add_confinement_points();
+    point->set_name(name);
+    point->set_in_force(in_force);
+    point->set_detail(detail);
+  };
+  if (options_.uid != 0) {
+    add("uid", true, absl::StrCat(options_.uid, ", which owns no file of the host"));
+  } else {
+    add("uid", false, "umld's own, in a user namespace: an ordinary user has no other");
+  }
+  add("root", true, "a tmpfs with the kernel, its libraries and its disks");
+  add("namespaces", true, "mount, PID, IPC, UTS, cgroup");
+  add("capabilities", true, "none, and none to be had (no_new_privs)");
+  add("limits", true, absl::StrCat(kOpenFiles, " open files, memory of its configured size"));
+  add("landlock", landlock_, landlock_ ? "signals to its own processes alone" : "this host has none of version 6 or later");
+}
+
+}  // namespace umld::vmcore

@@ -1,0 +1,112 @@
+#ifndef UMLD_VMCORE_JAIL_H_
+#define UMLD_VMCORE_JAIL_H_
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "base/unique_fd.h"
+#include "vmcore/vmcore.pb.h"
+
+namespace umld::vmcore {
+
+// The folder of the guest's runtime directory that the kernel has too: its mconsole, the notify socket, disk links.
+// Relative paths that begin with it mean the same to vmcore and to the kernel, confined or not.
+inline constexpr char kKernelFolder[] = "kernel";
+
+// The confinement of one guest's kernel: what it is given of the host, by the steps in EnterNamespaces and
+// DropPrivileges, which are lists to be read from top to bottom.
+//
+// The kernel sees a root of its own, a small tmpfs that holds its binary and libraries, kKernelFolder, its memory's
+// tmpfs, and its disks at the paths that they have on the host: opened here, once, and what was opened is what it gets.
+// With umld as root it runs under a uid of its own, which owns nothing: through the mounts of its disks the files'
+// owner appears as that uid (an idmapped mount), so that no file of the host changes hands.
+// Thread: the loop's. Blocks on the file systems of what it shows, not on the guest.
+class Jail {
+ public:
+  struct Options {
+    uid_t uid = 0;  // the guest's, and its gid; 0: stay who we are, in a user namespace
+    std::string name;
+    uint64_t memory_bytes = 0;
+  };
+  enum class Access { kReadOnly, kReadWrite };
+
+  // Once per vmcore, before anything else is made in the working directory, which is the guest's runtime directory:
+  // takes this process into a mount namespace of its own (as an ordinary user: into a user namespace too), where
+  // kKernelFolder is a tmpfs of bounded size that belongs to the guest. kPermissionDenied: this host refuses.
+  static absl::StatusOr<std::unique_ptr<Jail>> Create(const Options& options);
+  ~Jail();
+  Jail(const Jail&) = delete;
+  Jail& operator=(const Jail&) = delete;
+
+  // A kernel is about to be started: nothing is shown, and Show collects what it will see from its first moment.
+  void Prepare(uint64_t memory_bytes);
+
+  // Shows a file or block device of the host to the kernel, under the same path, for as long as `key` (a disk's name)
+  // is not hidden: at its start, or at once when it runs. Errors name the file; kFailedPrecondition, NO_IDMAP: its file
+  // system cannot map owners.
+  absl::Status Show(const std::string& key, const std::string& path, Access access);
+  // Takes away what was shown for `key` and for no other. The kernel keeps what it has open. Nothing shown: fine.
+  void Hide(const std::string& key);
+  // Makes a file of ours in kKernelFolder the guest's.
+  absl::Status Give(const std::string& path) const;
+
+  // The kernel's namespaces are those of this process (pid 1 in them).
+  absl::Status KernelStarted(pid_t init);
+  void KernelGone();
+
+  // The rest runs in freshly forked children, with plain system calls and plain strings; the name of the step that
+  // failed, with errno, or nullptr.
+  // The clone flags of the process that calls EnterNamespaces, beside CLONE_NEWPID.
+  static constexpr uint64_t kNamespaces = 0x00020000 | 0x08000000 | 0x04000000 | 0x02000000;  // NS, IPC, UTS, CGROUP
+  const char* EnterNamespaces() const;
+  // Of the namespaces' init, which stays: all it still has to do is to end the kernel.
+  const char* DropInitPrivileges() const;
+  // Of the kernel's process, right before its exec.
+  const char* DropPrivileges() const;
+
+  v1::Isolation isolation() const {
+    return options_.uid != 0 ? v1::ISOLATION_PID_NAMESPACE : v1::ISOLATION_USER_NAMESPACE;
+  }
+  // What is in force, for people.
+  void AddFacts(v1::Facts* facts) const;
+
+ private:
+  struct Shown {
+    std::string path;
+    UniqueFd tree;       // the mount, until the kernel has it; none for a device that is made as a node
+    bool is_folder = false;
+    dev_t device = 0;    // of a block device, which gets a node of its own
+    mode_t mode = 0;
+    std::vector<std::string> keys;
+  };
+
+  explicit Jail(const Options& options) : options_(options) {}
+  absl::StatusOr<Shown> Open(const std::string& path, Access access);
+  // A user namespace that maps the file's owner to the guest, as mount_setattr wants it.
+  absl::StatusOr<int> OwnerMap(uid_t uid, gid_t gid);
+  // In the current mount namespace, below the current root or working directory.
+  bool Place(const Shown& file) const;
+  // Runs in the kernel's mount namespace, and comes back.
+  template <typename Action>
+  absl::Status Inside(const Action& action);
+
+  Options options_;
+  std::vector<Shown> shown_;
+  std::map<std::pair<uid_t, gid_t>, UniqueFd> owner_maps_;
+  UniqueFd home_, run_dir_;  // our own mount namespace and working directory
+  UniqueFd kernel_mounts_;   // the kernel's mount namespace, while it runs
+  bool landlock_ = false;
+};
+
+}  // namespace umld::vmcore
+
+#endif  // UMLD_VMCORE_JAIL_H_
