@@ -83,7 +83,7 @@ TEST(KernelCommandLineTest, ARootOfTheUsersOwn) {
 TEST(KernelCommandLineTest, NoDiskNoRoot) {
   auto argv = KernelArguments(Config());
   ASSERT_TRUE(argv.ok());
-  EXPECT_EQ(argv->back(), "net.ifnames=0");
+  EXPECT_EQ(argv->back(), "ubda=kernel/ubda");
 }
 
 TEST(KernelCommandLineTest, InterfacesWithoutWhatIsOurs) {
@@ -105,7 +105,7 @@ TEST(KernelCommandLineTest, ALongNameIsCutForTheUmidAlone) {
   ASSERT_TRUE(argv.ok());
   EXPECT_TRUE(Has(*argv, "umid=" + std::string(63, 'n')));
   EXPECT_TRUE(Has(*argv, "hostname=" + std::string(64, 'n')));
-  EXPECT_EQ(MconsoleSocketPath(config), "uml/" + std::string(63, 'n') + "/mconsole");
+  EXPECT_EQ(MconsoleSocketPath(config), "kernel/uml/" + std::string(63, 'n') + "/mconsole");
 }
 
 TEST(KernelCommandLineTest, WhatNoKernelCouldStartWith) {
