@@ -59,7 +59,7 @@ struct GuestRow {
   uint64_t version = 1;  // counts changes of the configuration
   int64_t created_ns = 0;
   bool wanted_running = false;
-  bool relaxed = false;  // its kernel is not confined
+  bool relaxed = false;        // its kernel is not confined
   std::vector<DiskRow> disks;  // by unit
   std::vector<ConsoleRow> consoles;
   std::vector<NicRow> nics;

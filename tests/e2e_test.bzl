@@ -1,12 +1,13 @@
 """The tests of this folder: alike but for their names."""
 
-def e2e_test(name, size = "medium", deps = [], tags = []):
+def e2e_test(name, size = "medium", deps = [], tags = [], data = []):
     """A gtest NAME.cc that runs the real programs.
 
     Args:
       name: of the test and, with .cc, of its source.
       size: medium ends within five minutes, large within fifteen.
       deps: what it needs beside the harness.
+      data: programs it runs beside umld's.
       tags: "soak" for what `./check --long` alone runs.
     """
     native.cc_test(
@@ -17,7 +18,7 @@ def e2e_test(name, size = "medium", deps = [], tags = []):
             "//umlctl",
             "//umld",
             "//vmcore",
-        ],
+        ] + data,
         # Guests take processors and memory, so one at a time; and a sandbox is no place for mounts and namespaces.
         tags = [
             "exclusive",

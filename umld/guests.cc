@@ -310,8 +310,9 @@ absl::StatusOr<v1::Guest> Guests::Update(const GuestPtr& guest, const v1::Update
       } else if (path == "confinement") {
         row.relaxed = IsRelaxed(wanted.confinement(), *config_);
       } else {
-        return Invalid(absl::StrCat("\"", path, "\" cannot be updated"), "INVALID_UPDATE_MASK", wanted.name(),
-                       "memory_bytes, kernel, kernel_args, description and confinement can; devices have Plug and Unplug");
+        return Invalid(
+            absl::StrCat("\"", path, "\" cannot be updated"), "INVALID_UPDATE_MASK", wanted.name(),
+            "memory_bytes, kernel, kernel_args, description and confinement can; devices have Plug and Unplug");
       }
     }
     ++row.version;

@@ -5,13 +5,18 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "base/byte_size.h"
 #include "base/file.h"
+#include "base/process.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
 #include "google/protobuf/util/time_util.h"
@@ -59,6 +64,21 @@ v1::HostCheck CheckIsolation() {
   const bool ok = most.ok() && !absl::StartsWith(*most, "0") && (!allowed.ok() || absl::StartsWith(*allowed, "1"));
   return Check("isolation", ok, ok ? "user namespace" : "process group only: user namespaces are switched off",
                "sysctl -w kernel.unprivileged_userns_clone=1 user.max_user_namespaces=10000");
+}
+
+// By making a jail, as for a guest; a process of a few milliseconds.
+v1::HostCheck CheckConfinement(const DaemonConfig& config) {
+  constexpr std::chrono::seconds kPatience(10);
+  const absl::StatusOr<uint32_t> uid = config.GuestUid(0);
+  if (!uid.ok())
+    return Check("confinement", false, std::string(uid.status().message()), GetErrorDetail(uid.status()).hint);
+  absl::StatusOr<CommandResult> tried =
+      RunCommand({config.vmcore_path, "--check-confinement", config.state_dir, absl::StrCat(*uid)}, kPatience);
+  if (!tried.ok()) return Check("confinement", false, std::string(tried.status().message()), "");
+  const std::string works = *uid == 0 ? "in a user namespace" : "with uids of their own";
+  const std::pair<std::string, std::string> said = absl::StrSplit(tried->output, absl::MaxSplits('\n', 1));
+  return Check("confinement", tried->exit_code == 0, tried->exit_code == 0 ? works : said.first,
+               std::string(absl::StripAsciiWhitespace(said.second)));
 }
 
 v1::HostCheck CheckProgram(const char* name, const std::vector<std::string>& paths, const char* package) {
@@ -131,6 +151,7 @@ grpc::ServerUnaryReactor* HostService::GetHost(grpc::CallbackServerContext* cont
     *info.add_checks() = CheckKernel(config_->default_kernel);
     *info.add_checks() = CheckMemoryFolder();
     *info.add_checks() = CheckIsolation();
+    *info.add_checks() = CheckConfinement(*config_);
     *info.add_checks() = CheckStateFolder(config_->state_dir);
     *info.add_checks() = CheckProgram("busybox", {"/bin/busybox"}, "busybox-static");
     *info.add_checks() = CheckProgram("mke2fs", {"/sbin/mke2fs", "/usr/sbin/mke2fs"}, "e2fsprogs");

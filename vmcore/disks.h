@@ -33,8 +33,8 @@ class Disks {
   // the kernel's. Errors name the disk.
   static absl::Status PrepareBoot(const v1::GuestConfig& config, Jail* jail);
 
-  // `config` is what the kernel was started with; it gets `deadline` for each answer. `mconsole` and `jail`, nullptr for
-  // a kernel that is not confined, outlive this object.
+  // `config` is what the kernel was started with; it gets `deadline` for each answer. `mconsole` and `jail`, nullptr
+  // for a kernel that is not confined, outlive this object.
   Disks(EventLoop* loop, MconsoleClient* mconsole, Jail* jail, const v1::GuestConfig& config,
         EventLoop::Clock::duration deadline = std::chrono::seconds(10));
   ~Disks();

@@ -65,8 +65,8 @@ class Jail {
 
   // The rest runs in freshly forked children, with plain system calls and plain strings; the name of the step that
   // failed, with errno, or nullptr.
-  // The clone flags of the process that calls EnterNamespaces, beside CLONE_NEWPID.
-  static constexpr uint64_t kNamespaces = 0x00020000 | 0x08000000 | 0x04000000 | 0x02000000;  // NS, IPC, UTS, CGROUP
+  // The clone flags of the process that calls EnterNamespaces.
+  static uint64_t Namespaces();
   const char* EnterNamespaces() const;
   // Of the namespaces' init, which stays: all it still has to do is to end the kernel.
   const char* DropInitPrivileges() const;
@@ -82,9 +82,9 @@ class Jail {
  private:
   struct Shown {
     std::string path;
-    UniqueFd tree;       // the mount, until the kernel has it; none for a device that is made as a node
+    UniqueFd tree;  // the mount, until the kernel has it; none for a device that is made as a node
     bool is_folder = false;
-    dev_t device = 0;    // of a block device, which gets a node of its own
+    dev_t device = 0;  // of a block device, which gets a node of its own
     mode_t mode = 0;
     std::vector<std::string> keys;
   };
@@ -102,8 +102,8 @@ class Jail {
   Options options_;
   std::vector<Shown> shown_;
   std::map<std::pair<uid_t, gid_t>, UniqueFd> owner_maps_;
-  UniqueFd home_, run_dir_;  // our own mount namespace and working directory
-  UniqueFd kernel_mounts_;   // the kernel's mount namespace, while it runs
+  UniqueFd home_, root_, run_dir_;  // our own mount namespace, its root as we see it, and working directory
+  UniqueFd kernel_mounts_;          // the kernel's mount namespace, while it runs
   bool landlock_ = false;
 };
 

@@ -13,7 +13,8 @@ namespace umld::vmcore {
 // kKernelFolder in jail.h.
 inline constexpr char kUmlDir[] = "kernel/uml";  // umid directories: pid file and mconsole socket
 inline constexpr char kNotifySocket[] = "kernel/notify.sock";
-inline constexpr char kUbdaPlaceholder[] = "kernel/ubda";  // what ubda is when none is given: a disk that can be removed
+inline constexpr char kUbdaPlaceholder[] =
+    "kernel/ubda";  // what ubda is when none is given: a disk that can be removed
 
 // The umid that the kernel is given: UML's limit is 63 characters, a guest's name may have one more.
 std::string KernelUmid(const v1::GuestConfig& config);

@@ -64,7 +64,7 @@ std::vector<v1::Isolation> Candidates(v1::Isolation wanted, const Jail* jail) {
 
 // One attempt. -1 with errno: this host refuses that isolation.
 pid_t ForkWith(v1::Isolation isolation, const Jail* jail, int* pidfd) {
-  if (jail != nullptr) return CloneChild(CLONE_NEWPID | Jail::kNamespaces, pidfd);
+  if (jail != nullptr) return CloneChild(Jail::Namespaces(), pidfd);
   switch (isolation) {
     case v1::ISOLATION_PID_NAMESPACE:
       return CloneChild(CLONE_NEWPID, pidfd);
@@ -118,8 +118,8 @@ absl::Status KernelProcesses::ForkInit(const Options& options) {
   if (options.terminals.empty() || options.terminals.size() > kMaxTerminals) {
     return absl::InternalError(absl::StrCat(options.terminals.size(), " terminals"));
   }
-  InitSpec spec = {argv.data(),        envp.data(),  options.terminals.data(), options.terminals.size(),
-                   pair.second.get(),  options.lock,
+  InitSpec spec = {argv.data(),         envp.data(),  options.terminals.data(), options.terminals.size(),
+                   pair.second.get(),   options.lock,
                    /*namespaced=*/true, options.jail};
   absl::Status refused;
   for (v1::Isolation isolation : Candidates(options.isolation, options.jail)) {

@@ -16,12 +16,14 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/event_loop.h"
 #include "base/file.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
 #include "vmcore/guest.h"
+#include "vmcore/jail.h"
 #include "vmcore/log.h"
 #include "vmcore/nics.h"
 #include "vmcore/records.h"
@@ -118,6 +120,23 @@ absl::Status RemoveTaps(const char* run_dir) {
   return Nics::RemoveRecordedTaps(kPatience);
 }
 
+// What `umlctl host check` has umld run: `vmcore --check-confinement STATE_DIRECTORY UID`. Makes a jail and shows it a
+// disk from there, as for a guest.
+absl::Status CheckConfinement(const std::string& state_dir, const std::string& uid) {
+  Jail::Options options;
+  options.name = "check";
+  if (!absl::SimpleAtoi(uid, &options.uid)) return absl::InvalidArgumentError("no uid");
+  std::string folder = state_dir + "/check.XXXXXX";
+  if (mkdtemp(folder.data()) == nullptr || chdir(folder.c_str()) != 0) return ErrnoError(errno, folder);
+  const std::string disk = folder + "/disk";
+  UniqueFd fd(open(disk.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  absl::StatusOr<std::unique_ptr<Jail>> jail = Jail::Create(options);
+  const absl::Status status = jail.ok() ? (*jail)->Show("disk", disk, Jail::Access::kReadWrite) : jail.status();
+  if (jail.ok()) jail->reset();
+  RETURN_IF_ERROR(RemoveFolder(folder));
+  return status;
+}
+
 }  // namespace
 }  // namespace umld::vmcore
 
@@ -125,6 +144,12 @@ int main(int argc, char** argv) {
   if (argc == 2 && std::string(argv[1]) == "--version") {
     std::printf("vmcore %s\n", umld::vmcore::kVersion);
     return 0;
+  }
+  if (argc == 4 && std::string(argv[1]) == "--check-confinement") {
+    absl::Status confined = umld::vmcore::CheckConfinement(argv[2], argv[3]);
+    if (!confined.ok())
+      std::printf("%s\n%s\n", std::string(confined.message()).c_str(), umld::GetErrorDetail(confined).hint.c_str());
+    return confined.ok() ? 0 : 1;
   }
   const bool remove_taps = argc == 3 && std::string(argv[1]) == "--remove-taps";
   absl::Status status = remove_taps ? umld::vmcore::RemoveTaps(argv[2]) : umld::vmcore::Run();

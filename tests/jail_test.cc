@@ -1,0 +1,283 @@
+// What somebody can do who has taken over a guest's kernel. The attacks are a program of ours (malicious_kernel.cc)
+// that umld runs as the guest's kernel, so that it is confined as every kernel is. Each control of the jail is also
+// removed in turn: what it prevents must then work, or its test would prove nothing.
+#include <signal.h>
+#include <sys/msg.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/host.h"
+#include "tests/shared_host.h"
+
+namespace umld::tests {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+using testing::StartsWith;
+
+constexpr key_t kQueue = 0x756d6c64;
+constexpr char kNoSuchFile[] = "refused: No such file or directory";
+
+// Attacks by a guest of a host, and things of that host to attack.
+class Attacker {
+ public:
+  explicit Attacker(Host* host) : host_(host) {
+    folder_ = "/tmp/jail_test.XXXXXX";
+    EXPECT_NE(mkdtemp(folder_.data()), nullptr);
+    chmod(folder_.c_str(), 0755);
+    fs::copy_file("tests/malicious_kernel", folder_ + "/kernel");
+    chmod((folder_ + "/kernel").c_str(), 0755);
+    queue_ = msgget(kQueue, IPC_CREAT | 0666);
+    EXPECT_GE(queue_, 0);
+  }
+  ~Attacker() {
+    msgctl(queue_, IPC_RMID, nullptr);
+    fs::remove_all(folder_);
+  }
+
+  // What each of the attacks came to, by its name: "read=/etc/passwd".
+  std::map<std::string, std::string> Attack(const std::vector<std::string>& attacks,
+                                            const std::vector<std::string>& more = {}) {
+    std::vector<std::string> create = {"create", "evil", "--mem", "64M", "--kernel", folder_ + "/kernel"};
+    create.insert(create.end(), more.begin(), more.end());
+    for (const std::string& attack : attacks) create.insert(create.end(), {"--arg", "attack." + attack});
+    EXPECT_TRUE(Ok(host_->Run(create)));
+    // It never comes up: it does its work, and ends.
+    EXPECT_NE(host_->Run({"start", "evil"}).exit_code, 0);
+    EXPECT_EQ(host_->State("evil"), "CRASHED");
+    const std::string out = host_->Run({"logs", "evil", "con0"}).out;
+    EXPECT_TRUE(Ok(host_->Run({"delete", "evil", "--force"})));
+    std::map<std::string, std::string> results;
+    for (absl::string_view line : absl::StrSplit(out, '\n')) {
+      line = absl::StripSuffix(line, "\r");
+      const size_t colon = line.find(": ");
+      if (colon != absl::string_view::npos)
+        results[std::string(line.substr(0, colon))] = std::string(line.substr(colon + 2));
+    }
+    for (const std::string& attack : attacks) EXPECT_EQ(results.count(attack), 1U) << attack << " in:\n" << out;
+    return results;
+  }
+
+  const std::string& folder() const { return folder_; }
+
+ private:
+  Host* host_;
+  std::string folder_;
+  int queue_ = -1;
+};
+
+// ---------------------------------------------------------------- as umld confines
+
+class Jail : public SharedHost {
+ protected:
+  void TearDown() override {
+    SharedHost::TearDown();
+    host_->Shell("rm -rf *");
+  }
+};
+
+TEST_F(Jail, NothingOfTheHostIsThere) {
+  Attacker attacker(host_);
+  ASSERT_TRUE(host_->CreateAndStart("victim"));
+  const Json victim = host_->Describe("victim");
+  const std::string kernel = absl::StrCat(victim["processes"]["kernel_pid"].get<pid_t>());
+  const std::string run = victim["processes"]["runtime_directory"];
+  const std::string disk = DiskOf(victim, "ubda")["path"];
+  const std::string log = host_->state_dir() + "/guests/" + std::to_string(victim["id"].get<int>()) + "/con1.log";
+  const std::string sockets[] = {"stream=" + host_->socket(), "packets=" + run + "/vmcore.sock",
+                                 "datagram=" + host_->mconsole_dir() + "/victim/mconsole"};
+  std::vector<std::string> absent = {"read=/etc/passwd",
+                                     "read=/proc/self/maps",
+                                     "read=" + disk,
+                                     "read=" + log,
+                                     "read=" + host_->state_dir() + "/umld.db",
+                                     "list=/proc",
+                                     "list=/sys",
+                                     "list=" + run,
+                                     "list=/root",
+                                     "read=/dev/mem",
+                                     "read=/dev/null"};
+  absent.insert(absent.end(), std::begin(sockets), std::end(sockets));
+  std::vector<std::string> all = absent;
+  for (const char* attack : {"list=/", "list=/dev", "identity", "capabilities", "no_new_privs", "mount=/dev/shm",
+                             "root", "device=/dev/shm/x", "create=/x", "write=/etc/ld.so.cache"}) {
+    all.push_back(attack);
+  }
+  all.push_back("signal=" + kernel);
+  all.push_back("trace=" + kernel);
+  all.push_back(absl::StrCat("queue=", kQueue));
+  auto results = attacker.Attack(all);
+  for (const std::string& attack : absent) EXPECT_EQ(results[attack], kNoSuchFile) << attack;
+  for (const std::string& attack : all) EXPECT_NE(results[attack], "done") << attack;
+  EXPECT_THAT(results["identity"], AllOf(StartsWith("18790"), HasSubstr(" on evil")));
+  EXPECT_EQ(results["capabilities"], "none, none to be had");
+  EXPECT_EQ(results["no_new_privs"], "set");
+  // Not that pid, and no other of the host: they are not in its namespace.
+  EXPECT_EQ(results["signal=" + kernel], "refused: No such process");
+  EXPECT_EQ(results["list=/dev"], "net shm");
+  EXPECT_EQ(host_->RunInGuest("victim", "echo well").out, "well\n");
+}
+
+TEST_F(Jail, TwoGuestsAreStrangers) {
+  Attacker attacker(host_);
+  const std::string first = attacker.Attack({"identity"})["identity"];
+  EXPECT_NE(attacker.Attack({"identity"})["identity"], first);
+  // By their uids too, should one ever get out of its namespaces.
+  ASSERT_TRUE(host_->CreateAndStart("a"));
+  ASSERT_TRUE(host_->CreateAndStart("b"));
+  auto uid = [](const char* name) {
+    const pid_t pid = host_->Describe(name)["processes"]["kernel_pid"];
+    struct stat info = {};
+    stat(absl::StrCat("/proc/", pid).c_str(), &info);
+    return info.st_uid;
+  };
+  EXPECT_NE(uid("a"), uid("b"));
+  const std::string disk = DiskOf(host_->Describe("b"), "ubda")["path"];
+  const pid_t b = host_->Describe("b")["processes"]["kernel_pid"];
+  const std::string as_a = absl::StrCat("setpriv --reuid=", uid("a"), " --regid=", uid("a"), " --clear-groups -- ");
+  for (const std::string& attack :
+       {"cat " + disk, "cat " + host_->state_dir() + "/umld.db", absl::StrCat("kill -0 ", b),
+        absl::StrCat("ls /proc/", b, "/fd"), absl::StrCat("head -c 1 /proc/", b, "/mem"),
+        "ls " + host_->run_dir() + "/guests/2", "socat -u OPEN:/dev/null UNIX-CONNECT:" + host_->socket()}) {
+    EXPECT_NE(host_->Shell(as_a + attack).exit_code, 0) << attack;
+  }
+  EXPECT_EQ(host_->Shell(as_a + "true").exit_code, 0);
+}
+
+TEST_F(Jail, DisksAreLentAndNotGiven) {
+  Attacker attacker(host_);
+  const std::string mine = host_->Work("mine"), shared = host_->Work("shared"), other = host_->Work("other");
+  ASSERT_TRUE(Ok(host_->Shell("for f in mine shared other; do truncate -s 1M $f; chmod 600 $f; done")));
+  auto results = attacker.Attack(
+      {"read=" + mine, "write=" + mine, "read=" + shared, "write=" + shared, "read=" + other, "list=" + host_->work()},
+      {"--disk", "ubdb=" + mine, "--disk", "ubdcr=" + shared});
+  EXPECT_EQ(results["read=" + mine], "done");
+  EXPECT_EQ(results["write=" + mine], "done");
+  EXPECT_EQ(results["read=" + shared], "done");
+  EXPECT_EQ(results["write=" + shared], "refused: Read-only file system");
+  EXPECT_EQ(results["read=" + other], kNoSuchFile);
+  EXPECT_EQ(results["list=" + host_->work()], "mine shared");
+  struct stat info = {};
+  ASSERT_EQ(stat(mine.c_str(), &info), 0);
+  EXPECT_EQ(info.st_uid, getuid()) << "the file changed hands";
+  EXPECT_EQ(info.st_mode & 07777, 0600u);
+}
+
+TEST_F(Jail, HostfsInsideShowsTheJail) {
+  ASSERT_TRUE(host_->CreateAndStart("web1"));
+  const GuestResult result = host_->RunInGuest(
+      "web1",
+      "mkdir -p /tmp/h && mount -t hostfs none /tmp/h -o / && ls /tmp/h/etc /tmp/h/root /tmp/h/proc; "
+      "mount -t hostfs none /tmp/h -o /../../.. && ls /tmp/h/etc; umount /tmp/h; umount /tmp/h; true");
+  EXPECT_THAT(result.out, AllOf(HasSubstr("ld.so.cache"), Not(HasSubstr("passwd"))));
+}
+
+TEST_F(Jail, APluggedDiskIsThereWhileItIsPlugged) {
+  ASSERT_TRUE(host_->CreateAndStart("web1"));
+  ASSERT_TRUE(Ok(host_->Shell("echo secret >disk; truncate -s 1M disk; chmod 600 disk")));
+  const pid_t kernel = host_->Describe("web1")["processes"]["kernel_pid"];
+  auto visible = [&] {
+    return access(absl::StrCat("/proc/", kernel, "/root", host_->Work("disk")).c_str(), F_OK) == 0;
+  };
+  EXPECT_FALSE(visible());
+  ASSERT_TRUE(Ok(host_->Run({"plug", "web1", "ubdb=disk"})));
+  EXPECT_TRUE(visible());
+  EXPECT_EQ(host_
+                ->RunInGuest("web1",
+                             "head -c 6 /dev/ubdb; echo; echo new | dd of=/dev/ubdb conv=notrunc 2>/dev/null; "
+                             "sync")
+                .out,
+            "secret\n");
+  EXPECT_EQ(host_->Shell("head -c 4 disk").out, "new\n");
+  ASSERT_TRUE(Ok(host_->Run({"unplug", "web1", "ubdb"})));
+  EXPECT_FALSE(visible());
+  // One that is replaced by another file while it is not plugged is the other one from then on.
+  ASSERT_TRUE(Ok(host_->Shell("rm disk; echo second >disk; truncate -s 1M disk")));
+  ASSERT_TRUE(Ok(host_->Run({"plug", "web1", "ubdb=disk"})));
+  EXPECT_EQ(host_->RunInGuest("web1", "head -c 6 /dev/ubdb").out, "second");
+}
+
+TEST_F(Jail, DescribeSaysWhatIsInForce) {
+  ASSERT_TRUE(host_->CreateAndStart("web1"));
+  const std::string strict = host_->Run({"describe", "web1"}).out;
+  EXPECT_THAT(strict, AllOf(HasSubstr("strict"), HasSubstr("no_new_privs"), Not(HasSubstr("not in force: 18790"))));
+  ASSERT_TRUE(Ok(host_->Run({"set", "web1", "--confinement", "relaxed"})));
+  ASSERT_TRUE(Ok(host_->Run({"stop", "web1"})));
+  ASSERT_TRUE(Ok(host_->Run({"start", "web1"})));
+  EXPECT_THAT(host_->Run({"describe", "web1"}).out, AllOf(HasSubstr("relaxed"), Not(HasSubstr("no_new_privs"))));
+  const pid_t kernel = host_->Describe("web1")["processes"]["kernel_pid"];
+  struct stat info = {};
+  ASSERT_EQ(stat(absl::StrCat("/proc/", kernel).c_str(), &info), 0);
+  EXPECT_EQ(info.st_uid, getuid());
+  EXPECT_EQ(host_->RunInGuest("web1", "echo well").out, "well\n");
+}
+
+// ---------------------------------------------------------------- each control, removed in turn
+
+struct Control {
+  const char* name;
+  std::string attack;
+  const char* prevented;    // how the attack ends
+  const char* possible;     // and how without the control
+  const char* beside = "";  // another control that would prevent it too, and is removed both times
+  std::vector<std::string> create = {};
+};
+void PrintTo(const Control& control, std::ostream* out) { *out << control.name; }
+
+class JailControl : public testing::TestWithParam<Control> {};
+
+TEST_P(JailControl, PreventsWhatItIsFor) {
+  HostOptions options;
+  options.umld_args = {"--vmcore", fs::absolute("vmcore/vmcore_with_holes")};
+  Host host(options);
+  ASSERT_TRUE(host.Start());
+  Attacker attacker(&host);
+  ASSERT_TRUE(Ok(host.Shell("truncate -s 1M disk; chmod 600 disk")));
+  const Control& control = GetParam();
+  auto attack = [&](const std::string& removed) {
+    EXPECT_TRUE(Ok(host.Shell(absl::StrCat("printf '%s\\n' ", removed, " >", host.run_dir(), "/removed_controls"))));
+    const std::string words = absl::StrReplaceAll(control.attack, {{"WORK", host.work()}});
+    return attacker.Attack({words}, control.create)[words];
+  };
+  EXPECT_THAT(attack(absl::StrCat("'", control.beside, "'")), testing::MatchesRegex(control.prevented));
+  EXPECT_THAT(attack(absl::StrCat(control.name, " '", control.beside, "'")), testing::MatchesRegex(control.possible));
+  EXPECT_TRUE(Ok(host.Shell(absl::StrCat("rm ", host.run_dir(), "/removed_controls"))));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    , JailControl,
+    testing::Values(
+        Control{"uid", "identity", "1879.*", "0 0 0 on evil"},
+        Control{"root", "read=/etc/passwd", "refused: No such file or directory", "done"},
+        Control{"capabilities", "capabilities", "none, none to be had", ".*some to be had"},
+        Control{"no_new_privs", "no_new_privs", "set", "not set"},
+        Control{"ipc", absl::StrCat("queue=", kQueue), "refused: No such file or directory", "done"},
+        Control{"landlock", "signal=1", "refused: Operation not permitted", "done", "uid"},
+        Control{"read-only", "write=WORK/disk", "refused: Read-only file system", "done", "", {"--disk", "ubdbr=disk"}},
+        Control{"memory-limit", "fill=/dev/shm", "80|79", "14[34]"},
+        Control{"folder-limit", "fill=kernel", "0|1", "512"},
+        Control{"open-files", "files", "10[0-9][0-9]", "[1-9][0-9][0-9][0-9][0-9]+"}),
+    [](const testing::TestParamInfo<Control>& control) {
+      std::string name = control.param.name;
+      for (char& c : name) c = isalnum(static_cast<unsigned char>(c)) ? c : '_';
+      return name;
+    });
+
+}  // namespace
+}  // namespace umld::tests

@@ -1,0 +1,146 @@
+// A program that umld takes for a UML kernel, and that tries what somebody would try who has taken over a guest's
+// kernel. Each argument `attack.WHAT=TARGET` is one attempt; the answer is a line "WHAT=TARGET: RESULT" on its output,
+// which is the guest's con0.
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/msg.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+
+// What a UML kernel has and no other program.
+__attribute__((section(".uml.setup.init"), used)) static const char kMark[] = "umld";
+
+namespace {
+
+std::string Outcome(bool done) { return done ? "done" : std::string("refused: ") + strerror(errno); }
+
+std::string List(const std::string& path) {
+  DIR* folder = opendir(path.c_str());
+  if (folder == nullptr) return Outcome(false);
+  std::string names;
+  while (const dirent* entry = readdir(folder)) {
+    if (entry->d_name[0] != '.') names += std::string(names.empty() ? "" : " ") + entry->d_name;
+  }
+  closedir(folder);
+  return names;
+}
+
+std::string Connect(int type, const std::string& path, bool abstract) {
+  const int fd = socket(AF_UNIX, type, 0);
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  char* name = address.sun_path + (abstract ? 1 : 0);
+  strncpy(name, path.c_str(), sizeof(address.sun_path) - 2);
+  const socklen_t size = abstract ? static_cast<socklen_t>(sizeof(sa_family_t) + 1 + path.size()) : sizeof(address);
+  return Outcome(fd >= 0 && connect(fd, reinterpret_cast<sockaddr*>(&address), size) == 0);
+}
+
+std::string Tcp(int port) {
+  const int fd = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address = {};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(static_cast<uint16_t>(port));
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  return Outcome(fd >= 0 && connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0);
+}
+
+// How many MiB it could write into a folder before it was stopped, 512 at most.
+std::string Fill(const std::string& folder) {
+  static char block[1 << 20];
+  memset(block, 'x', sizeof(block));
+  const int fd = open((folder + "/flood").c_str(), O_WRONLY | O_CREAT, 0600);
+  if (fd < 0) return Outcome(false);
+  int written = 0;
+  while (written < 512 && write(fd, block, sizeof(block)) == static_cast<ssize_t>(sizeof(block))) ++written;
+  unlink((folder + "/flood").c_str());
+  return std::to_string(written);
+}
+
+std::string Files() {
+  int opened = 0;
+  while (opened < 100000 && dup(0) >= 0) ++opened;
+  for (int fd = 100; fd < opened + 100; ++fd) close(fd);
+  return std::to_string(opened);
+}
+
+// Whether a child of ours, which then has a uid that nobody else has, is all it may signal.
+std::string Signal(pid_t pid) { return Outcome(kill(pid, 0) == 0); }
+
+std::string Capabilities() {
+  __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[2] = {};
+  syscall(SYS_capget, &header, data);
+  bool bounded = false;
+  for (int capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; ++capability) {
+    bounded |= prctl(PR_CAPBSET_READ, capability, 0, 0, 0) == 1;
+  }
+  const bool has = (data[0].effective | data[0].permitted | data[1].effective | data[1].permitted) != 0;
+  return std::string(has ? "some" : "none") + (bounded ? ", some to be had" : ", none to be had");
+}
+
+std::string Identity() {
+  uid_t real = 0, effective = 0, saved = 0;
+  getresuid(&real, &effective, &saved);
+  char host[65] = {};
+  gethostname(host, sizeof(host) - 1);
+  return std::to_string(real) + " " + std::to_string(effective) + " " + std::to_string(saved) + " on " + host;
+}
+
+std::string Attempt(const std::string& what, const std::string& target) {
+  const int number = atoi(target.c_str());
+  if (what == "identity") return Identity();
+  if (what == "capabilities") return Capabilities();
+  if (what == "no_new_privs") return prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 ? "set" : "not set";
+  if (what == "read") return Outcome(open(target.c_str(), O_RDONLY | O_NONBLOCK) >= 0);
+  if (what == "write") return Outcome(open(target.c_str(), O_WRONLY | O_NONBLOCK) >= 0);
+  if (what == "create") return Outcome(open(target.c_str(), O_WRONLY | O_CREAT | O_EXCL, 0600) >= 0);
+  if (what == "list") return List(target);
+  if (what == "stream") return Connect(SOCK_STREAM, target, false);
+  if (what == "packets") return Connect(SOCK_SEQPACKET, target, false);
+  if (what == "datagram") return Connect(SOCK_DGRAM, target, false);
+  if (what == "abstract") return Connect(SOCK_STREAM, target, true);
+  if (what == "tcp") return Tcp(number);
+  if (what == "signal") return Signal(number);
+  if (what == "trace") return Outcome(ptrace(PTRACE_SEIZE, number, nullptr, nullptr) == 0);
+  if (what == "queue") return Outcome(msgget(number, 0) >= 0);
+  if (what == "fill") return Fill(target);
+  if (what == "files") return Files();
+  if (what == "mount") return Outcome(mount("x", target.c_str(), "tmpfs", 0, nullptr) == 0);
+  if (what == "device") return Outcome(mknod(target.c_str(), S_IFBLK | 0600, makedev(7, 0)) == 0);
+  if (what == "namespace") return Outcome(unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0);
+  if (what == "root") return Outcome(setuid(0) == 0);
+  return "unknown";
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  constexpr char kPrefix[] = "attack.";
+  for (int i = 1; i < argc; ++i) {
+    if (strncmp(argv[i], kPrefix, strlen(kPrefix)) != 0) continue;
+    const std::string word = argv[i] + strlen(kPrefix);
+    const size_t equals = word.find('=');
+    const std::string what = word.substr(0, equals),
+                      target = equals == std::string::npos ? "" : word.substr(equals + 1);
+    printf("%s: %s\n", word.c_str(), Attempt(what, target).c_str());
+    fflush(stdout);
+  }
+  return 0;
+}
