@@ -91,6 +91,11 @@ ExitReason ClassifyEnd(const KernelEnd& end, bool came_up, absl::string_view pan
     result.reason = FailureToStart(end);
     return result;
   }
+  if (!end.forbidden_call.empty()) {
+    result.reason = absl::StrCat("killed: the kernel made a system call that its seccomp filter forbids: ",
+                                 end.forbidden_call);
+    return result;
+  }
   if (!end.wait_status.has_value()) {
     result.signal = WIFSIGNALED(end.init_wait_status) ? WTERMSIG(end.init_wait_status) : 0;
     result.reason = absl::StrCat("the guest's init process was ended from outside, by ", SignalName(result.signal));

@@ -35,6 +35,17 @@ TEST(ExitReasonTest, TheGuestsLastWordsTellHowItEnded) {
             EndKind::kPoweredOff);
 }
 
+TEST(ExitReasonTest, AForbiddenSystemCallIsNamed) {
+  // The guest is killed for it with its init, which reports nothing then.
+  KernelEnd end;
+  end.init_wait_status = SIGKILL;
+  end.forbidden_call = "unshare(0x10000000, 0x0, 0x0, ...)";
+  ExitReason reason = ClassifyEnd(end, true, "", "reboot: Power down\n");
+  EXPECT_EQ(reason.kind, EndKind::kCrashed);
+  EXPECT_EQ(reason.reason,
+            "killed: the kernel made a system call that its seccomp filter forbids: unshare(0x10000000, 0x0, 0x0, ...)");
+}
+
 TEST(ExitReasonTest, AnExitCodeOfTheGuestsOwnIsNoCrash) {
   ExitReason reason = ClassifyEnd(Exited(42), true, "", "reboot: Power down\n");
   EXPECT_EQ(reason.kind, EndKind::kPoweredOff);

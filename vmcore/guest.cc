@@ -385,7 +385,14 @@ v1::Facts Guest::facts() const {
   facts.set_boots(boots_);
   facts.set_isolation(isolation_);
   facts.set_confinement(launch_.confinement());
-  if (jail_ != nullptr) jail_->AddFacts(&facts);
+  if (jail_ != nullptr) {
+    jail_->AddFacts(&facts);
+    v1::ConfinementPoint* seccomp = facts.add_confinement_points();
+    seccomp->set_name("seccomp");
+    seccomp->set_in_force(processes_ != nullptr && processes_->filtered());
+    seccomp->set_detail(seccomp->in_force() ? "the system calls that a kernel needs; any other ends it, and is named"
+                                            : "no kernel runs");
+  }
   *facts.mutable_config() = config_;
   consoles_.AddFacts(&facts);
   facts.set_kernel_version(kernel_version_);

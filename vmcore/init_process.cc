@@ -22,6 +22,7 @@
 
 #include "vmcore/console_layout.h"
 #include "vmcore/jail.h"
+#include "vmcore/seccomp_filter.h"
 
 namespace umld::vmcore {
 namespace {
@@ -39,6 +40,27 @@ void Send(int socket, InitMessage::Kind kind, int value, const char* step) {
 [[noreturn]] void Fail(int socket, const char* step) {
   Send(socket, InitMessage::kStepFailed, errno, step);
   _exit(1);
+}
+
+// The last that the kernel's process does of its own: from here on it can do only what the filter allows. The listener is
+// vmcore's; ours closes with the exec.
+void EnterFilter(int socket, const sock_fprog& filter) {
+  const int listener = InstallSeccompFilter(filter);
+  if (listener < 0) Fail(socket, "install the seccomp filter");
+  InitMessage message = {InitMessage::kFilterIsOn, 0, {}};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  iovec part = {&message, sizeof(message)};
+  msghdr header = {};
+  header.msg_iov = &part;
+  header.msg_iovlen = 1;
+  header.msg_control = control;
+  header.msg_controllen = sizeof(control);
+  cmsghdr* rights = CMSG_FIRSTHDR(&header);
+  rights->cmsg_level = SOL_SOCKET;
+  rights->cmsg_type = SCM_RIGHTS;
+  rights->cmsg_len = CMSG_LEN(sizeof(int));
+  memcpy(CMSG_DATA(rights), &listener, sizeof(listener));
+  if (sendmsg(socket, &header, MSG_NOSIGNAL) < 0) Fail(socket, "hand over the seccomp listener");
 }
 
 void CloseRange(unsigned first, unsigned last, unsigned flags) {
@@ -81,6 +103,7 @@ void DefaultSignals() {
   // Should init be killed where no namespace dies with it. After the change of uid, which takes it away.
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   DefaultSignals();
+  if (spec.filter != nullptr) EnterFilter(socket, *spec.filter);
   execve(spec.argv[0], spec.argv, spec.environment);
   Fail(socket, "run the kernel");
 }

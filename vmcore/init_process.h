@@ -1,6 +1,8 @@
 #ifndef UMLD_VMCORE_INIT_PROCESS_H_
 #define UMLD_VMCORE_INIT_PROCESS_H_
 
+#include <linux/filter.h>
+
 #include <cstddef>
 #include <cstdint>
 
@@ -20,6 +22,7 @@ struct InitMessage {
     kKernelStarts = 1,  // from the kernel's process
     kStepFailed = 2,    // `value` is the errno, `step` what failed
     kKernelEnded = 3,   // `value` is the wait status
+    kFilterIsOn = 4,    // from the kernel's process, with the seccomp filter's listener as SCM_RIGHTS
   };
   uint32_t kind;
   int32_t value;
@@ -43,6 +46,7 @@ struct InitSpec {
   int lock;               // kept open until init ends, or -1
   bool namespaced;        // it is pid 1 of a PID namespace
   const Jail* jail;       // which the kernel is started in; nullptr: it is not confined
+  const sock_fprog* filter = nullptr;  // of the kernel's system calls (seccomp_filter.h); nullptr: none
 };
 
 // Never returns.

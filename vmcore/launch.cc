@@ -12,13 +12,16 @@
 
 #include <cerrno>
 #include <cstring>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/packet_socket.h"
 #include "base/status.h"
 #include "vmcore/init_process.h"
+#include "vmcore/jail_controls.h"
 #include "vmcore/log.h"
+#include "vmcore/seccomp_filter.h"
 
 namespace umld::vmcore {
 namespace {
@@ -121,6 +124,13 @@ absl::Status KernelProcesses::ForkInit(const Options& options) {
   InitSpec spec = {argv.data(),         envp.data(),  options.terminals.data(), options.terminals.size(),
                    pair.second.get(),   options.lock,
                    /*namespaced=*/true, options.jail};
+  std::optional<SeccompFilter> filter;
+  sock_fprog program = {};
+  if (options.jail != nullptr && !IsRemoved("seccomp")) {
+    ASSIGN_OR_RETURN(filter, SeccompFilter::Make());
+    program = filter->program();
+    spec.filter = &program;
+  }
   absl::Status refused;
   for (v1::Isolation isolation : Candidates(options.isolation, options.jail)) {
     int pidfd = -1;
@@ -150,7 +160,30 @@ void KernelProcesses::Watch() {
   loop_->Watch(init_pidfd_.get(), EPOLLIN, [this](uint32_t) { ReapInit(); });
 }
 
+void KernelProcesses::WatchFilter(UniqueFd listener) {
+  if (!listener.ok() || filter_.ok()) return;
+  filter_ = std::move(listener);
+  loop_->Watch(filter_.get(), EPOLLIN, [this](uint32_t events) { OnForbiddenCall(events); });
+}
+
+// The listener stays open: the caller sleeps in its call until it is dead.
+void KernelProcesses::OnForbiddenCall(uint32_t events) {
+  if ((events & EPOLLIN) == 0) return ForgetFilter();  // nobody is under the filter any more
+  loop_->Unwatch(filter_.get());
+  std::optional<ForbiddenCall> call = ReadForbiddenCall(filter_.get());
+  // A signal may have woken the caller before we came to look: it has made the call all the same.
+  end_.forbidden_call = call.has_value() ? DescribeCall(*call) : "a system call that was interrupted";
+  Log(absl::StrCat("process ", call.has_value() ? call->pid : 0, " made a forbidden call: ", end_.forbidden_call));
+  Kill();
+}
+
+void KernelProcesses::ForgetFilter() {
+  if (filter_.ok()) loop_->Unwatch(filter_.get());
+  filter_.reset();
+}
+
 KernelProcesses::~KernelProcesses() {
+  ForgetFilter();
   if (!init_pidfd_.ok()) return;
   Kill();
   loop_->Unwatch(socket_.get());
@@ -181,7 +214,7 @@ void KernelProcesses::Kill() {
 void KernelProcesses::ReadMessages() {
   while (true) {
     InitMessage message = {};
-    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(ucred))] = {};
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(ucred)) + CMSG_SPACE(sizeof(int))] = {};
     iovec part = {&message, sizeof(message)};
     msghdr header = {};
     header.msg_iov = &part;
@@ -193,9 +226,12 @@ void KernelProcesses::ReadMessages() {
     if (got == 0) loop_->Unwatch(socket_.get());  // init is about to be reaped
     if (got != static_cast<ssize_t>(sizeof(message))) return;
     ucred sender = {};
-    const cmsghdr* credentials = CMSG_FIRSTHDR(&header);
-    if (credentials != nullptr && credentials->cmsg_type == SCM_CREDENTIALS) {
-      std::memcpy(&sender, CMSG_DATA(credentials), sizeof(sender));
+    UniqueFd passed;
+    for (cmsghdr* part_of = CMSG_FIRSTHDR(&header); part_of != nullptr; part_of = CMSG_NXTHDR(&header, part_of)) {
+      if (part_of->cmsg_type == SCM_CREDENTIALS) std::memcpy(&sender, CMSG_DATA(part_of), sizeof(sender));
+      int fd = -1;
+      if (part_of->cmsg_type == SCM_RIGHTS) std::memcpy(&fd, CMSG_DATA(part_of), sizeof(fd));
+      if (fd >= 0) passed.reset(fd);
     }
     switch (message.kind) {
       case InitMessage::kKernelStarts:
@@ -206,6 +242,9 @@ void KernelProcesses::ReadMessages() {
         message.step[sizeof(message.step) - 1] = '\0';
         end_.failed_step = message.step;
         end_.failed_errno = message.value;
+        break;
+      case InitMessage::kFilterIsOn:
+        WatchFilter(std::move(passed));
         break;
       case InitMessage::kKernelEnded:
         end_.wait_status = message.value;
@@ -226,6 +265,7 @@ void KernelProcesses::ReapInit() {
   end_.init_wait_status = info.si_code == CLD_EXITED ? info.si_status << 8 : info.si_status;
   loop_->Unwatch(socket_.get());
   loop_->Unwatch(init_pidfd_.get());
+  ForgetFilter();
   socket_.reset();
   init_pidfd_.reset();
   // Moved out: the owner may destroy this object in the callback.

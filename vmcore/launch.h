@@ -30,7 +30,9 @@ class KernelProcesses {
     std::vector<int> terminals;     // see InitSpec; the caller's, who may close them once Launch has returned
     int lock = -1;                  // kept open by init as well, so that a free lock means that nothing is left
     v1::Isolation isolation = v1::ISOLATION_AUTO;
-    Jail* jail = nullptr;  // that the kernel is confined in, with what it shows; it outlives the processes
+    // That the kernel is confined in, with what it shows; it outlives the processes. A confined kernel is held to its
+    // system calls too (seccomp_filter.h): one that makes another is ended.
+    Jail* jail = nullptr;
   };
   struct Callbacks {
     // The kernel's process is about to be executed.
@@ -58,6 +60,8 @@ class KernelProcesses {
   void Kill();
 
   v1::Isolation isolation() const { return isolation_; }
+  // The kernel's processes are held to their system calls.
+  bool filtered() const { return filter_.ok(); }
   const ProcessIdentity& init() const { return init_; }
 
  private:
@@ -66,6 +70,9 @@ class KernelProcesses {
   absl::Status ForkInit(const Options& options);
   void Watch();
   void ReadMessages();
+  void WatchFilter(UniqueFd listener);
+  void OnForbiddenCall(uint32_t events);
+  void ForgetFilter();
   void ReapInit();
 
   EventLoop* loop_;
@@ -74,6 +81,7 @@ class KernelProcesses {
   ProcessIdentity init_;
   UniqueFd init_pidfd_;
   UniqueFd socket_;
+  UniqueFd filter_;  // the seccomp filter's listener, once it is on
   KernelEnd end_;
 };
 

@@ -28,6 +28,7 @@
 #include "vmcore/nics.h"
 #include "vmcore/records.h"
 #include "vmcore/server.h"
+#include "vmcore/syscall_list.h"
 #include "vmcore/vmcore.pb.h"
 
 namespace umld::vmcore {
@@ -137,10 +138,31 @@ absl::Status CheckConfinement(const std::string& state_dir, const std::string& u
   return status;
 }
 
+// For tools/record_syscalls and for people: the groups with their reasons, and a line per rule.
+void PrintSyscallList() {
+  constexpr const char* kConditions[] = {"", "equals", "no-bits", "all-bits"};
+  for (const CallGroup& group : SyscallList()) {
+    std::printf("# %s: %s\n", group.name, group.reason);
+    for (const CallRule& rule : group.rules) {
+      std::printf("%s", rule.name);
+      if (rule.condition != CallRule::If::kAlways) {
+        std::printf(" argument %u %s", rule.argument, kConditions[static_cast<int>(rule.condition)]);
+      }
+      for (uint32_t value : rule.values) std::printf(" 0x%x", value);
+      if (rule.error != 0) std::printf(" fails %d", rule.error);
+      std::printf("\n");
+    }
+  }
+}
+
 }  // namespace
 }  // namespace umld::vmcore
 
 int main(int argc, char** argv) {
+  if (argc == 2 && std::string(argv[1]) == "--syscall-list") {
+    umld::vmcore::PrintSyscallList();
+    return 0;
+  }
   if (argc == 2 && std::string(argv[1]) == "--version") {
     std::printf("vmcore %s\n", umld::vmcore::kVersion);
     return 0;

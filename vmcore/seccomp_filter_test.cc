@@ -1,0 +1,249 @@
+#include "vmcore/seccomp_filter.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <linux/audit.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <functional>
+#include <set>
+#include <string>
+
+#include "absl/strings/match.h"
+#include "base/unique_fd.h"
+#include "vmcore/syscall_list.h"
+
+namespace umld::vmcore {
+namespace {
+
+// What became of a child under the filter.
+struct Fate {
+  std::string forbidden;  // the call it was caught at
+  int status = 0;         // else its wait status
+};
+
+void SendFd(int socket, int fd) {
+  char byte = 0;
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  iovec part = {&byte, 1};
+  msghdr header = {};
+  header.msg_iov = &part;
+  header.msg_iovlen = 1;
+  header.msg_control = control;
+  header.msg_controllen = sizeof(control);
+  cmsghdr* rights = CMSG_FIRSTHDR(&header);
+  rights->cmsg_level = SOL_SOCKET;
+  rights->cmsg_type = SCM_RIGHTS;
+  rights->cmsg_len = CMSG_LEN(sizeof(int));
+  memcpy(CMSG_DATA(rights), &fd, sizeof(fd));
+  if (sendmsg(socket, &header, 0) != 1) _exit(90);
+}
+
+UniqueFd ReceiveFd(int socket) {
+  char byte = 0;
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  iovec part = {&byte, 1};
+  msghdr header = {};
+  header.msg_iov = &part;
+  header.msg_iovlen = 1;
+  header.msg_control = control;
+  header.msg_controllen = sizeof(control);
+  int fd = -1;
+  if (recvmsg(socket, &header, MSG_CMSG_CLOEXEC) == 1 && CMSG_FIRSTHDR(&header) != nullptr) {
+    memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&header)), sizeof(fd));
+  }
+  return UniqueFd(fd);
+}
+
+// Runs `body` in a child under the filter; its result is the child's exit code. `hold`: somebody holds the listener.
+Fate Under(const std::function<int()>& body, bool hold = true) {
+  auto filter = SeccompFilter::Make();
+  EXPECT_TRUE(filter.ok()) << filter.status();
+  int pair[2];
+  EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+  const sock_fprog program = filter->program();
+  const pid_t child = fork();
+  if (child == 0) {
+    int listener = InstallSeccompFilter(program);
+    if (listener < 0) _exit(91);
+    SendFd(pair[1], listener);
+    close(listener);
+    char go = 0;
+    if (read(pair[1], &go, 1) != 1) _exit(92);
+    _exit(body());
+  }
+  close(pair[1]);
+  UniqueFd socket(pair[0]);
+  UniqueFd listener = ReceiveFd(socket.get());
+  EXPECT_TRUE(listener.ok());
+  if (!hold) listener.reset();
+  EXPECT_EQ(write(socket.get(), "g", 1), 1);
+  Fate fate;
+  if (hold) {
+    pollfd event = {listener.get(), POLLIN, 0};
+    EXPECT_EQ(poll(&event, 1, 20000), 1);
+    if ((event.revents & POLLIN) != 0) {
+      auto call = ReadForbiddenCall(listener.get());
+      EXPECT_TRUE(call.has_value());
+      if (call.has_value()) fate.forbidden = DescribeCall(*call);
+      kill(child, SIGKILL);
+    }
+  }
+  EXPECT_EQ(waitpid(child, &fate.status, 0), child);
+  return fate;
+}
+
+void ExpectForbidden(const std::string& name, const std::function<long()>& call) {
+  Fate fate = Under([&call] {
+    call();
+    return 0;
+  });
+  EXPECT_TRUE(absl::StartsWith(fate.forbidden, name + "(")) << name << ": \"" << fate.forbidden << '"';
+  EXPECT_TRUE(WIFSIGNALED(fate.status) && WTERMSIG(fate.status) == SIGKILL) << name << ": " << fate.status;
+}
+
+// The call works, or fails as it does without a filter: its errno is the child's exit code.
+void ExpectAllowed(const std::string& name, int wanted_errno, const std::function<long()>& call) {
+  Fate fate = Under([&call] { return call() < 0 ? errno : 0; });
+  EXPECT_EQ(fate.forbidden, "") << name;
+  EXPECT_TRUE(WIFEXITED(fate.status) && WEXITSTATUS(fate.status) == wanted_errno) << name << ": " << fate.status;
+}
+
+TEST(SeccompFilterTest, WhatIsNotOnTheListIsCaughtByName) {
+  ExpectForbidden("unshare", [] { return syscall(SYS_unshare, CLONE_NEWUSER); });
+  ExpectForbidden("setns", [] { return syscall(SYS_setns, 0, 0); });
+  ExpectForbidden("mount", [] { return syscall(SYS_mount, "none", "/", "tmpfs", 0, 0); });
+  ExpectForbidden("umount2", [] { return syscall(SYS_umount2, "/", 0); });
+  ExpectForbidden("pivot_root", [] { return syscall(SYS_pivot_root, "/", "/"); });
+  ExpectForbidden("chroot", [] { return syscall(SYS_chroot, "/"); });
+  ExpectForbidden("open_tree", [] { return syscall(SYS_open_tree, -1, "/", 0); });
+  ExpectForbidden("move_mount", [] { return syscall(SYS_move_mount, -1, "/", -1, "/", 0); });
+  ExpectForbidden("fsopen", [] { return syscall(SYS_fsopen, "tmpfs", 0); });
+  ExpectForbidden("bpf", [] { return syscall(SYS_bpf, 0, 0, 0); });
+  ExpectForbidden("perf_event_open", [] { return syscall(SYS_perf_event_open, 0, 0, 0, 0, 0); });
+  ExpectForbidden("keyctl", [] { return syscall(SYS_keyctl, 0, 0, 0, 0, 0); });
+  ExpectForbidden("add_key", [] { return syscall(SYS_add_key, 0, 0, 0, 0, 0); });
+  ExpectForbidden("io_uring_setup", [] { return syscall(SYS_io_uring_setup, 1, 0); });
+  ExpectForbidden("userfaultfd", [] { return syscall(SYS_userfaultfd, 0); });
+  ExpectForbidden("open_by_handle_at", [] { return syscall(SYS_open_by_handle_at, 0, 0, 0); });
+  ExpectForbidden("name_to_handle_at", [] { return syscall(SYS_name_to_handle_at, 0, 0, 0, 0, 0); });
+  ExpectForbidden("process_vm_readv", [] { return syscall(SYS_process_vm_readv, getppid(), 0, 0, 0, 0, 0); });
+  ExpectForbidden("process_vm_writev", [] { return syscall(SYS_process_vm_writev, getppid(), 0, 0, 0, 0, 0); });
+  ExpectForbidden("pidfd_open", [] { return syscall(SYS_pidfd_open, getppid(), 0); });
+  ExpectForbidden("pidfd_getfd", [] { return syscall(SYS_pidfd_getfd, 0, 0, 0); });
+  ExpectForbidden("seccomp", [] { return syscall(SYS_seccomp, 0, 0, 0); });
+  ExpectForbidden("personality", [] { return syscall(SYS_personality, 0xffffffff); });
+  ExpectForbidden("setuid", [] { return syscall(SYS_setuid, 0); });
+  ExpectForbidden("capset", [] { return syscall(SYS_capset, 0, 0); });
+  ExpectForbidden("setgroups", [] { return syscall(SYS_setgroups, 0, 0); });
+  ExpectForbidden("init_module", [] { return syscall(SYS_init_module, 0, 0, ""); });
+  ExpectForbidden("kexec_load", [] { return syscall(SYS_kexec_load, 0, 0, 0, 0); });
+  ExpectForbidden("reboot", [] { return syscall(SYS_reboot, 0, 0, 0, 0); });
+  ExpectForbidden("listen", [] { return syscall(SYS_listen, 0, 0); });
+  ExpectForbidden("clock_settime", [] { return syscall(SYS_clock_settime, 0, 0); });
+  ExpectForbidden("system call 1000", [] { return syscall(1000, 1, 2, 3); });
+}
+
+TEST(SeccompFilterTest, ArgumentsAreLookedAt) {
+  ExpectForbidden("socket", [] { return syscall(SYS_socket, AF_INET, SOCK_STREAM, 0); });
+  ExpectForbidden("socket", [] { return syscall(SYS_socket, AF_INET6, SOCK_DGRAM, 0); });
+  ExpectForbidden("socket", [] { return syscall(SYS_socket, AF_NETLINK, SOCK_RAW, 0); });
+  ExpectForbidden("socket", [] { return syscall(SYS_socket, AF_PACKET, SOCK_RAW, 0); });
+  ExpectForbidden("socket", [] { return syscall(SYS_socket, 38 /* AF_ALG */, SOCK_SEQPACKET, 0); });
+  // The host looks at the lower half of an int alone, and so does the filter.
+  ExpectForbidden("socket", [] { return syscall(SYS_socket, 0x100000000UL | AF_INET, SOCK_STREAM, 0); });
+  ExpectAllowed("socket", 0, [] { return syscall(SYS_socket, 0x100000000UL | AF_UNIX, SOCK_STREAM, 0); });
+  ExpectAllowed("socket", 0, [] { return syscall(SYS_socket, AF_UNIX, SOCK_DGRAM, 0); });
+
+  for (long bit : {CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID,
+                   CLONE_NEWNET, 0x80}) {
+    ExpectForbidden("clone", [bit] { return syscall(SYS_clone, SIGCHLD | bit, 0, 0, 0, 0); });
+  }
+  ExpectForbidden("ptrace", [] { return syscall(SYS_ptrace, PTRACE_ATTACH, getppid(), 0, 0); });
+  ExpectForbidden("ptrace", [] { return syscall(SYS_ptrace, PTRACE_SEIZE, getppid(), 0, 0); });
+  ExpectForbidden("ptrace", [] { return syscall(SYS_ptrace, PTRACE_POKEDATA, getppid(), 0, 0); });
+  ExpectAllowed("ptrace", ESRCH, [] { return syscall(SYS_ptrace, PTRACE_CONT, getppid(), 0, 0); });
+  ExpectForbidden("ioctl", [] { return syscall(SYS_ioctl, 0, TIOCSTI, "x"); });
+  ExpectForbidden("ioctl", [] { return syscall(SYS_ioctl, 0, 0xab00, 0); });
+  ExpectAllowed("ioctl", EBADF, [] { return syscall(SYS_ioctl, -1, TCGETS, 0); });
+  ExpectForbidden("prctl", [] { return syscall(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0); });
+  ExpectForbidden("prctl", [] { return syscall(SYS_prctl, PR_SET_SECCOMP, 1, 0, 0, 0); });
+  ExpectForbidden("fcntl", [] { return syscall(SYS_fcntl, 0, F_SETLEASE, F_RDLCK); });
+  ExpectForbidden("prlimit64", [] { return syscall(SYS_prlimit64, getppid(), 0, 0, 0); });
+  ExpectAllowed("prlimit64", 0, [] { return syscall(SYS_prlimit64, 0, 0, 0, 0); });
+}
+
+TEST(SeccompFilterTest, OtherTablesOfNumbersAreCaught) {
+#ifdef __x86_64__
+  ExpectForbidden("system call 1073741863", [] { return syscall(0x40000000 | SYS_getpid); });
+  ExpectForbidden("32-bit getpid", [] {
+    long result = 20;  // getpid by the i386 table
+    asm volatile("int $0x80" : "+a"(result) : : "memory", "r8", "r9", "r10", "r11");
+    return result;
+  });
+#endif
+}
+
+TEST(SeccompFilterTest, SomeCallsAreRefusedAndTheGuestGoesOn) {
+  ExpectAllowed("clone3", ENOSYS, [] { return syscall(SYS_clone3, 0, 0); });
+  ExpectAllowed("mknod", EPERM, [] { return syscall(SYS_mknod, "/tmp/umld-seccomp-test", S_IFCHR | 0600, 0x103); });
+  ExpectAllowed("mknod", EPERM, [] { return syscall(SYS_mknod, "/tmp/umld-seccomp-test", S_IFBLK | 0600, 0x800); });
+}
+
+TEST(SeccompFilterTest, ProgramsStillRunBelowIt) {
+  // Dynamic, with a shell, a pipe and a child: what is inherited by fork and exec lets through what it should.
+  Fate fate = Under([] {
+    execl("/bin/sh", "sh", "-c", "test \"$(echo a)\" = a && exit 7", nullptr);
+    return 1;
+  });
+  EXPECT_EQ(fate.forbidden, "");
+  EXPECT_TRUE(WIFEXITED(fate.status) && WEXITSTATUS(fate.status) == 7) << fate.status;
+}
+
+TEST(SeccompFilterTest, ItIsInheritedByChildrenAndPrograms) {
+  Fate fate = Under([] {
+    execl("/usr/bin/unshare", "unshare", "-r", "true", nullptr);
+    return 1;
+  });
+  EXPECT_TRUE(absl::StartsWith(fate.forbidden, "unshare(0x10000000")) << fate.forbidden;
+  fate = Under([] {
+    const pid_t child = fork();
+    if (child == 0) _exit(syscall(SYS_chroot, "/") == 0 ? 1 : 2);
+    int status = 0;
+    waitpid(child, &status, 0);
+    return 0;
+  });
+  EXPECT_TRUE(absl::StartsWith(fate.forbidden, "chroot(")) << fate.forbidden;
+}
+
+TEST(SeccompFilterTest, WithoutAListenerAForbiddenCallFails) {
+  Fate fate = Under([] { return syscall(SYS_unshare, CLONE_NEWUSER) < 0 ? errno : 0; }, /*hold=*/false);
+  EXPECT_TRUE(WIFEXITED(fate.status) && WEXITSTATUS(fate.status) == ENOSYS) << fate.status;
+}
+
+TEST(SeccompFilterTest, TheListIsOfKnownCallsWithReasons) {
+  std::set<std::string> groups;
+  for (const CallGroup& group : SyscallList()) {
+    EXPECT_TRUE(groups.insert(group.name).second) << group.name;
+    EXPECT_GT(strlen(group.reason), 20U) << group.name;
+    for (const CallRule& rule : group.rules) {
+      EXPECT_EQ(rule.values.empty(), rule.condition == CallRule::If::kAlways) << rule.name;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace umld::vmcore
