@@ -97,17 +97,6 @@ absl::StatusOr<std::pair<UniqueFd, UniqueFd>> PacketPair() {
 
 absl::StatusOr<UniqueFd> BindDatagrams(const std::string& path, int mode) { return Bind(path, SOCK_DGRAM, mode); }
 
-absl::StatusOr<UniqueFd> AutobindDatagrams() {
-  UniqueFd fd(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!fd.ok()) return ErrnoError(errno, "socket");
-  sockaddr_un address = {};
-  address.sun_family = AF_UNIX;
-  if (bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address.sun_family)) != 0) {
-    return ErrnoError(errno, "bind");
-  }
-  return fd;
-}
-
 absl::Status SendDatagram(int fd, const std::string& path, absl::string_view data) {
   ASSIGN_OR_RETURN(Address address, MakeAddress(path));
   ssize_t sent =

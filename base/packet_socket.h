@@ -25,8 +25,6 @@ absl::StatusOr<std::pair<UniqueFd, UniqueFd>> PacketPair();
 
 // A datagram socket bound to `path`, replacing a stale file.
 absl::StatusOr<UniqueFd> BindDatagrams(const std::string& path, int mode);
-// An unconnected datagram socket with an address of its own (autobind), so that it can be answered.
-absl::StatusOr<UniqueFd> AutobindDatagrams();
 // kUnavailable: nobody there (ENOENT, ECONNREFUSED), or its queue is full (EAGAIN).
 absl::Status SendDatagram(int fd, const std::string& path, absl::string_view data);
 

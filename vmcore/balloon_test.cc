@@ -31,7 +31,7 @@ class BalloonTest : public testing::Test {
     folder_ = "/tmp/balloon_test.XXXXXX";
     EXPECT_NE(mkdtemp(folder_.data()), nullptr);
     loop_ = *EventLoop::Create();
-    mconsole_ = std::make_unique<MconsoleClient>(loop_.get(), folder_ + "/mconsole");
+    mconsole_ = std::make_unique<MconsoleClient>(loop_.get(), folder_ + "/mconsole", folder_);
     kernel_ = std::make_unique<FakeMconsole>(
         loop_.get(), folder_ + "/mconsole",
         [this](const std::string& command, const FakeMconsole::Peer& from) { Answer(command, from); });

@@ -35,7 +35,7 @@ class ConsolesTest : public testing::Test {
     folder_ = "/tmp/consoles_test.XXXXXX";
     EXPECT_NE(mkdtemp(folder_.data()), nullptr);
     loop_ = *EventLoop::Create();
-    mconsole_ = std::make_unique<MconsoleClient>(loop_.get(), folder_ + "/mconsole");
+    mconsole_ = std::make_unique<MconsoleClient>(loop_.get(), folder_ + "/mconsole", folder_);
     kernel_ = std::make_unique<FakeMconsole>(loop_.get(), folder_ + "/mconsole",
                                              [this](const std::string& command, const FakeMconsole::Peer& from) {
                                                seen_.push_back(command);

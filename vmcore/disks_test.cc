@@ -42,7 +42,7 @@ class DisksTest : public testing::Test {
     file_ = folder_ + "/file.img";
     std::ofstream(file_) << std::string(4096, 'x');
     loop_ = *EventLoop::Create();
-    mconsole_ = std::make_unique<MconsoleClient>(loop_.get(), folder_ + "/mconsole");
+    mconsole_ = std::make_unique<MconsoleClient>(loop_.get(), folder_ + "/mconsole", folder_);
     kernel_ = std::make_unique<FakeMconsole>(loop_.get(), folder_ + "/mconsole",
                                              [this](const std::string& command, const FakeMconsole::Peer& from) {
                                                seen_.push_back(command);

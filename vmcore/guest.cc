@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <ctime>
+#include <filesystem>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -119,6 +120,9 @@ absl::Status Guest::MakeJail() {
 absl::Status Guest::ShowKernel() {
   if (jail_ == nullptr) return absl::OkStatus();
   jail_->Prepare(config_.memory_bytes());
+  // Not in kKernelFolder, where the guest could put another folder in its place.
+  const std::string replies = std::filesystem::absolute(kReplyFolder).string();
+  RETURN_IF_ERROR(jail_->Show(kReplyFolder, replies, Jail::Access::kReadOnly));
   RETURN_IF_ERROR(jail_->Show(kKernelFolder, config_.kernel(), Jail::Access::kReadOnly));
   for (const std::string& library : launch_.kernel_libraries()) {
     RETURN_IF_ERROR(jail_->Show(kKernelFolder, library, Jail::Access::kReadOnly));
@@ -166,6 +170,7 @@ absl::Status Guest::TryStartKernel() {
   ASSIGN_OR_RETURN(std::vector<std::string> argv, KernelArguments(config_));
   RETURN_IF_ERROR(consoles_.PrepareBoot(config_));
   con0_start_ = consoles_.con0()->history().end_offset();
+  RETURN_IF_ERROR(MakeReplyFolder(kReplyFolder));
   RETURN_IF_ERROR(ShowKernel());
   RETURN_IF_ERROR(Disks::PrepareBoot(config_, jail_.get()));
   RETURN_IF_ERROR(nics_.PrepareBoot(config_));
@@ -173,7 +178,7 @@ absl::Status Guest::TryStartKernel() {
   // another umid.
   RETURN_IF_ERROR(RemoveFolder(kUmlDir));
 
-  mconsole_ = std::make_unique<MconsoleClient>(loop_, MconsoleSocketPath(config_));
+  mconsole_ = std::make_unique<MconsoleClient>(loop_, MconsoleSocketPath(config_), kReplyFolder);
   mconsole_->OnAnswersChanged([this] { Announce(); });
   disks_ = std::make_unique<Disks>(loop_, mconsole_.get(), jail_.get(), config_);
   balloon_ = std::make_unique<Balloon>(loop_, mconsole_.get(), config_.memory_bytes());
@@ -359,7 +364,9 @@ void Guest::Finish(v1::Exit::Kind kind) {
   if (absl::Status status = WriteExitRecord(exit); !status.ok()) Log(status.message());
   notify_.reset();
   jail_.reset();
-  if (absl::Status status = RemoveFolder(kKernelFolder); !status.ok()) Log(status.message());
+  for (const char* folder : {kKernelFolder, kReplyFolder}) {
+    if (absl::Status status = RemoveFolder(folder); !status.ok()) Log(status.message());
+  }
   Announce();
   consoles_.AnnounceEnd();
   observer_->OnExit(exit);

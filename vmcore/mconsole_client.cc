@@ -6,13 +6,20 @@
 //  - Whatever is sent after a timeout goes out from a new socket: the old one may still get fragments, which nothing
 //    tells from those of the next answer.
 //  - The socket is connected: then the host's kernel refuses datagrams of everybody else.
+//  - It is bound to a path: an abstract address belongs to one network namespace, and the kernel may have another. No
+//    two have the same path, for the kernel looks it up anew for every fragment.
 //  - Replies are drained without going back to the loop: the kernel drops what does not fit into a queue of 10.
 #include "vmcore/mconsole_client.h"
 
+#include <fcntl.h>
+#include <linux/openat2.h>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -22,7 +29,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "base/packet_socket.h"
+#include "base/file.h"
 #include "base/status.h"
 #include "vmcore/mconsole_wire.h"
 
@@ -54,6 +61,42 @@ absl::Status NoAnswer(absl::string_view command, EventLoop::Clock::duration dead
                    {"MCONSOLE_TIMED_OUT", "", "look at the guest's console; a guest that stays silent can be killed"});
 }
 
+sockaddr_un UnixAddress(absl::string_view path) {
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof(address.sun_path) - 1);
+  return address;
+}
+
+// A datagram socket that answers to `path` can be sent to by whoever gets that far: the kernel may be another user's.
+absl::StatusOr<UniqueFd> BindReplySocket(const std::string& path) {
+  if (path.size() >= sizeof(sockaddr_un::sun_path)) return ErrnoError(ENAMETOOLONG, absl::StrCat("socket ", path));
+  UniqueFd fd(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!fd.ok()) return ErrnoError(errno, "socket");
+  unlink(path.c_str());  // of one that was killed
+  const sockaddr_un address = UnixAddress(path);
+  // Not by chmod: that would follow what a guest may have put in the socket's place.
+  const mode_t before = umask(0155);
+  const bool bound = bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0;
+  const int error_number = errno;
+  umask(before);
+  if (!bound) return ErrnoError(error_number, absl::StrCat("bind ", path));
+  return fd;
+}
+
+// 0 or errno. The folder of `path` is the kernel's to change, and a symbolic link there could lead to another guest's
+// mconsole: none is followed.
+int ConnectWithoutLinks(const UniqueFd& socket, const std::string& path) {
+  open_how how = {};
+  how.flags = O_PATH | O_CLOEXEC;
+  how.resolve = RESOLVE_NO_SYMLINKS;
+  UniqueFd target(static_cast<int>(syscall(SYS_openat2, AT_FDCWD, path.c_str(), &how, sizeof(how))));
+  if (!target.ok()) return errno;
+  const sockaddr_un address = UnixAddress(absl::StrCat("/proc/self/fd/", target.get()));
+  const auto* to = reinterpret_cast<const sockaddr*>(&address);
+  return connect(socket.get(), to, sizeof(address)) == 0 ? 0 : errno;
+}
+
 }  // namespace
 
 absl::Status ToStatus(const absl::StatusOr<MconsoleAnswer>& answer, absl::string_view subject) {
@@ -62,6 +105,15 @@ absl::Status ToStatus(const absl::StatusOr<MconsoleAnswer>& answer, absl::string
   const std::string text = answer->text.empty() ? absl::StrCat("error ", answer->error) : answer->text;
   return MakeError(absl::StatusCode::kFailedPrecondition, absl::StrCat("the guest's kernel says: ", text),
                    {"KERNEL_REFUSED", std::string(subject), "see the guest's kernel messages (con0)"});
+}
+
+absl::Status MakeReplyFolder(const std::string& path) {
+  RETURN_IF_ERROR(RemoveFolder(path));
+  const mode_t before = umask(0);
+  const bool made = mkdir(path.c_str(), 0755) == 0;
+  const int error_number = errno;
+  umask(before);
+  return made ? absl::OkStatus() : ErrnoError(error_number, absl::StrCat("make the folder ", path));
 }
 
 MconsoleClient::~MconsoleClient() {
@@ -119,13 +171,11 @@ void MconsoleClient::StartNext() {
 }
 
 absl::Status MconsoleClient::OpenSocket() {
-  sockaddr_un address = {};
-  address.sun_family = AF_UNIX;
-  if (path_.size() >= sizeof(address.sun_path)) return NobodyThere(path_, ENAMETOOLONG);
-  std::memcpy(address.sun_path, path_.c_str(), path_.size() + 1);
-  ASSIGN_OR_RETURN(UniqueFd fd, AutobindDatagrams());
-  if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
-    return NobodyThere(path_, errno);
+  reply_path_ = absl::StrCat(reply_folder_, "/", ++sockets_);
+  ASSIGN_OR_RETURN(UniqueFd fd, BindReplySocket(reply_path_));
+  if (const int error_number = ConnectWithoutLinks(fd, path_); error_number != 0) {
+    unlink(reply_path_.c_str());
+    return NobodyThere(path_, error_number);
   }
   socket_ = std::move(fd);
   loop_->Watch(socket_.get(), EPOLLIN, [this](uint32_t events) { OnReady(events); });
@@ -136,6 +186,7 @@ void MconsoleClient::CloseSocket() {
   if (!socket_.ok()) return;
   loop_->Unwatch(socket_.get());
   socket_.reset();
+  unlink(reply_path_.c_str());
 }
 
 void MconsoleClient::Transmit() {

@@ -23,6 +23,10 @@ struct MconsoleAnswer {
 // An answer that is no success, as an error: kFailedPrecondition KERNEL_REFUSED with the kernel's text about `subject`.
 absl::Status ToStatus(const absl::StatusOr<MconsoleAnswer>& answer, absl::string_view subject = "");
 
+// Makes the folder for a client's reply sockets, emptied of what an earlier one left there, so that a kernel of any user
+// can reach them. Who may enter the folder above it is the caller's to decide.
+absl::Status MakeReplyFolder(const std::string& path);
+
 // Talks to the management console of one kernel with the discipline that it needs (see mconsole_client.cc).
 // Thread: the loop's. Never blocks, but while a reply's fragments are coming in, and then for milliseconds.
 class MconsoleClient {
@@ -30,8 +34,10 @@ class MconsoleClient {
   using Clock = EventLoop::Clock;
   using Done = std::function<void(absl::StatusOr<MconsoleAnswer>)>;
 
-  // `path` is the kernel's mconsole socket; it need not be there yet.
-  MconsoleClient(EventLoop* loop, std::string path) : loop_(loop), path_(std::move(path)) {}
+  // `path` is the kernel's mconsole socket; it need not be there yet. `reply_folder` exists, and means the same to the
+  // kernel, which may search it: the answers come to sockets in it. They are this client's, and go with it.
+  MconsoleClient(EventLoop* loop, std::string path, std::string reply_folder)
+      : loop_(loop), path_(std::move(path)), reply_folder_(std::move(reply_folder)) {}
   // Forgets what waits; no callback runs any more.
   ~MconsoleClient();
   MconsoleClient(const MconsoleClient&) = delete;
@@ -69,8 +75,10 @@ class MconsoleClient {
   void SetAnswers(bool answers);
 
   EventLoop* loop_;
-  std::string path_;
+  std::string path_, reply_folder_;
   UniqueFd socket_;
+  std::string reply_path_;   // where socket_ is bound
+  unsigned sockets_ = 0;     // so far
   std::deque<Request> queue_;  // the front one is in flight when busy_
   bool busy_ = false;
   bool first_fragment_ = true;

@@ -1,6 +1,9 @@
 #include "vmcore/mconsole_client.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -24,7 +27,9 @@ class MconsoleClientTest : public testing::Test {
     EXPECT_NE(mkdtemp(folder_.data()), nullptr);
     path_ = folder_ + "/mconsole";
     loop_ = *EventLoop::Create();
-    client_ = std::make_unique<MconsoleClient>(loop_.get(), path_);
+    replies_ = folder_ + "/replies";
+    EXPECT_TRUE(MakeReplyFolder(replies_).ok());
+    client_ = std::make_unique<MconsoleClient>(loop_.get(), path_, replies_);
   }
   ~MconsoleClientTest() override {
     client_.reset();
@@ -52,7 +57,7 @@ class MconsoleClientTest : public testing::Test {
     loop_->Run();
   }
 
-  std::string folder_, path_;
+  std::string folder_, path_, replies_;
   std::unique_ptr<EventLoop> loop_;
   std::unique_ptr<MconsoleClient> client_;
   std::unique_ptr<FakeMconsole> kernel_;
@@ -85,6 +90,56 @@ TEST_F(MconsoleClientTest, TheFirstFragmentCarriesTheError) {
 TEST_F(MconsoleClientTest, BytesThatAreNotAsciiAreReplaced) {
   StartKernel([&](const std::string&, const FakeMconsole::Peer& from) { kernel_->Reply(from, "a\xff\xc3z"); });
   EXPECT_EQ(Ask("proc x")->text, "a??z");
+}
+
+// A confined kernel has a network namespace of its own.
+TEST_F(MconsoleClientTest, TheKernelMayBeInAnotherNetworkNamespace) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root makes network namespaces";
+  const pid_t kernel = fork();
+  if (kernel == 0) {
+    // With another user, too.
+    if (unshare(CLONE_NEWNET) != 0 || chown(folder_.c_str(), 65534, 65534) != 0 || setuid(65534) != 0) _exit(1);
+    auto loop = *EventLoop::Create();
+    std::unique_ptr<FakeMconsole> fake;
+    fake = std::make_unique<FakeMconsole>(
+        loop.get(), path_,
+        [&](const std::string& command, const FakeMconsole::Peer& from) { fake->Reply(from, "heard " + command); });
+    loop->RunAfter(milliseconds(20000), [&] { loop->Quit(); });
+    loop->Run();
+    _exit(2);
+  }
+  while (!std::filesystem::exists(path_)) usleep(1000);
+  Result result = Ask("version");
+  EXPECT_EQ(result.ok() ? result->text : std::string(result.status().message()), "heard version");
+  kill(kernel, SIGKILL);
+  waitpid(kernel, nullptr, 0);
+}
+
+// It could lead to another guest's.
+TEST_F(MconsoleClientTest, ASymbolicLinkIsNoMconsole) {
+  std::vector<std::string> heard;
+  auto neighbour = std::make_unique<FakeMconsole>(
+      loop_.get(), folder_ + "/neighbour",
+      [&](const std::string& command, const FakeMconsole::Peer&) { heard.push_back(command); });
+  std::filesystem::create_symlink(folder_ + "/neighbour", path_);
+  EXPECT_EQ(Ask("halt", milliseconds(200)).status().code(), absl::StatusCode::kUnavailable);
+  RunFor(milliseconds(20));
+  EXPECT_TRUE(heard.empty());
+}
+
+TEST_F(MconsoleClientTest, ReplySocketsAreNeverUsedTwiceAndGo) {
+  std::vector<std::string> paths;
+  StartKernel([&](const std::string&, const FakeMconsole::Peer& from) { paths.push_back(from.address.sun_path); });
+  EXPECT_FALSE(Ask("cad", milliseconds(30)).ok());
+  EXPECT_FALSE(Ask("cad", milliseconds(30)).ok());
+  EXPECT_EQ(paths, (std::vector<std::string>{replies_ + "/1", replies_ + "/2"}));
+  EXPECT_TRUE(std::filesystem::is_empty(replies_));
+  // What a guest puts there is replaced, and not followed.
+  std::filesystem::create_symlink("/nonexistent", replies_ + "/3");
+  EXPECT_FALSE(Ask("cad", milliseconds(30)).ok());
+  EXPECT_EQ(paths.size(), 3U);
+  client_.reset();
+  EXPECT_TRUE(std::filesystem::is_empty(replies_));
 }
 
 TEST_F(MconsoleClientTest, OneRequestIsInFlightAtATime) {

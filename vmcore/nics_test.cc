@@ -50,7 +50,7 @@ class NicsTest : public testing::Test {
     ASSERT_NE(mkdtemp(folder_.data()), nullptr);
     ASSERT_EQ(chdir(folder_.c_str()), 0);
     loop_ = *EventLoop::Create();
-    mconsole_ = std::make_unique<MconsoleClient>(loop_.get(), folder_ + "/mconsole");
+    mconsole_ = std::make_unique<MconsoleClient>(loop_.get(), folder_ + "/mconsole", folder_);
     kernel_ = std::make_unique<FakeMconsole>(
         loop_.get(), folder_ + "/mconsole",
         [this](const std::string& command, const FakeMconsole::Peer& from) { Answer(command, from); });

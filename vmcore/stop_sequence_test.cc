@@ -25,7 +25,7 @@ class StopSequenceTest : public testing::Test {
     folder_ = "/tmp/stop_sequence_test.XXXXXX";
     EXPECT_NE(mkdtemp(folder_.data()), nullptr);
     loop_ = *EventLoop::Create();
-    mconsole_ = std::make_unique<MconsoleClient>(loop_.get(), folder_ + "/mconsole");
+    mconsole_ = std::make_unique<MconsoleClient>(loop_.get(), folder_ + "/mconsole", folder_);
   }
   ~StopSequenceTest() override {
     stop_.reset();
