@@ -23,7 +23,7 @@
 namespace umld::vmcore {
 namespace {
 
-using devices::HostTap;
+using devices::HostEnd;
 using devices::NicDevice;
 using devices::NicSpec;
 using devices::NicTransport;
@@ -128,7 +128,7 @@ absl::Status Nics::RemoveRecordedTaps(milliseconds patience) {
   RETURN_IF_ERROR(record.status());
   const auto deadline = EventLoop::Clock::now() + patience;
   absl::Status first;
-  for (const HostTap& tap : devices::ParseTapRecord(*record)) {
+  for (const HostEnd& tap : devices::ParseTapRecord(*record)) {
     absl::Status closed = devices::CloseTap(tap);
     while (GetErrorDetail(closed).reason == "TAP_BUSY" && EventLoop::Clock::now() < deadline) {
       poll(nullptr, 0, static_cast<int>(kPoll.count()));
@@ -140,10 +140,10 @@ absl::Status Nics::RemoveRecordedTaps(milliseconds patience) {
   return first;
 }
 
-absl::Status Nics::Record(const HostTap* more) const {
-  std::vector<HostTap> taps;
+absl::Status Nics::Record(const HostEnd* more) const {
+  std::vector<HostEnd> taps;
   for (const auto& [device, nic] : nics_) {
-    if (nic.tap.has_value()) taps.push_back(*nic.tap);
+    if (nic.host.has_value()) taps.push_back(*nic.host);
   }
   if (more != nullptr) taps.push_back(*more);
   if (!taps.empty()) return WriteFileDurably(kRecord, devices::PrintTapRecord(taps), 0600);
@@ -151,27 +151,48 @@ absl::Status Nics::Record(const HostTap* more) const {
   return absl::OkStatus();
 }
 
+void Nics::Confine(const devices::NetworkNamespace* network, uid_t owner) {
+  network_ = network;
+  owner_ = owner;
+}
+
+absl::Status Nics::OpenHost(const NicSpec& spec, Nic* nic) {
+  for (const auto& [device, other] : nics_) {
+    if (!other.host.has_value() || other.host->name != spec.interface) continue;
+    return MakeError(absl::StatusCode::kFailedPrecondition,
+                     absl::StrCat("the tap ", spec.interface, " is this guest's ", devices::NicName(device)),
+                     {"TAP_BUSY", spec.interface, "one tap is one interface; use another"});
+  }
+  auto record = [this](const HostEnd& made) { return Record(&made); };
+  absl::Status status;
+  if (network_ != nullptr) {
+    absl::StatusOr<devices::GuestTap> made = devices::OpenGuestTap(*network_, devices::NicName(spec.device),
+                                                                   spec.interface, spec.host_address, owner_, record);
+    status = made.status();
+    if (made.ok()) {
+      nic->inside = *made;
+      nic->host = made->host;
+    }
+  } else {
+    absl::StatusOr<HostEnd> tap = devices::OpenTap(spec.interface, spec.host_address, record);
+    status = tap.status();
+    if (tap.ok()) nic->host = *tap;
+  }
+  if (status.ok()) return status;
+  // It may have been recorded already.
+  if (absl::Status recorded = Record(nullptr); !recorded.ok()) Log(recorded.message());
+  return status;
+}
+
 // The host's end of `spec`, and its entry.
 absl::Status Nics::Open(const NicSpec& spec) {
-  Nic nic = {spec, std::nullopt};
+  if (network_ != nullptr) RETURN_IF_ERROR(devices::CheckConfinedNic(spec));
+  Nic nic = {spec, std::nullopt, std::nullopt};
   switch (spec.transport) {
     case NicTransport::kTuntap:
     case NicTransport::kTap:
     case NicTransport::kHybrid: {
-      for (const auto& [device, other] : nics_) {
-        if (!other.tap.has_value() || other.tap->name != spec.interface) continue;
-        return MakeError(absl::StatusCode::kFailedPrecondition,
-                         absl::StrCat("the tap ", spec.interface, " is this guest's ", devices::NicName(device)),
-                         {"TAP_BUSY", spec.interface, "one tap is one interface; use another"});
-      }
-      absl::StatusOr<HostTap> tap =
-          devices::OpenTap(spec.interface, spec.host_address, [this](const HostTap& made) { return Record(&made); });
-      if (!tap.ok()) {
-        // It may have been recorded already.
-        if (absl::Status status = Record(nullptr); !status.ok()) Log(status.message());
-        return tap.status();
-      }
-      nic.tap = *std::move(tap);
+      RETURN_IF_ERROR(OpenHost(spec, &nic));
       nics_[spec.device] = nic;
       if (spec.transport != NicTransport::kHybrid) return absl::OkStatus();
       absl::Status raw = CheckRaw(spec.interface);
@@ -197,17 +218,24 @@ absl::Status Nics::Open(const NicSpec& spec) {
   return absl::OkStatus();
 }
 
+// What was made of it is not all there any more.
+bool Nics::IsLost(const Nic& nic) const {
+  if (nic.inside.has_value()) return !devices::IsWhole(*network_, *nic.inside);
+  return nic.host.has_value() && devices::InterfaceIndex(nic.host->name) != nic.host->index;
+}
+
 // The entry goes, and what was made for it.
 void Nics::Close(const NicDevice& device) {
   auto found = nics_.find(device);
   if (found == nics_.end()) return;
-  const std::optional<HostTap> tap = found->second.tap;
+  const Nic nic = found->second;
   nics_.erase(found);
-  if (!tap.has_value()) return;
-  absl::Status closed = devices::CloseTap(*tap);
-  if (!closed.ok()) Log(absl::StrCat("tap ", tap->name, ": ", closed.message()));
+  if (!nic.host.has_value()) return;
+  absl::Status closed =
+      nic.inside.has_value() ? devices::CloseGuestTap(*network_, *nic.inside) : devices::CloseTap(*nic.host);
+  if (!closed.ok()) Log(absl::StrCat("interface ", nic.host->name, ": ", closed.message()));
   // One that cannot be removed yet stays recorded, for whoever comes after us.
-  absl::Status recorded = Record(closed.ok() ? nullptr : &*tap);
+  absl::Status recorded = Record(closed.ok() ? nullptr : &*nic.host);
   if (!recorded.ok()) Log(recorded.message());
 }
 
@@ -220,9 +248,8 @@ absl::Status Nics::PrepareBoot(const v1::GuestConfig& config) {
   std::vector<NicDevice> unwanted;
   for (const auto& [device, nic] : nics_) {
     auto found = wanted.find(device);
-    const bool lost = nic.tap.has_value() && devices::InterfaceIndex(nic.tap->name) != nic.tap->index;
     // What is no tap is looked at again before each boot.
-    if (found == wanted.end() || !(found->second == nic.spec) || lost || !nic.tap.has_value())
+    if (found == wanted.end() || !(found->second == nic.spec) || IsLost(nic) || !nic.host.has_value())
       unwanted.push_back(device);
   }
   for (const NicDevice& device : unwanted) Close(device);
@@ -363,7 +390,7 @@ void Nics::AddFacts(v1::Facts* facts) const {
     live->set_device(devices::NicName(device));
     live->set_spec(devices::PrintNicSpec(nic.spec));
     live->set_interface(nic.spec.interface);
-    live->set_made(nic.tap.has_value() && nic.tap->made);
+    live->set_made(nic.host.has_value() && nic.host->made);
   }
 }
 

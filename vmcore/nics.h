@@ -1,6 +1,8 @@
 #ifndef UMLD_VMCORE_NICS_H_
 #define UMLD_VMCORE_NICS_H_
 
+#include <sys/types.h>
+
 #include <chrono>
 #include <functional>
 #include <map>
@@ -11,6 +13,8 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "base/event_loop.h"
+#include "devices/nic/guest_tap.h"
+#include "devices/nic/network_namespace.h"
 #include "devices/nic/nic_spec.h"
 #include "devices/nic/tap.h"
 #include "vmcore/change_queue.h"
@@ -35,12 +39,17 @@ class Nics {
   Nics(const Nics&) = delete;
   Nics& operator=(const Nics&) = delete;
 
+  // From now on the kernel runs in `network`, as `owner`, so that what it opens must be there; without this, in the
+  // host's. Before the first boot; `network` outlives this.
+  void Confine(const devices::NetworkNamespace* network, uid_t owner);
+
   // Takes back what the record in the working directory tells of, and removes it. Waits up to `patience` for a kernel
   // that is still attached.
   static absl::Status RemoveRecordedTaps(std::chrono::milliseconds patience);
 
   // Before each kernel: makes what `config` wants and takes back what it does not want any more. Errors name the
-  // interface, and are those of devices::OpenTap, and kNotFound or kFailedPrecondition for a switch that is not there.
+  // interface, and are those of devices::OpenTap or OpenGuestTap, kNotFound or kFailedPrecondition for a switch that is
+  // not there, and kFailedPrecondition, NEEDS_HOST_NETWORK, for what a confined kernel cannot reach.
   absl::Status PrepareBoot(const v1::GuestConfig& config);
   // `mconsole` outlives the kernel.
   void KernelStarted(MconsoleClient* mconsole);
@@ -67,13 +76,16 @@ class Nics {
  private:
   struct Nic {
     devices::NicSpec spec;
-    std::optional<devices::HostTap> tap;
+    std::optional<devices::HostEnd> host;
+    std::optional<devices::GuestTap> inside;  // of a confined guest; its `host` is the above
   };
   using Answer = std::function<void(const absl::StatusOr<MconsoleAnswer>&)>;
 
   absl::Status Open(const devices::NicSpec& spec);
+  absl::Status OpenHost(const devices::NicSpec& spec, Nic* nic);
+  bool IsLost(const Nic& nic) const;
   void Close(const devices::NicDevice& device);
-  absl::Status Record(const devices::HostTap* more) const;
+  absl::Status Record(const devices::HostEnd* more) const;
   void Ask(const std::string& command, Answer answer);
   void Configure(const devices::NicSpec& spec);
   void Probe(const devices::NicDevice& device, std::function<void(absl::StatusOr<bool>)> then);
@@ -82,6 +94,8 @@ class Nics {
   EventLoop* loop_;
   std::function<void()> changed_;
   EventLoop::Clock::duration deadline_;
+  const devices::NetworkNamespace* network_ = nullptr;  // the kernel's own, or none
+  uid_t owner_ = 0;
   MconsoleClient* mconsole_ = nullptr;
   EventLoop::Clock::time_point driver_deadline_{};
   EventLoop::TimerId timer_ = 0;  // of the change under way

@@ -400,6 +400,36 @@ bool UsesTap(NicTransport transport) {
   return transport == Transport::kTuntap || transport == Transport::kTap || transport == Transport::kHybrid;
 }
 
+absl::Status CheckConfinedNic(const NicSpec& spec) {
+  absl::string_view needs;
+  switch (spec.transport) {
+    case Transport::kTuntap:
+    case Transport::kTap:
+      return absl::OkStatus();
+    case Transport::kMcast:
+    case Transport::kUcast:
+    case Transport::kGre:
+    case Transport::kL2tpv3:
+      needs = "sockets of the host's network";
+      break;
+    case Transport::kDaemon:
+    case Transport::kVde:
+      needs = "the sockets of a switch on the host";
+      break;
+    case Transport::kHybrid:
+    case Transport::kRaw:
+      needs = "a raw socket on an interface of the host";
+      break;
+  }
+  const std::string name = NicName(spec.device);
+  const std::string tap = spec.device.vector ? absl::StrCat(name, ":transport=tap") : absl::StrCat(name, "=tuntap");
+  return MakeError(absl::StatusCode::kFailedPrecondition,
+                   absl::StrCat(name, ": ", NicTransportName(spec.transport), " needs ", needs,
+                                ", which a confined guest does not reach"),
+                   {"NEEDS_HOST_NETWORK", name,
+                    absl::StrCat("use ", tap, ", or create the guest with --confinement relaxed")});
+}
+
 absl::string_view NicTransportName(NicTransport transport) {
   for (const NamedTransport& named : kTransports) {
     if (named.transport == transport) return named.name;

@@ -11,18 +11,19 @@
 
 namespace umld::devices {
 
-// The host's end of a guest's interface, and how much of it is ours. In the network namespace of the calling process.
+// The host's end of a guest's interface: a tap, or the end of a veth when the guest has a network namespace of its own
+// (guest_tap.h). And how much of it is ours. In the network namespace of the calling process.
 // An index is never reused by another interface while the host runs, so it tells ours from one that only has the name.
-struct HostTap {
+struct HostEnd {
   std::string name;
   int index = 0;
   bool made = false;    // by us, so that it is ours to remove
   std::string address;  // put on it by us, "192.168.0.254/24", or empty
-  friend bool operator==(const HostTap&, const HostTap&) = default;
+  friend bool operator==(const HostEnd&, const HostEnd&) = default;
 };
 
 // Must make the tap's record durable: it runs when all is known of the tap and nothing of it outlives this process yet.
-using RecordTap = std::function<absl::Status(const HostTap&)>;
+using RecordTap = std::function<absl::Status(const HostEnd&)>;
 
 // Makes the tap, owned by the calling user, or takes one that is there and has no other program attached; brings it up,
 // and gives it `address` unless that is empty or there already. A process that is killed in between leaves either
@@ -30,18 +31,18 @@ using RecordTap = std::function<absl::Status(const HostTap&)>;
 // kPermissionDenied: the tap would have to be made, addressed or brought up, and the caller may not.
 // kFailedPrecondition: the name is another kind of interface's (NOT_A_TAP), the tap is in use (TAP_BUSY), the address
 // is another interface's (ADDRESS_IN_USE), or the host has no tun driver. On failure the host is as it was.
-absl::StatusOr<HostTap> OpenTap(const std::string& name, const std::string& address, const RecordTap& record);
+absl::StatusOr<HostEnd> OpenTap(const std::string& name, const std::string& address, const RecordTap& record);
 
-// Takes back what OpenTap did. A tap that is gone, or another one of that name, is nobody's loss. Must not be attached
-// any more: it stays until it is let go of.
-absl::Status CloseTap(const HostTap& tap);
+// Takes back what OpenTap did, or removes the end of a veth. One that is gone, or another one of that name, is nobody's
+// loss. A tap must not be attached any more: it stays until it is let go of.
+absl::Status CloseTap(const HostEnd& tap);
 
 // 0: there is no interface of that name.
 int InterfaceIndex(const std::string& name);
 
 // A record of several taps as text, good for this boot of the host alone, and back; what is not readable is left out.
-std::string PrintTapRecord(const std::vector<HostTap>& taps);
-std::vector<HostTap> ParseTapRecord(absl::string_view text);
+std::string PrintTapRecord(const std::vector<HostEnd>& taps);
+std::vector<HostEnd> ParseTapRecord(absl::string_view text);
 
 }  // namespace umld::devices
 

@@ -46,8 +46,8 @@ class TapTest : public testing::Test {
   }
   void TearDown() override { EXPECT_THAT(Output("ip -o link show"), Not(HasSubstr("tapt"))); }
 
-  absl::StatusOr<HostTap> Open(const std::string& name, const std::string& address = "") {
-    return OpenTap(name, address, [this](const HostTap& tap) {
+  absl::StatusOr<HostEnd> Open(const std::string& name, const std::string& address = "") {
+    return OpenTap(name, address, [this](const HostEnd& tap) {
       recorded_.push_back(tap);
       return record_;
     });
@@ -60,9 +60,9 @@ class TapTest : public testing::Test {
     EXPECT_EQ(ioctl(fd.get(), TUNSETIFF, &request), 0);
     return fd;
   }
-  static std::string ReasonOf(const absl::StatusOr<HostTap>& tap) { return GetErrorDetail(tap.status()).reason; }
+  static std::string ReasonOf(const absl::StatusOr<HostEnd>& tap) { return GetErrorDetail(tap.status()).reason; }
 
-  std::vector<HostTap> recorded_;
+  std::vector<HostEnd> recorded_;
   absl::Status record_;
 };
 
@@ -134,7 +134,7 @@ TEST_F(TapTest, AnotherOfThatNameIsLeftAlone) {
 }
 
 TEST(TapRecord, ReadsWhatItWrote) {
-  const std::vector<HostTap> taps = {{"tap0", 7, true, "192.0.2.1/24"}, {"tap1", 8, false, ""}};
+  const std::vector<HostEnd> taps = {{"tap0", 7, true, "192.0.2.1/24"}, {"tap1", 8, false, ""}};
   EXPECT_EQ(ParseTapRecord(PrintTapRecord(taps)), taps);
   EXPECT_TRUE(ParseTapRecord("").empty());
   // Of another boot: the numbers mean nothing now.
