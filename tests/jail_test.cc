@@ -1,12 +1,17 @@
 // What somebody can do who has taken over a guest's kernel. The attacks are a program of ours (malicious_kernel.cc)
 // that umld runs as the guest's kernel, so that it is confined as every kernel is. Each control of the jail is also
 // removed in turn: what it prevents must then work, or its test would prove nothing.
+#include <netinet/in.h>
 #include <signal.h>
 #include <sys/msg.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -32,6 +37,8 @@ using testing::Not;
 using testing::StartsWith;
 
 constexpr key_t kQueue = 0x756d6c64;
+constexpr uint16_t kPort = 47113;
+constexpr char kAbstract[] = "umld-jail-test";
 constexpr char kNoSuchFile[] = "refused: No such file or directory";
 
 // Attacks by a guest of a host, and things of that host to attack.
@@ -45,9 +52,22 @@ class Attacker {
     chmod((folder_ + "/kernel").c_str(), 0755);
     queue_ = msgget(kQueue, IPC_CREAT | 0666);
     EXPECT_GE(queue_, 0);
+    // On the loopback of the host, and in its abstract names.
+    sockaddr_in loopback = {};
+    loopback.sin_family = AF_INET;
+    loopback.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    loopback.sin_port = htons(kPort);
+    Listen(&tcp_, reinterpret_cast<const sockaddr*>(&loopback), sizeof(loopback));
+    sockaddr_un abstract = {};
+    abstract.sun_family = AF_UNIX;
+    std::strcpy(abstract.sun_path + 1, kAbstract);
+    Listen(&abstract_, reinterpret_cast<const sockaddr*>(&abstract),
+           static_cast<socklen_t>(sizeof(sa_family_t) + 1 + strlen(kAbstract)));
   }
   ~Attacker() {
     msgctl(queue_, IPC_RMID, nullptr);
+    close(tcp_);
+    close(abstract_);
     fs::remove_all(folder_);
   }
 
@@ -89,9 +109,17 @@ class Attacker {
   const std::string& folder() const { return folder_; }
 
  private:
+  static void Listen(int* fd, const sockaddr* address, socklen_t size) {
+    *fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const int on = 1;
+    setsockopt(*fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    EXPECT_EQ(bind(*fd, address, size), 0) << strerror(errno);
+    EXPECT_EQ(listen(*fd, 5), 0);
+  }
+
   Host* host_;
   std::string folder_;
-  int queue_ = -1;
+  int queue_ = -1, tcp_ = -1, abstract_ = -1;
 };
 
 // The controls that guests of this host are started without, until the next call; "" is none.
@@ -177,6 +205,20 @@ TEST_F(JailUnfiltered, NothingOfTheHostIsThere) {
   EXPECT_EQ(results["signal=" + kernel], "refused: No such process");
   EXPECT_EQ(results["list=/dev"], "net shm");
   EXPECT_EQ(host_->RunInGuest("victim", "echo well").out, "well\n");
+}
+
+TEST_F(JailUnfiltered, TheHostsNetworkIsNotThere) {
+  Attacker attacker(host_);
+  const std::string tcp = absl::StrCat("tcp=", kPort), abstract = absl::StrCat("abstract=", kAbstract);
+  for (const std::vector<std::string>& nics : {std::vector<std::string>{}, {"--nic", "eth0=tuntap,jailtap0"}}) {
+    auto results = attacker.Attack({tcp, abstract}, nics);
+    EXPECT_EQ(results[tcp], "refused: Network is unreachable");
+    EXPECT_EQ(results[abstract], "refused: Connection refused");
+  }
+  // The attacks would work.
+  auto results = attacker.Attack({tcp, abstract}, {"--confinement", "relaxed"});
+  EXPECT_EQ(results[tcp], "done");
+  EXPECT_EQ(results[abstract], "done");
 }
 
 TEST_F(JailUnfiltered, TwoGuestsAreStrangers) {
@@ -312,6 +354,7 @@ INSTANTIATE_TEST_SUITE_P(
         Control{"capabilities", "capabilities", "none, none to be had", ".*some to be had"},
         Control{"no_new_privs", "no_new_privs", "set", "not set", "landlock"},
         Control{"ipc", absl::StrCat("queue=", kQueue), "refused: No such file or directory", "done"},
+        Control{"network", absl::StrCat("tcp=", kPort), "refused: Network is unreachable", "done"},
         Control{"landlock", "signal=1", "refused: Operation not permitted", "done", "uid"},
         Control{"read-only", "write=WORK/disk", "refused: Read-only file system", "done", "", {"--disk", "ubdbr=disk"}},
         Control{"memory-limit", "fill=/dev/shm", "80|79", "14[34]"},

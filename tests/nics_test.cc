@@ -190,9 +190,10 @@ TEST_F(Nics, StaysOverRebootsAndGoesWithTheGuest) {
   EXPECT_TRUE(NicOf("web1", "eth0").value("plugged", false));
 }
 
+// The kernel of a relaxed guest is in the host's network, and opens taps there.
 TEST_F(Nics, ATapThatWasThereIsUsedAndStays) {
   ASSERT_TRUE(Ok(host_->Shell("ip tuntap add dev mine mode tap && ip addr add 10.2.0.254/24 dev mine")));
-  ASSERT_TRUE(host_->CreateAndStart("web1", {"--nic", "eth0=tuntap,mine"}));
+  ASSERT_TRUE(host_->CreateAndStart("web1", {"--confinement", "relaxed", "--nic", "eth0=tuntap,mine"}));
   BringUp("web1", "eth0", "10.2.0.1");
   EXPECT_TRUE(HostPings("10.2.0.1"));
   EXPECT_FALSE(NicOf("web1", "eth0").value("interface_made", false));
@@ -222,8 +223,9 @@ TEST_F(Nics, TheStockToolPlugsAsksAndRemoves) {
 
 TEST_F(Nics, RefusesWhatCannotWork) {
   ASSERT_TRUE(Ok(host_->Shell("mkfifo fifo; ip link add other type bridge")));
-  ASSERT_TRUE(host_->CreateAndStart("web1", {"--nic", "eth0=tuntap,tap0,02:00:00:00:00:01,192.168.0.254"}));
-  ASSERT_TRUE(host_->Create("web2"));
+  ASSERT_TRUE(host_->CreateAndStart(
+      "web1", {"--confinement", "relaxed", "--nic", "eth0=tuntap,tap0,02:00:00:00:00:01,192.168.0.254"}));
+  ASSERT_TRUE(host_->Create("web2", {"--confinement", "relaxed"}));
   auto plug = [&](const std::string& spec) { return host_->Run({"plug", "web1", spec}); };
   EXPECT_TRUE(Refused(plug("eth1=slirp,,/usr/bin/slirp"), kUsage, {"position 6", "slirp"}));
   EXPECT_TRUE(Refused(plug("eth1=bogus"), kUsage, {"no transport \"bogus\""}));
@@ -252,16 +254,69 @@ TEST_F(Nics, RefusesWhatCannotWork) {
   EXPECT_TRUE(Ok(host_->Shell("ip link del other")));
 }
 
+// Its interfaces are made in a network namespace of its own, and there it has no more of the host's than the wire.
+TEST_F(Nics, AConfinedGuestHasItsInterfacesAlone) {
+  ASSERT_TRUE(Ok(host_->Shell("ip tuntap add dev mine mode tap; ip link add br0 type bridge; ip link set br0 up; "
+                              "ip addr add 10.9.0.254/24 dev br0")));
+  const std::vector<std::string> texts = {"relaxed", "confined guest"};
+  for (const char* spec : {"eth0=mcast", "eth0=ucast,,127.0.0.1", "eth0=daemon", "eth0=vde,/tmp", "vec0:transport=raw,ifname=lo",
+                           "vec0:transport=hybrid", "vec0:transport=gre,src=127.0.0.2,dst=127.0.0.3",
+                           "vec0:transport=l2tpv3,src=127.0.0.2,dst=127.0.0.3,rx_session=1,tx_session=2"}) {
+    EXPECT_TRUE(Refused(host_->Run({"create", "web1", "--nic", spec}), kWrongState, texts)) << spec;
+  }
+  ASSERT_TRUE(host_->CreateAndStart("web1"));
+  EXPECT_TRUE(Refused(host_->Run({"plug", "web1", "eth0=mcast"}), kWrongState, texts));
+  EXPECT_TRUE(Refused(host_->Run({"plug", "web1", "eth0=mcast", "--live-only"}), kWrongState, texts));
+  EXPECT_TRUE(Refused(host_->Run({"plug", "web1", "eth0=tuntap,mine"}), kWrongState, {"mine", "relaxed"}));
+  // On a bridge, as any of the host's interfaces.
+  ASSERT_TRUE(Ok(host_->Run({"plug", "web1", "eth0=tuntap,web1"})));
+  ASSERT_TRUE(Ok(host_->Shell("ip link set web1 master br0")));
+  BringUp("web1", "eth0", "10.9.0.1");
+  EXPECT_TRUE(HostPings("10.9.0.1"));
+  EXPECT_TRUE(GuestPings("web1", "10.9.0.254"));
+  // A guest that has what a confined one cannot have does not become one.
+  ASSERT_TRUE(host_->Create("web2", {"--confinement", "relaxed", "--nic", "eth0=mcast"}));
+  EXPECT_TRUE(Refused(host_->Run({"set", "web2", "--confinement", "strict"}), kWrongState, {"web2", "mcast"}));
+  ASSERT_TRUE(Ok(host_->Run({"stop", "web1"})));
+  EXPECT_EQ(Links(), "br0\nlo\nmine\n");
+  EXPECT_TRUE(Ok(host_->Shell("ip link del mine; ip link del br0")));
+}
+
+// Large packets, with all that the host's kernel leaves to the interface: checksums and segmentation.
+TEST_F(Nics, TcpBothWays) {
+  ASSERT_TRUE(host_->CreateAndStart("web1", {"--nic", "eth0=tuntap,,,10.0.0.254", "--nic",
+                                             "vec1:transport=tap,host=10.1.0.254,gro=1"}));
+  ASSERT_TRUE(Ok(host_->Shell("head -c 8000000 /dev/urandom > big")));
+  const std::string sum = host_->Shell("md5sum < big").out;
+  for (const auto& [device, net] : {std::pair("eth0", "10.0.0."), std::pair("vec1", "10.1.0.")}) {
+    BringUp("web1", device, absl::StrCat(net, "1"));
+    auto beside = [&](const std::string& command) {
+      return Running::Start(host_->MakeCommand({"sh", "-c", command}), Running::On::kPipes);
+    };
+    const std::string host = absl::StrCat(net, "254");
+    std::unique_ptr<Running> down = beside(absl::StrCat("socat -u FILE:big TCP-LISTEN:5001,reuseaddr,bind=", host));
+    std::unique_ptr<Running> up =
+        beside(absl::StrCat("socat -u TCP-LISTEN:5002,reuseaddr,bind=", host, " - > big.", device));
+    ASSERT_TRUE(WaitFor([&] { return host_->Shell("ss -Hltn | grep -c ':500[12] '").out == "2\n"; }));
+    EXPECT_EQ(InGuest("web1", absl::StrCat("nc ", host, " 5001 > /tmp/big; md5sum < /tmp/big")) + "\n", sum) << device;
+    InGuest("web1", absl::StrCat("nc ", host, " 5002 < /tmp/big"));
+    EXPECT_TRUE(down->Wait().has_value());
+    EXPECT_TRUE(up->Wait().has_value());
+    EXPECT_EQ(host_->Shell(absl::StrCat("md5sum < big.", device)).out, sum) << device;
+    InGuest("web1", "rm /tmp/big");
+  }
+}
+
 TEST_F(Nics, TunnelsAndRawSockets) {
   ASSERT_TRUE(Ok(host_->Shell("ip link add va type veth peer name vb && ip link set va up && ip link set vb up")));
   ASSERT_TRUE(host_->CreateAndStart(
-      "web1", {"--nic", "vec0:transport=gre,src=127.0.0.2,dst=127.0.0.3,rx_key=1,tx_key=2", "--nic",
+      "web1", {"--confinement", "relaxed", "--nic", "vec0:transport=gre,src=127.0.0.2,dst=127.0.0.3,rx_key=1,tx_key=2", "--nic",
                "vec1:transport=l2tpv3,src=127.0.0.2,dst=127.0.0.3,rx_session=1,tx_session=2,udp=1,srcport=1706,"
                "dstport=1707",
                "--nic", "vec2:transport=raw,ifname=va", "--nic", "eth3=ucast,,127.0.0.1,1102,1103", "--nic",
                "vec4:transport=hybrid,ifname=tap4,host=10.4.0.254"}));
   ASSERT_TRUE(host_->CreateAndStart(
-      "web2", {"--nic", "vec0:transport=gre,src=127.0.0.3,dst=127.0.0.2,rx_key=2,tx_key=1", "--nic",
+      "web2", {"--confinement", "relaxed", "--nic", "vec0:transport=gre,src=127.0.0.3,dst=127.0.0.2,rx_key=2,tx_key=1", "--nic",
                "vec1:transport=l2tpv3,src=127.0.0.3,dst=127.0.0.2,rx_session=2,tx_session=1,udp=1,srcport=1707,"
                "dstport=1706",
                "--nic", "vec2:transport=raw,ifname=vb", "--nic", "eth3=ucast,,127.0.0.1,1103,1102"}));
@@ -284,14 +339,14 @@ TEST_F(Nics, GuestsOnSwitchesAndBuses) {
   std::unique_ptr<Running> vde_switch = beside({"vde_switch", "-s", host_->Work("vde")});
   ASSERT_TRUE(WaitFor([&] { return host_->Shell("test -S lab.ctl && test -S vde/ctl").exit_code == 0; }));
   ASSERT_TRUE(Ok(host_->Shell("ip link set lo multicast on; ip route add 239.0.0.0/8 dev lo")));
-  const std::vector<std::string> nics = {"--nic",       "eth0=daemon,,unix,lab.ctl", "--nic", "eth1=mcast", "--nic",
+  const std::vector<std::string> nics = {"--confinement", "relaxed", "--nic",       "eth0=daemon,,unix,lab.ctl", "--nic", "eth1=mcast", "--nic",
                                          "eth2=vde,vde"};
   ASSERT_TRUE(host_->CreateAndStart("web1", nics));
   ASSERT_TRUE(host_->CreateAndStart("web2", nics));
   for (int net = 0; net < 3; ++net) {
     BringUp("web1", absl::StrCat("eth", net), absl::StrCat("10.", net, ".0.1"));
     BringUp("web2", absl::StrCat("eth", net), absl::StrCat("10.", net, ".0.2"));
-    EXPECT_TRUE(GuestPings("web1", absl::StrCat("10.", net, ".0.2"))) << nics[2 * net + 1];
+    EXPECT_TRUE(GuestPings("web1", absl::StrCat("10.", net, ".0.2"))) << nics[2 * net + 3];
   }
   for (const char* guest : {"web1", "web2"}) EXPECT_TRUE(Ok(host_->Run({"stop", guest})));
   for (Running* program : {uml_switch.get(), vde_switch.get()}) {

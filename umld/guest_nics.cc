@@ -55,7 +55,8 @@ bool Fits(const NicSpec& asked, const state::NicRow& row) {
 
 }  // namespace
 
-absl::StatusOr<std::vector<state::NicRow>> Guests::NewNics(const v1::CreateGuestRequest& request) {
+absl::StatusOr<std::vector<state::NicRow>> Guests::NewNics(const v1::CreateGuestRequest& request,
+                                                            bool relaxed) {
   std::vector<NicSpec> specs;
   for (const std::string& text : request.nic_specs()) {
     ASSIGN_OR_RETURN(NicSpec spec, devices::ParseNicSpec(text));
@@ -67,6 +68,7 @@ absl::StatusOr<std::vector<state::NicRow>> Guests::NewNics(const v1::CreateGuest
   }
   std::vector<state::NicRow> rows;
   for (const NicSpec& asked : specs) {
+    if (!relaxed) RETURN_IF_ERROR(devices::CheckConfinedNic(asked));
     ASSIGN_OR_RETURN(NicSpec spec, CompleteNic(asked));
     const std::string device = devices::NicName(spec.device);
     if (FindNicRow(rows, device) != nullptr) {
@@ -77,6 +79,14 @@ absl::StatusOr<std::vector<state::NicRow>> Guests::NewNics(const v1::CreateGuest
     AddNicRow(&rows, ToNicRow(spec));
   }
   return rows;
+}
+
+absl::Status Guests::CheckNicsConfined(const std::vector<state::NicRow>& nics) {
+  for (const state::NicRow& nic : nics) {
+    ASSIGN_OR_RETURN(const NicSpec spec, devices::ParseNicSpec(nic.spec));
+    RETURN_IF_ERROR(devices::CheckConfinedNic(spec));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<v1::Device> Guests::PlugNic(const GuestPtr& guest, const std::string& text, bool live_only,
@@ -92,6 +102,8 @@ absl::StatusOr<v1::Device> Guests::PlugNic(const GuestPtr& guest, const std::str
       return QueryNic(guest, device);
     }
   }
+  // For the kernel that runs vmcore knows, which is asked below.
+  if (!view.row.relaxed && !live_only) RETURN_IF_ERROR(Annotate(devices::CheckConfinedNic(asked), noun));
   if (live_only && !view.alive) {
     return MakeError(absl::StatusCode::kFailedPrecondition, absl::StrCat(noun, " is not running"),
                      {"NOT_RUNNING", view.name(), "leave out --live-only to have the interface at its next start"});

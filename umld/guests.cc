@@ -222,7 +222,7 @@ absl::StatusOr<state::GuestRow> Guests::NewRow(const v1::CreateGuestRequest& req
   }
   ASSIGN_OR_RETURN(row.disks, NewDisks(request, !row.image.empty()));
   ASSIGN_OR_RETURN(row.consoles, NewConsoles(request));
-  ASSIGN_OR_RETURN(row.nics, NewNics(request));
+  ASSIGN_OR_RETURN(row.nics, NewNics(request, row.relaxed));
   return row;
 }
 
@@ -309,6 +309,7 @@ absl::StatusOr<v1::Guest> Guests::Update(const GuestPtr& guest, const v1::Update
         row.description = wanted.description().substr(0, 4096);
       } else if (path == "confinement") {
         row.relaxed = IsRelaxed(wanted.confinement(), *config_);
+        if (!row.relaxed) RETURN_IF_ERROR(Annotate(CheckNicsConfined(row.nics), absl::StrCat("guest ", row.name)));
       } else {
         return Invalid(
             absl::StrCat("\"", path, "\" cannot be updated"), "INVALID_UPDATE_MASK", wanted.name(),

@@ -113,6 +113,7 @@ absl::Status Guest::MakeJail() {
                      {"CONFINEMENT_REFUSED", "", "create the guest with --confinement relaxed"});
   }
   ASSIGN_OR_RETURN(jail_, Jail::Create({launch_.uid(), config_.name()}));
+  nics_.Confine(&jail_->network(), launch_.uid());
   return absl::OkStatus();
 }
 

@@ -115,6 +115,7 @@ bool ScopeSignals() {
 absl::StatusOr<std::unique_ptr<Jail>> Jail::Create(const Options& options) {
   std::unique_ptr<Jail> jail(new Jail(options));
   if (options.uid == 0 && !EnterUserNamespace()) return Refused("no user namespace");
+  ASSIGN_OR_RETURN(jail->network_, devices::NetworkNamespace::Create());
   if (unshare(CLONE_NEWNS) != 0) return Refused("no mount namespace");
   // What is mounted on the host later is seen here too; what is mounted here stays here.
   if (mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) return Refused("make / a slave");
@@ -298,6 +299,7 @@ uint64_t Jail::Namespaces() {
 
 const char* Jail::EnterNamespaces() const {
   umask(0022);
+  if (!IsRemoved("network") && setns(network_->fd(), CLONE_NEWNET) != 0) return "enter the network namespace";
   // Nothing that is done here may reach the host's mounts.
   if (mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return "make the mounts private";
   UniqueFd kernel_folder(open_tree(AT_FDCWD, kKernelFolder, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
@@ -379,7 +381,7 @@ void Jail::AddFacts(v1::Facts* facts) const {
     add("uid", false, "umld's own, in a user namespace: an ordinary user has no other");
   }
   add("root", true, "a tmpfs with the kernel, its libraries and its disks");
-  add("namespaces", true, "mount, PID, IPC, UTS, cgroup");
+  add("namespaces", true, "mount, PID, network, IPC, UTS, cgroup");
   add("capabilities", true, "none, and none to be had (no_new_privs)");
   add("limits", true, absl::StrCat(kOpenFiles, " open files, memory of its configured size"));
   add("landlock", landlock_,

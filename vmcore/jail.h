@@ -15,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "base/unique_fd.h"
+#include "devices/nic/network_namespace.h"
 #include "vmcore/vmcore.pb.h"
 
 namespace umld::vmcore {
@@ -57,6 +58,8 @@ class Jail {
   absl::Status Show(const std::string& key, const std::string& path, Access access);
   // Takes away what was shown for `key` and for no other. The kernel keeps what it has open. Nothing shown: fine.
   void Hide(const std::string& key);
+  // The guest's own, over all of its kernels; empty but for the interfaces that are made in it.
+  const devices::NetworkNamespace& network() const { return *network_; }
   // Makes a file of ours in kKernelFolder the guest's.
   absl::Status Give(const std::string& path) const;
 
@@ -105,6 +108,7 @@ class Jail {
   std::vector<Shown> shown_;
   std::map<std::pair<uid_t, gid_t>, UniqueFd> owner_maps_;
   UniqueFd home_, root_, run_dir_;  // our own mount namespace, its root as we see it, and working directory
+  std::unique_ptr<devices::NetworkNamespace> network_;
   UniqueFd kernel_mounts_;          // the kernel's mount namespace, while it runs
   bool landlock_ = false;
 };

@@ -427,7 +427,7 @@ absl::Status CheckConfinedNic(const NicSpec& spec) {
                    absl::StrCat(name, ": ", NicTransportName(spec.transport), " needs ", needs,
                                 ", which a confined guest does not reach"),
                    {"NEEDS_HOST_NETWORK", name,
-                    absl::StrCat("use ", tap, ", or create the guest with --confinement relaxed")});
+                    absl::StrCat("use ", tap, ", or have the guest with --confinement relaxed (of create, and of set)")});
 }
 
 absl::string_view NicTransportName(NicTransport transport) {
