@@ -259,7 +259,7 @@ TEST_F(Nics, AConfinedGuestHasItsInterfacesAlone) {
   ASSERT_TRUE(Ok(host_->Shell("ip tuntap add dev mine mode tap; ip link add br0 type bridge; ip link set br0 up; "
                               "ip addr add 10.9.0.254/24 dev br0")));
   const std::vector<std::string> texts = {"relaxed", "confined guest"};
-  for (const char* spec : {"eth0=mcast", "eth0=ucast,,127.0.0.1", "eth0=daemon", "eth0=vde,/tmp", "vec0:transport=raw,ifname=lo",
+  for (const char* spec : {"eth0=mcast", "eth0=ucast,,127.0.0.1", "eth0=daemon", "eth0=vde,/tmp", "vec0:transport=raw,ifname=mine",
                            "vec0:transport=hybrid", "vec0:transport=gre,src=127.0.0.2,dst=127.0.0.3",
                            "vec0:transport=l2tpv3,src=127.0.0.2,dst=127.0.0.3,rx_session=1,tx_session=2"}) {
     EXPECT_TRUE(Refused(host_->Run({"create", "web1", "--nic", spec}), kWrongState, texts)) << spec;
@@ -268,6 +268,10 @@ TEST_F(Nics, AConfinedGuestHasItsInterfacesAlone) {
   EXPECT_TRUE(Refused(host_->Run({"plug", "web1", "eth0=mcast"}), kWrongState, texts));
   EXPECT_TRUE(Refused(host_->Run({"plug", "web1", "eth0=mcast", "--live-only"}), kWrongState, texts));
   EXPECT_TRUE(Refused(host_->Run({"plug", "web1", "eth0=tuntap,mine"}), kWrongState, {"mine", "relaxed"}));
+  ASSERT_TRUE(Ok(host_->Run({"pause", "web1"})));
+  EXPECT_TRUE(Refused(host_->Run({"plug", "web1", "eth0=tuntap,web1"}), kWrongState, {"paused", "resume"}));
+  ASSERT_TRUE(Ok(host_->Run({"resume", "web1"})));
+  EXPECT_THAT(Links(), Not(HasSubstr("web1")));
   // On a bridge, as any of the host's interfaces.
   ASSERT_TRUE(Ok(host_->Run({"plug", "web1", "eth0=tuntap,web1"})));
   ASSERT_TRUE(Ok(host_->Shell("ip link set web1 master br0")));
@@ -278,7 +282,7 @@ TEST_F(Nics, AConfinedGuestHasItsInterfacesAlone) {
   ASSERT_TRUE(host_->Create("web2", {"--confinement", "relaxed", "--nic", "eth0=mcast"}));
   EXPECT_TRUE(Refused(host_->Run({"set", "web2", "--confinement", "strict"}), kWrongState, {"web2", "mcast"}));
   ASSERT_TRUE(Ok(host_->Run({"stop", "web1"})));
-  EXPECT_EQ(Links(), "br0\nlo\nmine\n");
+  EXPECT_EQ(Links(), "lo\nmine\nbr0\n");
   EXPECT_TRUE(Ok(host_->Shell("ip link del mine; ip link del br0")));
 }
 
