@@ -256,12 +256,14 @@ TEST_F(Nics, RefusesWhatCannotWork) {
 
 // Its interfaces are made in a network namespace of its own, and there it has no more of the host's than the wire.
 TEST_F(Nics, AConfinedGuestHasItsInterfacesAlone) {
-  ASSERT_TRUE(Ok(host_->Shell("ip tuntap add dev mine mode tap; ip link add br0 type bridge; ip link set br0 up; "
-                              "ip addr add 10.9.0.254/24 dev br0")));
+  ASSERT_TRUE(
+      Ok(host_->Shell("ip tuntap add dev mine mode tap; ip link add br0 type bridge; ip link set br0 up; "
+                      "ip addr add 10.9.0.254/24 dev br0")));
   const std::vector<std::string> texts = {"relaxed", "confined guest"};
-  for (const char* spec : {"eth0=mcast", "eth0=ucast,,127.0.0.1", "eth0=daemon", "eth0=vde,/tmp", "vec0:transport=raw,ifname=mine",
-                           "vec0:transport=hybrid", "vec0:transport=gre,src=127.0.0.2,dst=127.0.0.3",
-                           "vec0:transport=l2tpv3,src=127.0.0.2,dst=127.0.0.3,rx_session=1,tx_session=2"}) {
+  for (const char* spec :
+       {"eth0=mcast", "eth0=ucast,,127.0.0.1", "eth0=daemon", "eth0=vde,/tmp", "vec0:transport=raw,ifname=mine",
+        "vec0:transport=hybrid", "vec0:transport=gre,src=127.0.0.2,dst=127.0.0.3",
+        "vec0:transport=l2tpv3,src=127.0.0.2,dst=127.0.0.3,rx_session=1,tx_session=2"}) {
     EXPECT_TRUE(Refused(host_->Run({"create", "web1", "--nic", spec}), kWrongState, texts)) << spec;
   }
   ASSERT_TRUE(host_->CreateAndStart("web1"));
@@ -288,8 +290,8 @@ TEST_F(Nics, AConfinedGuestHasItsInterfacesAlone) {
 
 // Large packets, with all that the host's kernel leaves to the interface: checksums and segmentation.
 TEST_F(Nics, TcpBothWays) {
-  ASSERT_TRUE(host_->CreateAndStart("web1", {"--nic", "eth0=tuntap,,,10.0.0.254", "--nic",
-                                             "vec1:transport=tap,host=10.1.0.254,gro=1"}));
+  ASSERT_TRUE(host_->CreateAndStart(
+      "web1", {"--nic", "eth0=tuntap,,,10.0.0.254", "--nic", "vec1:transport=tap,host=10.1.0.254,gro=1"}));
   ASSERT_TRUE(Ok(host_->Shell("head -c 8000000 /dev/urandom > big")));
   const std::string sum = host_->Shell("md5sum < big").out;
   for (const auto& [device, net] : {std::pair("eth0", "10.0.0."), std::pair("vec1", "10.1.0.")}) {
@@ -314,16 +316,18 @@ TEST_F(Nics, TcpBothWays) {
 TEST_F(Nics, TunnelsAndRawSockets) {
   ASSERT_TRUE(Ok(host_->Shell("ip link add va type veth peer name vb && ip link set va up && ip link set vb up")));
   ASSERT_TRUE(host_->CreateAndStart(
-      "web1", {"--confinement", "relaxed", "--nic", "vec0:transport=gre,src=127.0.0.2,dst=127.0.0.3,rx_key=1,tx_key=2", "--nic",
-               "vec1:transport=l2tpv3,src=127.0.0.2,dst=127.0.0.3,rx_session=1,tx_session=2,udp=1,srcport=1706,"
-               "dstport=1707",
-               "--nic", "vec2:transport=raw,ifname=va", "--nic", "eth3=ucast,,127.0.0.1,1102,1103", "--nic",
-               "vec4:transport=hybrid,ifname=tap4,host=10.4.0.254"}));
+      "web1",
+      {"--confinement", "relaxed", "--nic", "vec0:transport=gre,src=127.0.0.2,dst=127.0.0.3,rx_key=1,tx_key=2", "--nic",
+       "vec1:transport=l2tpv3,src=127.0.0.2,dst=127.0.0.3,rx_session=1,tx_session=2,udp=1,srcport=1706,"
+       "dstport=1707",
+       "--nic", "vec2:transport=raw,ifname=va", "--nic", "eth3=ucast,,127.0.0.1,1102,1103", "--nic",
+       "vec4:transport=hybrid,ifname=tap4,host=10.4.0.254"}));
   ASSERT_TRUE(host_->CreateAndStart(
-      "web2", {"--confinement", "relaxed", "--nic", "vec0:transport=gre,src=127.0.0.3,dst=127.0.0.2,rx_key=2,tx_key=1", "--nic",
-               "vec1:transport=l2tpv3,src=127.0.0.3,dst=127.0.0.2,rx_session=2,tx_session=1,udp=1,srcport=1707,"
-               "dstport=1706",
-               "--nic", "vec2:transport=raw,ifname=vb", "--nic", "eth3=ucast,,127.0.0.1,1103,1102"}));
+      "web2",
+      {"--confinement", "relaxed", "--nic", "vec0:transport=gre,src=127.0.0.3,dst=127.0.0.2,rx_key=2,tx_key=1", "--nic",
+       "vec1:transport=l2tpv3,src=127.0.0.3,dst=127.0.0.2,rx_session=2,tx_session=1,udp=1,srcport=1707,"
+       "dstport=1706",
+       "--nic", "vec2:transport=raw,ifname=vb", "--nic", "eth3=ucast,,127.0.0.1,1103,1102"}));
   for (const char* device : {"vec0", "vec1", "vec2", "eth3"}) {
     const std::string net = absl::StrCat("10.", absl::string_view(device).substr(3), ".0.");
     BringUp("web1", device, net + "1");
@@ -343,8 +347,8 @@ TEST_F(Nics, GuestsOnSwitchesAndBuses) {
   std::unique_ptr<Running> vde_switch = beside({"vde_switch", "-s", host_->Work("vde")});
   ASSERT_TRUE(WaitFor([&] { return host_->Shell("test -S lab.ctl && test -S vde/ctl").exit_code == 0; }));
   ASSERT_TRUE(Ok(host_->Shell("ip link set lo multicast on; ip route add 239.0.0.0/8 dev lo")));
-  const std::vector<std::string> nics = {"--confinement", "relaxed", "--nic",       "eth0=daemon,,unix,lab.ctl", "--nic", "eth1=mcast", "--nic",
-                                         "eth2=vde,vde"};
+  const std::vector<std::string> nics = {"--confinement", "relaxed",    "--nic", "eth0=daemon,,unix,lab.ctl",
+                                         "--nic",         "eth1=mcast", "--nic", "eth2=vde,vde"};
   ASSERT_TRUE(host_->CreateAndStart("web1", nics));
   ASSERT_TRUE(host_->CreateAndStart("web2", nics));
   for (int net = 0; net < 3; ++net) {

@@ -55,8 +55,7 @@ bool Fits(const NicSpec& asked, const state::NicRow& row) {
 
 }  // namespace
 
-absl::StatusOr<std::vector<state::NicRow>> Guests::NewNics(const v1::CreateGuestRequest& request,
-                                                            bool relaxed) {
+absl::StatusOr<std::vector<state::NicRow>> Guests::NewNics(const v1::CreateGuestRequest& request, bool relaxed) {
   std::vector<NicSpec> specs;
   for (const std::string& text : request.nic_specs()) {
     ASSIGN_OR_RETURN(NicSpec spec, devices::ParseNicSpec(text));

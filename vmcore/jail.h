@@ -109,7 +109,7 @@ class Jail {
   std::map<std::pair<uid_t, gid_t>, UniqueFd> owner_maps_;
   UniqueFd home_, root_, run_dir_;  // our own mount namespace, its root as we see it, and working directory
   std::unique_ptr<devices::NetworkNamespace> network_;
-  UniqueFd kernel_mounts_;          // the kernel's mount namespace, while it runs
+  UniqueFd kernel_mounts_;  // the kernel's mount namespace, while it runs
   bool landlock_ = false;
 };
 

@@ -11,7 +11,7 @@ namespace umld::vmcore {
 
 // What the kernel process and its command line agree on. Paths are relative, which keeps those of sockets short: see
 // kKernelFolder in jail.h.
-inline constexpr char kUmlDir[] = "kernel/uml";  // umid directories: pid file and mconsole socket
+inline constexpr char kUmlDir[] = "kernel/uml";    // umid directories: pid file and mconsole socket
 inline constexpr char kReplyFolder[] = "replies";  // what mconsole answers to: vmcore's, the kernel sees it
 inline constexpr char kNotifySocket[] = "kernel/notify.sock";
 inline constexpr char kUbdaPlaceholder[] =

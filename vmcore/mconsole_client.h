@@ -23,8 +23,8 @@ struct MconsoleAnswer {
 // An answer that is no success, as an error: kFailedPrecondition KERNEL_REFUSED with the kernel's text about `subject`.
 absl::Status ToStatus(const absl::StatusOr<MconsoleAnswer>& answer, absl::string_view subject = "");
 
-// Makes the folder for a client's reply sockets, emptied of what an earlier one left there, so that a kernel of any user
-// can reach them. Who may enter the folder above it is the caller's to decide.
+// Makes the folder for a client's reply sockets, emptied of what an earlier one left there, so that a kernel of any
+// user can reach them. Who may enter the folder above it is the caller's to decide.
 absl::Status MakeReplyFolder(const std::string& path);
 
 // Talks to the management console of one kernel with the discipline that it needs (see mconsole_client.cc).
@@ -77,8 +77,8 @@ class MconsoleClient {
   EventLoop* loop_;
   std::string path_, reply_folder_;
   UniqueFd socket_;
-  std::string reply_path_;   // where socket_ is bound
-  unsigned sockets_ = 0;     // so far
+  std::string reply_path_;     // where socket_ is bound
+  unsigned sockets_ = 0;       // so far
   std::deque<Request> queue_;  // the front one is in flight when busy_
   bool busy_ = false;
   bool first_fragment_ = true;

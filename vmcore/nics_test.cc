@@ -255,6 +255,48 @@ TEST_F(NicsTest, ASwitchMustBeThere) {
   close(listener);
 }
 
+// A confined guest's: what the user sees is the same.
+TEST_F(NicsTest, AConfinedGuestsStayOverRebootsToo) {
+  auto network = devices::NetworkNamespace::Create();
+  ASSERT_TRUE(network.ok()) << network.status();
+  nics_->Confine(network->get(), 61999);
+  Boot({kEth0});
+  const int index = devices::InterfaceIndex("tapn0");
+  ASSERT_NE(index, 0);
+  nics_->KernelGone("rebooted");
+  absl::Status refused = nics_->PrepareBoot(Config({kEth0, "eth1=mcast,02:00:00:00:00:02"}));
+  EXPECT_EQ(GetErrorDetail(refused).reason, "NEEDS_HOST_NETWORK");
+  Boot({kEth0});
+  EXPECT_EQ(devices::InterfaceIndex("tapn0"), index);
+  EXPECT_TRUE(fs::exists("taps"));
+  // Lost to the guest, which has the tap, or to the user, who has the other end: the next kernel gets it anew.
+  int deleted = -1;
+  EXPECT_TRUE((*network)
+                  ->Run([&] {
+                    deleted = system("ip link del tapn0");
+                    return absl::OkStatus();
+                  })
+                  .ok());
+  EXPECT_EQ(deleted, 0);
+  nics_->KernelGone("rebooted");
+  Boot({kEth0});
+  EXPECT_NE(devices::InterfaceIndex("tapn0"), index);
+  EXPECT_EQ(system("ip link del tapn0"), 0);
+  nics_->KernelGone("rebooted");
+  Boot({kEth0});
+  EXPECT_NE(devices::InterfaceIndex("tapn0"), 0);
+  nics_->End();
+  EXPECT_EQ(devices::InterfaceIndex("tapn0"), 0);
+  // And after a crash the record suffices: the crashed guest is a new one's predecessor, whose tap is still there.
+  network = devices::NetworkNamespace::Create();
+  ASSERT_TRUE(network.ok());
+  nics_->Confine(network->get(), 61999);
+  Boot({kEth0});
+  nics_ = NewNics();
+  EXPECT_TRUE(Nics::RemoveRecordedTaps(milliseconds(0)).ok());
+  EXPECT_EQ(devices::InterfaceIndex("tapn0"), 0);
+}
+
 TEST_F(NicsTest, WhoComesAfterACrashCleansUp) {
   Boot({kEth0});
   nics_ = NewNics();  // the old one forgot everything, as a process that is killed does

@@ -41,7 +41,8 @@ using Qdisc = std::unique_ptr<rtnl_qdisc, PutQdisc>;
 using Classifier = std::unique_ptr<rtnl_cls, PutClassifier>;
 using Action = std::unique_ptr<rtnl_act, PutAction>;
 
-// The most that a veth takes. Frames are as long as the host's end and the guest say; what is between them lets all pass.
+// The most that a veth takes. Frames are as long as the host's end and the guest say; what is between them lets all
+// pass.
 constexpr unsigned kMtu = 65535;
 
 // '+' is in no name that a user can give.
@@ -181,7 +182,8 @@ bool IsWhole(const NetworkNamespace& guest, const GuestTap& tap) {
   bool whole = false;
   absl::Status looked = guest.Run([&]() -> absl::Status {
     ASSIGN_OR_RETURN(Socket socket, OpenNetlink());
-    whole = FindIndex(socket.get(), tap.host.name) == tap.tap && FindIndex(socket.get(), VethName(tap.device)) == tap.veth;
+    whole =
+        FindIndex(socket.get(), tap.host.name) == tap.tap && FindIndex(socket.get(), VethName(tap.device)) == tap.veth;
     return absl::OkStatus();
   });
   return looked.ok() && whole;

@@ -63,20 +63,22 @@ class GuestTapTest : public testing::Test {
   }
   std::string Inside(const std::string& command) {
     std::string out;
-    EXPECT_TRUE(guest_->Run([&] {
-                        out = Output(command);
-                        return absl::OkStatus();
-                      })
+    EXPECT_TRUE(guest_
+                    ->Run([&] {
+                      out = Output(command);
+                      return absl::OkStatus();
+                    })
                     .ok());
     return out;
   }
   // As the guest's kernel does it: as the owner, without a capability.
   UniqueFd AttachAs(uid_t uid, const std::string& name) {
     UniqueFd fd;
-    EXPECT_TRUE(guest_->Run([&] {
-                        fd.reset(open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK));
-                        return absl::OkStatus();
-                      })
+    EXPECT_TRUE(guest_
+                    ->Run([&] {
+                      fd.reset(open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK));
+                      return absl::OkStatus();
+                    })
                     .ok());
     EXPECT_EQ(seteuid(uid), 0);
     ifreq request = {};
@@ -143,8 +145,9 @@ TEST_F(GuestTapTest, IsAWireFromTheTapToTheHostsEnd) {
   Send(longer);
   EXPECT_TRUE(Arrives(kernel, longer));
   // From the guest: an ARP request, which the host answers.
-  const unsigned char request[] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1, 8, 6, 0, 1, 8, 0, 6, 4, 0,
-                                   1,    2,    0,    0,    0,    0,    1, 192, 0, 2, 1, 0, 0, 0, 0, 0, 0, 192, 0, 2, 254};
+  const unsigned char request[] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0,   1, 8, 6,
+                                   0,    1,    8,    0,    6,    4,    0, 1, 2, 0, 0,   0, 0, 1,
+                                   192,  0,    2,    1,    0,    0,    0, 0, 0, 0, 192, 0, 2, 254};
   ASSERT_EQ(write(kernel.get(), request, sizeof(request)), static_cast<ssize_t>(sizeof(request)));
   EXPECT_TRUE(Arrives(kernel, std::string("\xc0\x00\x02\xfe\x02\x00\x00\x00\x00\x01\xc0\x00\x02\x01", 14)));
   kernel.reset();

@@ -46,7 +46,8 @@ absl::Status BringUp(nl_sock* socket, const std::string& name);
 // It need not be there any more.
 absl::Status DeleteLink(nl_sock* socket, int index);
 
-// Whether `address`, "192.0.2.254/24", is on the interface already. kFailedPrecondition, ADDRESS_IN_USE: on another one.
+// Whether `address`, "192.0.2.254/24", is on the interface already. kFailedPrecondition, ADDRESS_IN_USE: on another
+// one.
 absl::StatusOr<bool> HasAddress(nl_sock* socket, int index, const std::string& address);
 absl::Status AddAddress(nl_sock* socket, const std::string& name, int index, const std::string& address);
 // It need not be there any more.

@@ -423,11 +423,12 @@ absl::Status CheckConfinedNic(const NicSpec& spec) {
   }
   const std::string name = NicName(spec.device);
   const std::string tap = spec.device.vector ? absl::StrCat(name, ":transport=tap") : absl::StrCat(name, "=tuntap");
-  return MakeError(absl::StatusCode::kFailedPrecondition,
-                   absl::StrCat(name, ": ", NicTransportName(spec.transport), " needs ", needs,
-                                ", which a confined guest does not reach"),
-                   {"NEEDS_HOST_NETWORK", name,
-                    absl::StrCat("use ", tap, ", or have the guest with --confinement relaxed (of create, and of set)")});
+  return MakeError(
+      absl::StatusCode::kFailedPrecondition,
+      absl::StrCat(name, ": ", NicTransportName(spec.transport), " needs ", needs,
+                   ", which a confined guest does not reach"),
+      {"NEEDS_HOST_NETWORK", name,
+       absl::StrCat("use ", tap, ", or have the guest with --confinement relaxed (of create, and of set)")});
 }
 
 absl::string_view NicTransportName(NicTransport transport) {
