@@ -196,6 +196,10 @@ void RunInit(const InitSpec& spec) {
   int signals = signalfd(-1, &child_ended, SFD_CLOEXEC | SFD_NONBLOCK);
   if (signals < 0) Fail(spec.socket, "signalfd");
 
+  // Before it starts anything.
+  for (size_t i = 0; i < spec.cgroup_count; ++i) {
+    if (write(spec.cgroups[i], "0", 1) != 1) Fail(spec.socket, "enter the guest's control groups");
+  }
   if (spec.jail != nullptr) {
     if (const char* step = spec.jail->EnterNamespaces(); step != nullptr) Fail(spec.socket, step);
   }
