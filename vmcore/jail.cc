@@ -184,6 +184,7 @@ absl::StatusOr<Jail::Shown> Jail::Open(const std::string& path, Access access) {
   const bool writable = access == Access::kReadWrite;
   if (S_ISBLK(info.st_mode) && options_.uid != 0) {
     shown.device = info.st_rdev;
+    shown.changed = info.st_mtim;
     shown.mode = static_cast<mode_t>(S_IFBLK | (writable ? 0600 : 0400));
     return shown;
   }
@@ -255,7 +256,9 @@ bool Jail::Place(const Shown& file) const {
   const std::string path = Below(file.path);
   if (!MakeParents(path)) return false;
   if (file.device != 0) {
-    return mknod(path.c_str(), file.mode, file.device) == 0 && chown(path.c_str(), options_.uid, options_.uid) == 0;
+    const timespec times[] = {{0, UTIME_OMIT}, file.changed};
+    return mknod(path.c_str(), file.mode, file.device) == 0 && chown(path.c_str(), options_.uid, options_.uid) == 0 &&
+           utimensat(AT_FDCWD, path.c_str(), times, AT_SYMLINK_NOFOLLOW) == 0;
   }
   if (file.is_folder) {
     if (mkdir(path.c_str(), 0755) != 0 && errno != EEXIST) return false;

@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <ctime>
 #include <map>
 #include <memory>
 #include <string>
@@ -86,6 +87,7 @@ class Jail {
     bool is_folder = false;
     dev_t device = 0;  // of a block device, which gets a node of its own
     mode_t mode = 0;
+    timespec changed = {};  // its mtime, which COW files over it remember
     std::vector<std::string> keys;
   };
 
