@@ -26,7 +26,8 @@ class Limits : public SharedHost {
   // Where version 1 has the guest's group: "cpu.cfs_quota_us". Empty: there is none.
   static std::string GroupFile(const std::string& controller, const std::string& file) {
     const int supervisor = host_->Describe("web1")["processes"]["supervisor_pid"];
-    return host_->Shell(absl::StrCat("cat $(find /sys/fs/cgroup/", controller, " -name umld-web1-", supervisor, ")/", file))
+    return host_
+        ->Shell(absl::StrCat("cat $(find /sys/fs/cgroup/", controller, " -name umld-web1-", supervisor, ")/", file))
         .out;
   }
   static void TheNeighbourGoesOn() {
@@ -62,7 +63,8 @@ TEST_F(Limits, AForkBombReachesItsOwnLimit) {
   ASSERT_TRUE(host_->CreateAndStart("web2"));
   ASSERT_TRUE(host_->CreateAndStart("web1", {"--pids", "60"}));
   EXPECT_EQ(GroupFile("pids", "pids.max"), "60\n");
-  const GuestResult bomb = host_->RunInGuest("web1", "(for i in $(seq 200); do sleep 60 & done) 2>&1 | tail -1");
+  const GuestResult bomb =
+      host_->RunInGuest("web1", "(for i in $(seq 200); do sleep 60 >/dev/null 2>&1 & done) 2>&1 | tail -1");
   EXPECT_NE(bomb.out, "") << "the guest has forked as it liked";
   int64_t processes = 0;
   ASSERT_TRUE(absl::SimpleAtoi(absl::StripAsciiWhitespace(GroupFile("pids", "pids.current")), &processes));

@@ -29,8 +29,8 @@ constexpr char kRecord[] = "cgroups";
 constexpr size_t kMaxFile = 1 << 20;
 constexpr unsigned kCpuPeriodUs = 100000;
 constexpr const char* kControllers[] = {"cpu", "memory", "pids"};
-// Beside the guest's memory: the binary, and per process of the guest about 100 KiB of the host's kernel (measured: 25 MiB
-// for the 240 that a guest of 64 MiB can have before its own kernel runs out).
+// Beside the guest's memory: the binary, and per process of the guest about 100 KiB of the host's kernel (measured: 25
+// MiB for the 240 that a guest of 64 MiB can have before its own kernel runs out).
 constexpr uint64_t kMemoryAllowance = uint64_t{64} << 20;
 constexpr uint32_t kDefaultProcesses = 4096;
 constexpr int kRemovals = 50;
@@ -133,9 +133,9 @@ GuestCgroups::GuestCgroups(EventLoop* loop, absl::string_view guest, std::functi
     }
     controller.version2 = place->version2;
     if (place->version2 &&
-        !absl::StrContains(absl::StrCat(" ", absl::StripAsciiWhitespace(Slurp(place->folder + "/cgroup.controllers")),
-                                        " "),
-                           absl::StrCat(" ", name, " "))) {
+        !absl::StrContains(
+            absl::StrCat(" ", absl::StripAsciiWhitespace(Slurp(place->folder + "/cgroup.controllers")), " "),
+            absl::StrCat(" ", name, " "))) {
       controller.missing = absl::StrCat(place->folder, " has no such controller; it has to be delegated to umld");
       continue;
     }
@@ -170,8 +170,8 @@ void GuestCgroups::Make(const std::string& name, Controller* controller) {
   controller->folder.clear();
 }
 
-// A process that is killed for memory need not be the kernel's first: without its stub or its helper a guest would go on
-// in a way that nobody wants.
+// A process that is killed for memory need not be the kernel's first: without its stub or its helper a guest would go
+// on in a way that nobody wants.
 void GuestCgroups::WatchMemory() {
   const Controller& memory = controllers_["memory"];
   if (memory.folder.empty()) return;
@@ -236,7 +236,7 @@ absl::Status GuestCgroups::Set(const std::string& controller, const std::string&
                      {"LIMIT_UNAVAILABLE", "", "`umlctl host check` says more; without the limit the guest starts"});
   };
   if (found.folder.empty()) return named ? refuse(found.missing) : absl::OkStatus();
-  const char* file = controller == "cpu" ? (found.version2 ? "cpu.max" : "cpu.cfs_quota_us")
+  const char* file = controller == "cpu"    ? (found.version2 ? "cpu.max" : "cpu.cfs_quota_us")
                      : controller == "pids" ? "pids.max"
                      : found.version2       ? "memory.max"
                                             : "memory.limit_in_bytes";
@@ -253,8 +253,8 @@ absl::Status GuestCgroups::Set(const std::string& controller, const std::string&
 absl::Status GuestCgroups::Apply(const v1::Limits& wanted, uint64_t guest_memory) {
   const v1::Limits limits = WithDefaults(wanted, guest_memory);
   // What does not fit would be answered by the host with the death of the guest (version 2), or not at all (1).
-  const uint64_t anonymous = Count("memory", "memory.stat", "memory.stat", "shmem") +
-                             Count("memory", "memory.stat", "memory.stat", "rss");
+  const uint64_t anonymous =
+      Count("memory", "memory.stat", "memory.stat", "shmem") + Count("memory", "memory.stat", "memory.stat", "rss");
   if (limits.memory_bytes() < anonymous) {
     return MakeError(absl::StatusCode::kFailedPrecondition,
                      absl::StrCat("the guest uses ", FormatByteSize(anonymous), " of memory, more than the limit of ",
@@ -262,9 +262,8 @@ absl::Status GuestCgroups::Apply(const v1::Limits& wanted, uint64_t guest_memory
                      {"LIMIT_TOO_LOW", "", "take memory from it first (umlctl plug GUEST mem=-32M), or restart it"});
   }
   limits_ = limits;
-  const std::string quota = limits.cpu_percent() == 0
-                                ? std::string()
-                                : absl::StrCat(uint64_t{limits.cpu_percent()} * (kCpuPeriodUs / 100));
+  const std::string quota =
+      limits.cpu_percent() == 0 ? std::string() : absl::StrCat(uint64_t{limits.cpu_percent()} * (kCpuPeriodUs / 100));
   std::string cpu;
   if (controllers_.at("cpu").version2) {
     cpu = absl::StrCat(quota.empty() ? "max" : quota, " ", kCpuPeriodUs);

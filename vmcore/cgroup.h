@@ -76,7 +76,8 @@ class GuestCgroups {
   uint64_t killed_before_ = 0;
 };
 
-// Where a process's group of a controller is. Pure, for tests: `own` is /proc/self/cgroup, `mounts` /proc/self/mountinfo.
+// Where a process's group of a controller is. Pure, for tests: `own` is /proc/self/cgroup, `mounts`
+// /proc/self/mountinfo.
 struct GroupPlace {
   bool version2 = false;
   std::string folder;

@@ -96,8 +96,8 @@ ExitReason ClassifyEnd(const KernelEnd& end, bool came_up, absl::string_view pan
     return result;
   }
   if (!end.forbidden_call.empty()) {
-    result.reason = absl::StrCat("killed: the kernel made a system call that its seccomp filter forbids: ",
-                                 end.forbidden_call);
+    result.reason =
+        absl::StrCat("killed: the kernel made a system call that its seccomp filter forbids: ", end.forbidden_call);
     return result;
   }
   if (!end.wait_status.has_value()) {

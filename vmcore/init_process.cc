@@ -42,8 +42,8 @@ void Send(int socket, InitMessage::Kind kind, int value, const char* step) {
   _exit(1);
 }
 
-// The last that the kernel's process does of its own: from here on it can do only what the filter allows. The listener is
-// vmcore's; ours closes with the exec.
+// The last that the kernel's process does of its own: from here on it can do only what the filter allows. The listener
+// is vmcore's; ours closes with the exec.
 void EnterFilter(int socket, const sock_fprog& filter) {
   const int listener = InstallSeccompFilter(filter);
   if (listener < 0) Fail(socket, "install the seccomp filter");

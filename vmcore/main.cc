@@ -28,6 +28,7 @@
 #include "vmcore/log.h"
 #include "vmcore/nics.h"
 #include "vmcore/records.h"
+#include "vmcore/seccomp_filter.h"
 #include "vmcore/server.h"
 #include "vmcore/syscall_list.h"
 #include "vmcore/vmcore.pb.h"
@@ -127,6 +128,7 @@ absl::Status RemoveTaps(const char* run_dir) {
 // What `umlctl host check` has umld run: `vmcore --check-confinement STATE_DIRECTORY UID`. Makes a jail and shows it a
 // disk from there, as for a guest.
 absl::Status CheckConfinement(const std::string& state_dir, const std::string& uid) {
+  RETURN_IF_ERROR(CheckSeccompFilter());
   Jail::Options options;
   options.name = "check";
   if (!absl::SimpleAtoi(uid, &options.uid)) return absl::InvalidArgumentError("no uid");
