@@ -47,6 +47,7 @@ TEST_F(Limits, AMemoryHogIsEndedAndItsNeighbourIsNot) {
   std::unique_ptr<Running> console = host_->RunBeside({"console", "web1", "--linger", "0s"});
   ASSERT_TRUE(LogIn(*console, absl::Seconds(30)));
   console->Write("mount -t tmpfs -o size=180m none /mnt; dd if=/dev/zero of=/mnt/x bs=1M count=170\n");
+  EXPECT_TRUE(console->Wait(absl::Seconds(40)).has_value()) << "the guest goes on: " << console->out();
   ASSERT_TRUE(host_->WaitForState("web1", "CRASHED"));
   EXPECT_THAT(host_->Run({"describe", "web1"}).out, HasSubstr("out of memory: its limit is 100M"));
   bool event = false;
@@ -101,7 +102,8 @@ TEST_F(Limits, ABusyGuestGetsNoMoreThanItsShare) {
   ASSERT_TRUE(host_->CreateAndStart("web1", {"--cpu", "20%"}));
   std::unique_ptr<Running> console = host_->RunBeside({"console", "web1", "--linger", "0s"});
   ASSERT_TRUE(LogIn(*console, absl::Seconds(60)));
-  console->Write("while true; do true; done\n");
+  console->Write("echo be\"gins\"; while true; do true; done\n");
+  ASSERT_TRUE(console->ReadUntil("begins\r\n"));
   auto throttled = [] {
     int64_t periods = 0;
     const std::string stat = GroupFile("cpu", "cpu.stat");

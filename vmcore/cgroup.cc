@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <thread>
 #include <utility>
@@ -33,6 +34,9 @@ constexpr const char* kControllers[] = {"cpu", "memory", "pids"};
 // MiB for the 240 that a guest of 64 MiB can have before its own kernel runs out).
 constexpr uint64_t kMemoryAllowance = uint64_t{64} << 20;
 constexpr uint32_t kDefaultProcesses = 4096;
+// Version 1 tells of a lack of memory before it does something about it.
+constexpr int kLooks = 50;
+constexpr std::chrono::milliseconds kBetweenLooks(20);
 constexpr int kRemovals = 50;
 constexpr std::chrono::milliseconds kBetweenRemovals(10);
 
@@ -188,13 +192,20 @@ void GuestCgroups::WatchMemory() {
     char buffer[4096];
     while (read(event_.get(), buffer, sizeof(buffer)) > 0) {
     }
-    if (!Reason().empty()) out_of_memory_();
+    loop_->Cancel(std::exchange(look_timer_, 0));
+    LookForKill(kLooks);
   });
+}
+
+void GuestCgroups::LookForKill(int looks) {
+  if (!Reason().empty()) return out_of_memory_();
+  if (looks > 0) look_timer_ = loop_->RunAfter(kBetweenLooks, [this, looks] { LookForKill(looks - 1); });
 }
 
 GuestCgroups::~GuestCgroups() { Remove(); }
 
 void GuestCgroups::Remove() {
+  loop_->Cancel(std::exchange(look_timer_, 0));
   if (event_.ok()) loop_->Unwatch(event_.get());
   event_.reset();
   for (auto& [name, controller] : controllers_) {

@@ -62,6 +62,7 @@ class GuestCgroups {
 
   void Make(const std::string& name, Controller* controller);
   void WatchMemory();
+  void LookForKill(int looks);
   absl::Status Set(const std::string& controller, const std::string& value, bool named);
   std::string Read(const std::string& controller, const char* version1, const char* version2) const;
   uint64_t Count(const std::string& controller, const char* version1, const char* version2,
@@ -73,6 +74,7 @@ class GuestCgroups {
   std::map<std::string, Controller> controllers_;
   v1::Limits limits_;  // in force, or asked for
   UniqueFd event_;
+  EventLoop::TimerId look_timer_ = 0;
   uint64_t killed_before_ = 0;
 };
 
