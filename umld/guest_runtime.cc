@@ -224,8 +224,14 @@ absl::Status GuestRuntime::Launch(const GuestPtr& guest) {
 
 absl::Status GuestRuntime::Connect(const GuestPtr& guest, UniqueFd socket, absl::Duration timeout) {
   auto client = std::make_shared<VmcoreClient>(loop_, std::move(socket));
-  client->Begin([this, guest](const vmcore::v1::Event& event) { OnEvent(guest, event); },
-                [this, guest] { OnClosed(guest); });
+  // Whether there are newer facts than those of the answer to Subscribe, which is looked at later. The loop's alone.
+  auto has_newer = std::make_shared<bool>(false);
+  client->Begin(
+      [this, guest, has_newer](const vmcore::v1::Event& event) {
+        *has_newer = *has_newer || event.has_facts() || event.has_rebooted();
+        OnEvent(guest, event);
+      },
+      [this, guest] { OnClosed(guest); });
   Request hello, subscribe;
   hello.mutable_hello()->set_version(kProtocolVersion);
   subscribe.mutable_subscribe();
@@ -256,7 +262,9 @@ absl::Status GuestRuntime::Connect(const GuestPtr& guest, UniqueFd socket, absl:
     absl::Status told = client->Call(next, timeout).status();
     if (!told.ok()) spdlog::warn("guest {}: {}", view.row.name, std::string(told.message()));
   }
-  loop_->Post([this, guest, facts = reply->facts()] { OnFacts(guest, facts); });
+  loop_->Post([this, guest, has_newer, facts = reply->facts()] {
+    if (!*has_newer) OnFacts(guest, facts);
+  });
   return absl::OkStatus();
 }
 
