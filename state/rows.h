@@ -59,7 +59,10 @@ struct GuestRow {
   uint64_t version = 1;  // counts changes of the configuration
   int64_t created_ns = 0;
   bool wanted_running = false;
-  bool relaxed = false;        // its kernel is not confined
+  bool relaxed = false;      // its kernel is not confined
+  uint32_t cpu_percent = 0;  // limits; 0: the default
+  uint64_t memory_max = 0;
+  uint32_t pids_max = 0;
   std::vector<DiskRow> disks;  // by unit
   std::vector<ConsoleRow> consoles;
   std::vector<NicRow> nics;

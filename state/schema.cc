@@ -107,6 +107,12 @@ constexpr const char* kMigrations[] = {
     R"sql(
       ALTER TABLE guests ADD COLUMN relaxed INTEGER NOT NULL DEFAULT 0;
     )sql",
+    // 4: what a guest may use of the host.
+    R"sql(
+      ALTER TABLE guests ADD COLUMN cpu_percent INTEGER NOT NULL DEFAULT 0;
+      ALTER TABLE guests ADD COLUMN memory_max INTEGER NOT NULL DEFAULT 0;
+      ALTER TABLE guests ADD COLUMN pids_max INTEGER NOT NULL DEFAULT 0;
+    )sql",
 };
 
 absl::Status CheckOrigin(Database& database, int64_t version) {

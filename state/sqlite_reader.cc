@@ -58,6 +58,9 @@ absl::StatusOr<GuestRow> GuestFrom(const std::string& path, const Statement& sta
   guest.created_ns = statement.Int(8);
   guest.wanted_running = statement.Bool(9);
   guest.relaxed = statement.Bool(10);
+  guest.cpu_percent = static_cast<uint32_t>(statement.Uint(11));
+  guest.memory_max = statement.Uint(12);
+  guest.pids_max = static_cast<uint32_t>(statement.Uint(13));
   return guest;
 }
 
@@ -160,7 +163,8 @@ absl::StatusOr<std::vector<GuestRow>> ReadGuests(Database& database) {
   {
     ASSIGN_OR_RETURN(Statement statement,
                      database.Prepare("SELECT id, name, kernel, memory_bytes, image, kernel_args, description, "
-                                      "version, created_ns, wanted_running, relaxed FROM guests ORDER BY name"));
+                                      "version, created_ns, wanted_running, relaxed, cpu_percent, memory_max, pids_max "
+                                      "FROM guests ORDER BY name"));
     RETURN_IF_ERROR(ForEachRow(statement, [&]() -> absl::Status {
       ASSIGN_OR_RETURN(GuestRow guest, GuestFrom(database.path(), statement));
       guests.push_back(std::move(guest));

@@ -117,10 +117,11 @@ absl::Status DoInsertGuest(Database& database, const GuestRow& guest) {
   ASSIGN_OR_RETURN(const std::string args, ArgsToJson(guest));
   ASSIGN_OR_RETURN(Statement insert,
                    database.Prepare("INSERT INTO guests (name, kernel, memory_bytes, image, kernel_args, description, "
-                                    "version, created_ns, wanted_running, relaxed) "
-                                    "VALUES (?1, ?2, ?3, NULLIF(?4, ''), ?5, ?6, ?7, ?8, ?9, ?10)"));
+                                    "version, created_ns, wanted_running, relaxed, cpu_percent, memory_max, pids_max) "
+                                    "VALUES (?1, ?2, ?3, NULLIF(?4, ''), ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"));
   return insert.Run(guest.name, guest.kernel, guest.memory_bytes, guest.image, args, guest.description, guest.version,
-                    guest.created_ns, guest.wanted_running, guest.relaxed);
+                    guest.created_ns, guest.wanted_running, guest.relaxed, guest.cpu_percent, guest.memory_max,
+                    guest.pids_max);
 }
 
 absl::Status DoUpdateGuest(Database& database, const GuestRow& guest) {
@@ -130,9 +131,11 @@ absl::Status DoUpdateGuest(Database& database, const GuestRow& guest) {
   ASSIGN_OR_RETURN(Statement update,
                    database.Prepare("UPDATE guests SET name = ?1, kernel = ?2, memory_bytes = ?3, "
                                     "image = NULLIF(?4, ''), kernel_args = ?5, description = ?6, version = ?7, "
-                                    "created_ns = ?8, wanted_running = ?9, relaxed = ?10 WHERE id = ?11"));
+                                    "created_ns = ?8, wanted_running = ?9, relaxed = ?10, cpu_percent = ?11, "
+                                    "memory_max = ?12, pids_max = ?13 WHERE id = ?14"));
   RETURN_IF_ERROR(update.Run(guest.name, guest.kernel, guest.memory_bytes, guest.image, args, guest.description,
-                             guest.version, guest.created_ns, guest.wanted_running, guest.relaxed, guest.id));
+                             guest.version, guest.created_ns, guest.wanted_running, guest.relaxed, guest.cpu_percent,
+                             guest.memory_max, guest.pids_max, guest.id));
   if (database.Changes() == 0) return NoGuest(guest.id, guest.name);
   RETURN_IF_ERROR(DeleteParts(database, guest.id));
   return InsertParts(database, guest.id, guest);

@@ -4,6 +4,7 @@
 #include "base/byte_size.h"
 #include "base/status.h"
 #include "umlctl/confinement.h"
+#include "umlctl/limits.h"
 #include "umlctl/spec_path.h"
 #include "umlctl/verbs.h"
 
@@ -17,6 +18,7 @@ struct Options {
   std::string kernel;
   std::string description;
   std::string confinement;
+  LimitWords limits;
   std::vector<std::string> disks;
   std::vector<std::string> consoles;
   std::vector<std::string> nics;
@@ -46,6 +48,7 @@ absl::Status Create(Session& session, const Options& options) {
   }
   guest.set_description(options.description);
   guest.set_confinement(ConfinementOf(options.confinement));
+  RETURN_IF_ERROR(ApplyLimits(options.limits, guest.mutable_limits()));
   for (const std::string& arg : options.kernel_args) guest.add_kernel_args(arg);
   for (const std::string& disk : options.disks) {
     ASSIGN_OR_RETURN(*request.add_disk_specs(), AbsoluteSpec(disk, folder));
@@ -86,6 +89,7 @@ void AddCreate(CLI::App& app, Session& session) {
   verb->add_option("--arg", options->kernel_args, "a kernel argument; may be repeated")->allow_extra_args(false);
   verb->add_option("--description", options->description, "free text");
   AddConfinement(verb, options->confinement);
+  AddLimits(verb, options->limits);
   OnVerb(verb, session, [&session, options] { return Create(session, *options); });
 }
 

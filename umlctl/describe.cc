@@ -125,6 +125,13 @@ Details Describe(const v1::Guest& guest) {
   for (const v1::ConfinementPoint& point : guest.confinement_points()) {
     details.AddUnder(point.name(), absl::StrCat(point.in_force() ? "" : "not in force: ", point.detail()));
   }
+  if (const v1::Limits& limits = guest.limits(); limits.ByteSizeLong() > 0) {
+    std::vector<std::string> words;
+    if (limits.cpu_percent() != 0) words.push_back(absl::StrCat("cpu ", limits.cpu_percent(), "%"));
+    if (limits.memory_bytes() != 0) words.push_back(absl::StrCat("memory ", HumanByteSize(limits.memory_bytes())));
+    if (limits.processes() != 0) words.push_back(absl::StrCat("pids ", limits.processes()));
+    details.Add("Limits", absl::StrJoin(words, ", "));
+  }
   if (guest.has_processes()) {
     const v1::GuestProcesses& processes = guest.processes();
     details.Add("Processes", absl::StrCat("supervisor ", processes.supervisor_pid(), ", init ", processes.init_pid(),

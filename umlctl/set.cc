@@ -7,6 +7,7 @@
 #include "base/status.h"
 #include "umlctl/confinement.h"
 #include "umlctl/each_guest.h"
+#include "umlctl/limits.h"
 #include "umlctl/spec_path.h"
 #include "umlctl/verbs.h"
 
@@ -19,6 +20,7 @@ struct Options {
   std::optional<std::string> kernel;
   std::optional<std::string> description;
   std::string confinement;
+  LimitWords limits;
   std::vector<std::string> kernel_args;
   bool no_args = false;
 };
@@ -50,14 +52,21 @@ absl::StatusOr<v1::UpdateGuestRequest> Request(const Options& options) {
     for (const std::string& arg : options.kernel_args) guest.add_kernel_args(arg);
     mask.add_paths("kernel_args");
   }
+  if (options.limits.given()) mask.add_paths("limits");
   if (mask.paths().empty()) return UsageError("nothing to set was given", "umlctl set --help");
   request.set_request_id(NewRequestId());
   return request;
 }
 
 absl::Status Set(Session& session, const Options& options) {
-  ASSIGN_OR_RETURN(const v1::UpdateGuestRequest request, Request(options));
+  ASSIGN_OR_RETURN(v1::UpdateGuestRequest request, Request(options));
   ASSIGN_OR_RETURN(Client* const client, session.client());
+  if (options.limits.given()) {
+    // The field is all three limits; those that were not named stay.
+    ASSIGN_OR_RETURN(const v1::Guest now, client->GetGuest(request.guest().name()));
+    *request.mutable_guest()->mutable_limits() = now.limits();
+    RETURN_IF_ERROR(ApplyLimits(options.limits, request.mutable_guest()->mutable_limits()));
+  }
   const absl::StatusOr<v1::Guest> guest = client->UpdateGuest(request);
   if (!guest.ok()) return NamingGuest(guest.status(), request.guest().name());
   const std::string umid = ShortName(guest->name());
@@ -66,8 +75,9 @@ absl::Status Set(Session& session, const Options& options) {
   } else {
     session.Say(session.output.format == Format::kName ? umid : absl::StrCat(umid, ": set"));
   }
-  const bool only_description = request.update_mask().paths_size() == 1 && options.description.has_value();
-  if (guest->state() != v1::STOPPED && guest->state() != v1::CRASHED && !only_description) {
+  const bool at_once =
+      request.update_mask().paths_size() == 1 && (options.description.has_value() || options.limits.given());
+  if (guest->state() != v1::STOPPED && guest->state() != v1::CRASHED && !at_once) {
     session.Note(absl::StrCat("note: ", umid, " is ", StateText(guest->state()), "; this holds from the next boot"));
   }
   return absl::OkStatus();
@@ -83,6 +93,7 @@ void AddSet(CLI::App& app, Session& session) {
   verb->add_option("--kernel", options->kernel, "UML kernel binary");
   verb->add_option("--description", options->description, "free text");
   AddConfinement(verb, options->confinement);
+  AddLimits(verb, options->limits);
   CLI::Option* args =
       verb->add_option("--arg", options->kernel_args, "a kernel argument; may be repeated; replaces all there were")
           ->allow_extra_args(false);

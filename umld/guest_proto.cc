@@ -186,6 +186,9 @@ v1::Guest ToProto(const GuestView& view, const std::string& state_dir, const std
   if (!view.row.image.empty()) out.set_image(absl::StrCat("images/", view.row.image));
   for (const std::string& argument : view.row.kernel_args) out.add_kernel_args(argument);
   out.set_description(view.row.description);
+  out.mutable_limits()->set_cpu_percent(view.row.cpu_percent);
+  out.mutable_limits()->set_memory_bytes(view.row.memory_max);
+  out.mutable_limits()->set_processes(view.row.pids_max);
   out.set_confinement(view.row.relaxed ? v1::RELAXED : v1::STRICT);
   out.set_etag(absl::StrCat(view.row.version));
   *out.mutable_create_time() = TimeUtil::NanosecondsToTimestamp(view.row.created_ns);

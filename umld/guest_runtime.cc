@@ -123,6 +123,9 @@ vmcore::v1::GuestConfig GuestRuntime::ConfigOf(const state::GuestRow& row) const
     config.add_nics()->set_device(nic.device);
     config.mutable_nics()->rbegin()->set_spec(nic.spec);
   }
+  config.mutable_limits()->set_cpu_percent(row.cpu_percent);
+  config.mutable_limits()->set_memory_bytes(row.memory_max);
+  config.mutable_limits()->set_processes(row.pids_max);
   config.set_etag(row.version);
   return config;
 }

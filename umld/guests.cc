@@ -187,6 +187,29 @@ absl::Status Guests::CheckDisk(const state::DiskRow& disk, const std::vector<sta
 
 namespace {
 
+// Below these no kernel comes up, so they are mistakes.
+constexpr uint32_t kLeastCpuPercent = 1, kMostCpuPercent = 102400, kLeastProcesses = 16;
+constexpr uint64_t kLeastMemoryLimit = uint64_t{32} << 20;
+
+absl::Status TakeLimits(const v1::Limits& wanted, state::GuestRow* row) {
+  const uint32_t cpu = wanted.cpu_percent(), processes = wanted.processes();
+  if (cpu != 0 && (cpu < kLeastCpuPercent || cpu > kMostCpuPercent)) {
+    return Invalid(absl::StrCat("a CPU limit of ", cpu, "%"), "INVALID_LIMIT", row->name, "give 1% to 102400%");
+  }
+  if (wanted.memory_bytes() != 0 && wanted.memory_bytes() < kLeastMemoryLimit) {
+    return Invalid("a memory limit below 32M: no kernel comes up in that", "INVALID_LIMIT", row->name,
+                   "give more than the guest's own memory");
+  }
+  if (processes != 0 && processes < kLeastProcesses) {
+    return Invalid(absl::StrCat("a limit of ", processes, " processes: no guest comes up with that"), "INVALID_LIMIT",
+                   row->name, "give 16 or more");
+  }
+  row->cpu_percent = cpu;
+  row->memory_max = wanted.memory_bytes();
+  row->pids_max = processes;
+  return absl::OkStatus();
+}
+
 bool IsRelaxed(v1::Confinement wanted, const DaemonConfig& config) {
   return wanted == v1::CONFINEMENT_UNSPECIFIED ? config.relaxed : wanted == v1::RELAXED;
 }
@@ -216,6 +239,7 @@ absl::StatusOr<state::GuestRow> Guests::NewRow(const v1::CreateGuestRequest& req
   }
   row.description = wanted.description();
   row.relaxed = IsRelaxed(wanted.confinement(), *config_);
+  RETURN_IF_ERROR(TakeLimits(wanted.limits(), &row));
   row.created_ns = absl::ToUnixNanos(absl::Now());
   if (!wanted.image().empty()) {
     ASSIGN_OR_RETURN(row.image, ResourceId(wanted.image(), "images/"));
@@ -310,10 +334,12 @@ absl::StatusOr<v1::Guest> Guests::Update(const GuestPtr& guest, const v1::Update
       } else if (path == "confinement") {
         row.relaxed = IsRelaxed(wanted.confinement(), *config_);
         if (!row.relaxed) RETURN_IF_ERROR(Annotate(CheckNicsConfined(row.nics), absl::StrCat("guest ", row.name)));
+      } else if (path == "limits") {
+        RETURN_IF_ERROR(TakeLimits(wanted.limits(), &row));
       } else {
         return Invalid(
             absl::StrCat("\"", path, "\" cannot be updated"), "INVALID_UPDATE_MASK", wanted.name(),
-            "memory_bytes, kernel, kernel_args, description and confinement can; devices have Plug and Unplug");
+            "memory_bytes, kernel, kernel_args, description, confinement and limits can; devices have Plug and Unplug");
       }
     }
     ++row.version;
@@ -330,6 +356,10 @@ absl::StatusOr<v1::Guest> Guests::Update(const GuestPtr& guest, const v1::Update
     // If it cannot be told now, it is at the next connection; the change itself is committed.
     absl::Status told = runtime_->Call(guest, next, absl::Seconds(5)).status();
     if (!told.ok()) spdlog::warn("guest {}: {}", view.row.name, std::string(told.message()));
+    const std::string reason = GetErrorDetail(told).reason;
+    if (reason == "LIMIT_TOO_LOW" || reason == "LIMIT_UNAVAILABLE") {
+      return Annotate(told, absl::StrCat("guest ", view.row.name, ": this holds from the next boot"));
+    }
   }
   return Show(guest);
 }

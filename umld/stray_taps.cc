@@ -12,10 +12,12 @@ namespace umld {
 
 absl::Status RemoveStrayTaps(const std::string& vmcore_path, const std::string& run_dir) {
   constexpr std::chrono::seconds kPatience(20);
-  if (access((run_dir + "/taps").c_str(), F_OK) != 0) return absl::OkStatus();
+  if (access((run_dir + "/taps").c_str(), F_OK) != 0 && access((run_dir + "/cgroups").c_str(), F_OK) != 0) {
+    return absl::OkStatus();
+  }
   ASSIGN_OR_RETURN(const CommandResult removed, RunCommand({vmcore_path, "--remove-taps", run_dir}, kPatience));
   if (removed.exit_code == 0) return absl::OkStatus();
-  return absl::InternalError(absl::StrCat("its taps are still there: ", removed.output));
+  return absl::InternalError(absl::StrCat("its taps or control groups are still there: ", removed.output));
 }
 
 }  // namespace umld

@@ -7,9 +7,9 @@
 
 namespace umld {
 
-// Removes from the host what a vmcore that was killed had made on its network, as it recorded in `run_dir`; nothing,
-// when there is no record. To change the host's network is vmcore's alone, so it is one more of its processes that does
-// it. Blocks until that has ended, as a rule for milliseconds.
+// Removes from the host what a vmcore that was killed had made on its network, and the guest's control groups, as it
+// recorded in `run_dir`; nothing, when there is no record. To change the host's network is vmcore's alone, so it is one
+// more of its processes that does it. Blocks until that has ended, as a rule for milliseconds.
 absl::Status RemoveStrayTaps(const std::string& vmcore_path, const std::string& run_dir);
 
 }  // namespace umld

@@ -91,9 +91,13 @@ ExitReason ClassifyEnd(const KernelEnd& end, bool came_up, absl::string_view pan
     result.reason = FailureToStart(end);
     return result;
   }
+  if (!end.limit.empty()) {
+    result.reason = end.limit;
+    return result;
+  }
   if (!end.forbidden_call.empty()) {
-    result.reason = absl::StrCat("killed: the kernel made a system call that its seccomp filter forbids: ",
-                                 end.forbidden_call);
+    result.reason =
+        absl::StrCat("killed: the kernel made a system call that its seccomp filter forbids: ", end.forbidden_call);
     return result;
   }
   if (!end.wait_status.has_value()) {

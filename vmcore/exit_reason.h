@@ -14,7 +14,9 @@ struct KernelEnd {
   int failed_errno = 0;
   std::optional<int> wait_status;  // of the kernel's main process, as from waitpid; nullopt: its init died first
   int init_wait_status = 0;
-  std::string forbidden_call;  // by the seccomp filter, for which it was killed ("unshare(0x10000000, ...)"); else empty
+  std::string limit;  // of the host's that was exceeded ("out of memory: its limit is 256M"); else empty
+  std::string
+      forbidden_call;  // by the seccomp filter, for which it was killed ("unshare(0x10000000, ...)"); else empty
 };
 
 enum class EndKind { kPoweredOff, kRebooted, kCrashed };

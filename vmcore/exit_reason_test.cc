@@ -42,8 +42,9 @@ TEST(ExitReasonTest, AForbiddenSystemCallIsNamed) {
   end.forbidden_call = "unshare(0x10000000, 0x0, 0x0, ...)";
   ExitReason reason = ClassifyEnd(end, true, "", "reboot: Power down\n");
   EXPECT_EQ(reason.kind, EndKind::kCrashed);
-  EXPECT_EQ(reason.reason,
-            "killed: the kernel made a system call that its seccomp filter forbids: unshare(0x10000000, 0x0, 0x0, ...)");
+  EXPECT_EQ(
+      reason.reason,
+      "killed: the kernel made a system call that its seccomp filter forbids: unshare(0x10000000, 0x0, 0x0, ...)");
 }
 
 TEST(ExitReasonTest, AnExitCodeOfTheGuestsOwnIsNoCrash) {

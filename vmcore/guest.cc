@@ -81,6 +81,8 @@ absl::StatusOr<std::unique_ptr<Guest>> Guest::Create(EventLoop* loop, const v1::
   RETURN_IF_ERROR(guest->consoles_.PrepareBoot(guest->config_));
   // Of a vmcore that was killed, when no umld came to clean up after it.
   if (absl::Status status = Nics::RemoveRecordedTaps(kTapPatience); !status.ok()) Log(status.message());
+  guest->cgroups_ =
+      std::make_unique<GuestCgroups>(loop, guest->config_.name(), [g = guest.get()] { g->OnOutOfMemory(); });
   RETURN_IF_ERROR(guest->MakeJail());
   RETURN_IF_ERROR(guest->BindNotifySocket());
   guest->Announce();
@@ -191,6 +193,8 @@ absl::Status Guest::TryStartKernel() {
   options.terminals = consoles_.terminals();
   options.lock = lock_fd_;
   options.jail = jail_.get();
+  RETURN_IF_ERROR(cgroups_->Apply(config_.limits(), config_.memory_bytes()));
+  options.cgroups = cgroups_->entrances();
   options.isolation = isolation_ == v1::ISOLATION_AUTO ? launch_.isolation() : isolation_;
   ASSIGN_OR_RETURN(processes_, KernelProcesses::Launch(loop_, options,
                                                        {[this](const ProcessIdentity& p) { OnKernelStarted(p); },
@@ -246,7 +250,16 @@ void Guest::OnKernelGone(const KernelEnd& end) {
   Apply(EventOf(last_end_.kind));
 }
 
-ExitReason Guest::Classify(const KernelEnd& end) {
+// Which of its processes the host has chosen does not matter: a guest that lacks one is of no use.
+void Guest::OnOutOfMemory() {
+  if (processes_ == nullptr) return;
+  Log(cgroups_->Reason());
+  processes_->Kill();
+}
+
+ExitReason Guest::Classify(const KernelEnd& ended) {
+  KernelEnd end = ended;
+  end.limit = cgroups_->TakeReason();
   return ClassifyEnd(end, came_up_, panic_, consoles_.con0()->Tail(con0_start_, kTailBytes));
 }
 
@@ -365,6 +378,7 @@ void Guest::Finish(v1::Exit::Kind kind) {
   if (absl::Status status = WriteExitRecord(exit); !status.ok()) Log(status.message());
   notify_.reset();
   jail_.reset();
+  cgroups_->Remove();
   for (const char* folder : {kKernelFolder, kReplyFolder}) {
     if (absl::Status status = RemoveFolder(folder); !status.ok()) Log(status.message());
   }
@@ -401,6 +415,7 @@ v1::Facts Guest::facts() const {
     seccomp->set_detail(seccomp->in_force() ? "the system calls that a kernel needs; any other ends it, and is named"
                                             : "no kernel runs");
   }
+  cgroups_->AddFacts(&facts);
   *facts.mutable_config() = config_;
   consoles_.AddFacts(&facts);
   facts.set_kernel_version(kernel_version_);

@@ -12,6 +12,7 @@
 #include "absl/strings/string_view.h"
 #include "base/event_loop.h"
 #include "vmcore/balloon.h"
+#include "vmcore/cgroup.h"
 #include "vmcore/consoles.h"
 #include "vmcore/disks.h"
 #include "vmcore/launch.h"
@@ -97,6 +98,7 @@ class Guest {
   void LookForMconsole(EventLoop::Clock::duration delay);
   void OnKernelGone(const KernelEnd& end);
   ExitReason Classify(const KernelEnd& end);
+  void OnOutOfMemory();
   void ForgetKernel();
 
   // The one way to the state machine, and what its effects mean.
@@ -131,6 +133,8 @@ class Guest {
   std::unique_ptr<NotifySocket> notify_;
   Consoles consoles_;
   Nics nics_;
+
+  std::unique_ptr<GuestCgroups> cgroups_;  // over all its kernels
 
   // The kernel of now; replaced as a whole by the next boot.
   std::unique_ptr<KernelProcesses> processes_;

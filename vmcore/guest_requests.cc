@@ -340,8 +340,9 @@ void Guest::ChangeNicConfig(const std::string& device, const v1::Nic* nic, uint6
 absl::Status Guest::SetConfig(const v1::GuestConfig& config) {
   RETURN_IF_ERROR(KernelArguments(config).status());
   config_ = config;
+  absl::Status limited = cgroups_->Apply(config.limits(), config.memory_bytes());
   Announce();
-  return absl::OkStatus();
+  return limited;
 }
 
 void Guest::Mconsole(const v1::Mconsole& request, MconsoleDone done) {

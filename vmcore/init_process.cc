@@ -42,8 +42,8 @@ void Send(int socket, InitMessage::Kind kind, int value, const char* step) {
   _exit(1);
 }
 
-// The last that the kernel's process does of its own: from here on it can do only what the filter allows. The listener is
-// vmcore's; ours closes with the exec.
+// The last that the kernel's process does of its own: from here on it can do only what the filter allows. The listener
+// is vmcore's; ours closes with the exec.
 void EnterFilter(int socket, const sock_fprog& filter) {
   const int listener = InstallSeccompFilter(filter);
   if (listener < 0) Fail(socket, "install the seccomp filter");
@@ -196,6 +196,10 @@ void RunInit(const InitSpec& spec) {
   int signals = signalfd(-1, &child_ended, SFD_CLOEXEC | SFD_NONBLOCK);
   if (signals < 0) Fail(spec.socket, "signalfd");
 
+  // Before it starts anything.
+  for (size_t i = 0; i < spec.cgroup_count; ++i) {
+    if (write(spec.cgroups[i], "0", 1) != 1) Fail(spec.socket, "enter the guest's control groups");
+  }
   if (spec.jail != nullptr) {
     if (const char* step = spec.jail->EnterNamespaces(); step != nullptr) Fail(spec.socket, step);
   }

@@ -46,6 +46,8 @@ struct InitSpec {
   int lock;               // kept open until init ends, or -1
   bool namespaced;        // it is pid 1 of a PID namespace
   const Jail* jail;       // which the kernel is started in; nullptr: it is not confined
+  const int* cgroups;     // the entrances of its control groups (cgroup.h)
+  size_t cgroup_count;
   const sock_fprog* filter = nullptr;  // of the kernel's system calls (seccomp_filter.h); nullptr: none
 };
 

@@ -123,7 +123,7 @@ absl::Status KernelProcesses::ForkInit(const Options& options) {
   }
   InitSpec spec = {argv.data(),         envp.data(),  options.terminals.data(), options.terminals.size(),
                    pair.second.get(),   options.lock,
-                   /*namespaced=*/true, options.jail};
+                   /*namespaced=*/true, options.jail, options.cgroups.data(),   options.cgroups.size()};
   std::optional<SeccompFilter> filter;
   sock_fprog program = {};
   if (options.jail != nullptr && !IsRemoved("seccomp")) {

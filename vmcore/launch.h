@@ -33,6 +33,7 @@ class KernelProcesses {
     // That the kernel is confined in, with what it shows; it outlives the processes. A confined kernel is held to its
     // system calls too (seccomp_filter.h): one that makes another is ended.
     Jail* jail = nullptr;
+    std::vector<int> cgroups;  // see GuestCgroups::entrances
   };
   struct Callbacks {
     // The kernel's process is about to be executed.

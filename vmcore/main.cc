@@ -22,11 +22,13 @@
 #include "base/file.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
+#include "vmcore/cgroup.h"
 #include "vmcore/guest.h"
 #include "vmcore/jail.h"
 #include "vmcore/log.h"
 #include "vmcore/nics.h"
 #include "vmcore/records.h"
+#include "vmcore/seccomp_filter.h"
 #include "vmcore/server.h"
 #include "vmcore/syscall_list.h"
 #include "vmcore/vmcore.pb.h"
@@ -114,16 +116,19 @@ absl::Status Run() {
   return status;
 }
 
-// What umld runs when a vmcore was killed: `vmcore --remove-taps RUNTIME_DIRECTORY`.
+// What umld runs when a vmcore was killed: `vmcore --remove-taps RUNTIME_DIRECTORY`. Control groups go too.
 absl::Status RemoveTaps(const char* run_dir) {
   constexpr std::chrono::milliseconds kPatience(10000);
   if (chdir(run_dir) != 0) return ErrnoError(errno, absl::StrCat("enter ", run_dir));
-  return Nics::RemoveRecordedTaps(kPatience);
+  absl::Status status = GuestCgroups::RemoveRecorded();
+  status.Update(Nics::RemoveRecordedTaps(kPatience));
+  return status;
 }
 
 // What `umlctl host check` has umld run: `vmcore --check-confinement STATE_DIRECTORY UID`. Makes a jail and shows it a
 // disk from there, as for a guest.
 absl::Status CheckConfinement(const std::string& state_dir, const std::string& uid) {
+  RETURN_IF_ERROR(CheckSeccompFilter());
   Jail::Options options;
   options.name = "check";
   if (!absl::SimpleAtoi(uid, &options.uid)) return absl::InvalidArgumentError("no uid");

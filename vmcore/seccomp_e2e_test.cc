@@ -54,7 +54,8 @@ std::set<pid_t> Family(pid_t root) {
   return family;
 }
 
-// Makes a process make a system call, as somebody would who has taken over the kernel: it goes on where the call stands.
+// Makes a process make a system call, as somebody would who has taken over the kernel: it goes on where the call
+// stands.
 void MakeItCall(pid_t pid, long number, unsigned long first, unsigned long second) {
   ASSERT_EQ(ptrace(PTRACE_ATTACH, pid, nullptr, nullptr), 0) << strerror(errno);
   int status = 0;

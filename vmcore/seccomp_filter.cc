@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -100,12 +101,29 @@ sock_fprog SeccompFilter::program() const {
 
 int InstallSeccompFilter(const sock_fprog& program) {
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return -1;
-  long listener = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER | kWaitKillable,
-                          &program);
+  long listener =
+      syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER | kWaitKillable, &program);
   if (listener < 0 && errno == EINVAL) {
     listener = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &program);
   }
   return static_cast<int>(listener);
+}
+
+absl::Status CheckSeccompFilter() {
+  ASSIGN_OR_RETURN(const SeccompFilter filter, SeccompFilter::Make());
+  const sock_fprog program = filter.program();
+  const pid_t child = fork();
+  if (child < 0) return ErrnoError(errno, "fork");
+  if (child == 0) _exit(InstallSeccompFilter(program) < 0 ? errno : 0);
+  int status = 0;
+  if (waitpid(child, &status, 0) != child) return ErrnoError(errno, "wait for a child");
+  if (status == 0) return absl::OkStatus();
+  // EBUSY: a container manager listens to our system calls already, and there is one listener per process.
+  return MakeError(absl::StatusCode::kPermissionDenied,
+                   absl::StrCat("this host does not let system calls be filtered: ", strerror(WEXITSTATUS(status))),
+                   {"CONFINEMENT_REFUSED", "",
+                    "run umld on a kernel with CONFIG_SECCOMP_FILTER, outside of containers whose system calls are "
+                    "intercepted, or create the guest with --confinement relaxed"});
 }
 
 std::optional<ForbiddenCall> ReadForbiddenCall(int listener) {

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 namespace umld::vmcore {
@@ -39,6 +40,9 @@ class SeccompFilter {
 // Puts the calling thread and all that it becomes parent of under `program`, for good, no new privileges included.
 // Returns the listener, close-on-exec; -1 with errno: the host refuses. Plain system calls, for the child of a fork.
 int InstallSeccompFilter(const sock_fprog& program);
+
+// Whether this host lets a process be filtered like that: tries it with a child. kPermissionDenied: it does not.
+absl::Status CheckSeccompFilter();
 
 struct ForbiddenCall {
   pid_t pid = 0;  // as this process sees it, of the thread that made the call

@@ -168,8 +168,8 @@ TEST(SeccompFilterTest, ArgumentsAreLookedAt) {
   ExpectAllowed("socket", 0, [] { return syscall(SYS_socket, 0x100000000UL | AF_UNIX, SOCK_STREAM, 0); });
   ExpectAllowed("socket", 0, [] { return syscall(SYS_socket, AF_UNIX, SOCK_DGRAM, 0); });
 
-  for (long bit : {CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID,
-                   CLONE_NEWNET, 0x80}) {
+  for (long bit :
+       {CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET, 0x80}) {
     ExpectForbidden("clone", [bit] { return syscall(SYS_clone, SIGCHLD | bit, 0, 0, 0, 0); });
   }
   ExpectForbidden("ptrace", [] { return syscall(SYS_ptrace, PTRACE_ATTACH, getppid(), 0, 0); });

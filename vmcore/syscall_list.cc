@@ -14,8 +14,8 @@
 
 #include <cerrno>
 
-// The list is what tools/record_syscalls saw of Debian's kernel (6.1), reviewed against the C library functions that the
-// binary imports and the sources of arch/um. What a reader looks for and does not find here is left out on purpose:
+// The list is what tools/record_syscalls saw of Debian's kernel (6.1), reviewed against the C library functions that
+// the binary imports and the sources of arch/um. What a reader looks for and does not find here is left out on purpose:
 // namespaces, mounts, bpf, perf, keys, io_uring, userfaultfd, file handles, another process's memory or descriptors,
 // attaching to a process, any network but Unix sockets, listening, modules, clocks, changes of user or capability.
 // The guest's own system calls are not affected: they stop in ptrace (SYSEMU) before the filter is asked.
