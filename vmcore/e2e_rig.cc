@@ -19,6 +19,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "base/file.h"
 #include "base/packet_socket.h"
 #include "base/status.h"
@@ -249,6 +250,10 @@ Rig::~Rig() {
   if (child_.pid > 0) WaitForVmcore();
   EXPECT_TRUE(NothingLeft()) << "processes are left of " << folder_;
   for (pid_t pid : Processes()) kill(pid, SIGKILL);
+  // There is no umld to remove what a killed vmcore had made.
+  for (absl::string_view group : absl::StrSplit(Slurp(run_dir() + "/cgroups"), '\n', absl::SkipEmpty())) {
+    rmdir(std::string(group).c_str());
+  }
   if (testing::Test::HasFailure()) {
     std::fprintf(stderr, "---- vmcore's log\n%s---- con0\n%s----\n", Slurp(folder_ + "/stderr").c_str(),
                  Slurp(folder_ + "/log/con0.log").c_str());
