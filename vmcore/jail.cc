@@ -70,6 +70,11 @@ bool MakeParents(const std::string& path) {
   return true;
 }
 
+// Something to mount a file on.
+bool MakeFile(const std::string& path) {
+  return UniqueFd(open(path.c_str(), O_RDONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0444)).ok();
+}
+
 // "/disks/a" as the jail's root has it.
 std::string Below(const std::string& path) { return path.substr(std::min(path.find_first_not_of('/'), path.size())); }
 
@@ -263,9 +268,8 @@ bool Jail::Place(const Shown& file) const {
   }
   if (file.is_folder) {
     if (mkdir(path.c_str(), 0755) != 0 && errno != EEXIST) return false;
-  } else {
-    UniqueFd target(open(path.c_str(), O_RDONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0444));
-    if (!target.ok()) return false;
+  } else if (!MakeFile(path)) {
+    return false;
   }
   return move_mount(file.tree.get(), "", AT_FDCWD, path.c_str(), MOVE_MOUNT_F_EMPTY_PATH) == 0;
 }
@@ -304,6 +308,9 @@ const char* Jail::EnterNamespaces() const {
   if (mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return "make the mounts private";
   UniqueFd kernel_folder(open_tree(AT_FDCWD, kKernelFolder, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
   if (!kernel_folder.ok()) return "take the kernel's folder";
+  // What a console or serial line that leads nowhere is opened as. Not made as a node, which a container may forbid.
+  UniqueFd null(open_tree(AT_FDCWD, "/dev/null", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
+  if (!null.ok()) return "take /dev/null";
   // The new root: over the folder we are in, since it has to be somewhere. No nodev: disks that are block devices.
   char here[PATH_MAX];
   if (getcwd(here, sizeof(here)) == nullptr) return "getcwd";
@@ -328,6 +335,9 @@ const char* Jail::EnterNamespaces() const {
       mknod("dev/net/tun", S_IFCHR | 0600, makedev(kTunMajor, kTunMinor)) == 0 &&
       chown("dev/net/tun", options_.uid, options_.uid) != 0) {
     return "give /dev/net/tun to the guest";
+  }
+  if (!MakeFile("dev/null") || move_mount(null.get(), "", AT_FDCWD, "dev/null", MOVE_MOUNT_F_EMPTY_PATH) != 0) {
+    return "show /dev/null";
   }
   for (const Shown& file : shown_) {
     if (!Place(file)) return "show the kernel its files";
