@@ -97,7 +97,7 @@ TEST_F(Hotplug, UnplugDuringInputAndOutput) {
 
 TEST_F(Hotplug, APausedGuestTakesNoChange) {
   // At any moment of its boot, and the guest is none the worse for what it refused.
-  const std::string specs[] = {"ubdb=disk", "con2=pts", "eth0=mcast", "mem=-8M"};
+  const std::string specs[] = {"ubdb=disk", "con2=pts", "eth0=tuntap", "mem=-8M"};
   for (const bool booted : {false, true}) {
     if (booted) {
       ASSERT_EQ(host_->RunInGuest("web1", "true").exit_code, 0);

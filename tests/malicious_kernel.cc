@@ -64,14 +64,14 @@ std::string Tcp(int port) {
   return Outcome(fd >= 0 && connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0);
 }
 
-// How many MiB it could write into a folder before it was stopped, 512 at most.
+// How many MiB it could write into a folder before it was stopped, 100 at most: more would be over its memory limit.
 std::string Fill(const std::string& folder) {
   static char block[1 << 20];
   memset(block, 'x', sizeof(block));
   const int fd = open((folder + "/flood").c_str(), O_WRONLY | O_CREAT, 0600);
   if (fd < 0) return Outcome(false);
   int written = 0;
-  while (written < 512 && write(fd, block, sizeof(block)) == static_cast<ssize_t>(sizeof(block))) ++written;
+  while (written < 100 && write(fd, block, sizeof(block)) == static_cast<ssize_t>(sizeof(block))) ++written;
   unlink((folder + "/flood").c_str());
   return std::to_string(written);
 }
