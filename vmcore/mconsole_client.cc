@@ -68,7 +68,8 @@ sockaddr_un UnixAddress(absl::string_view path) {
   return address;
 }
 
-// A datagram socket that answers to `path` can be sent to by whoever gets that far: the kernel may be another user's.
+// A datagram socket that answers to `path` can be sent to by whoever gets that far: root's kernels are other
+// users'.
 absl::StatusOr<UniqueFd> BindReplySocket(const std::string& path) {
   if (path.size() >= sizeof(sockaddr_un::sun_path)) return ErrnoError(ENAMETOOLONG, absl::StrCat("socket ", path));
   UniqueFd fd(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
@@ -76,7 +77,7 @@ absl::StatusOr<UniqueFd> BindReplySocket(const std::string& path) {
   unlink(path.c_str());  // of one that was killed
   const sockaddr_un address = UnixAddress(path);
   // Not by chmod: that would follow what a guest may have put in the socket's place.
-  const mode_t before = umask(0155);
+  const mode_t before = umask(geteuid() == 0 ? 0155 : 0177);
   const bool bound = bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0;
   const int error_number = errno;
   umask(before);
