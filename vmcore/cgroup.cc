@@ -56,7 +56,8 @@ uint64_t Number(absl::string_view text) {
 bool RemoveGroup(const std::string& folder) {
   for (int i = 0; i < kRemovals; ++i) {
     if (rmdir(folder.c_str()) == 0 || errno == ENOENT) return true;
-    if (errno != EBUSY) return false;
+    // Where nothing can be written, nothing was made either.
+    if (errno != EBUSY) return errno == EROFS && access(folder.c_str(), F_OK) != 0;
     std::this_thread::sleep_for(kBetweenRemovals);
   }
   return false;
