@@ -217,7 +217,7 @@ absl::Status Guests::UnplugNic(const GuestPtr& guest, const std::string& name, b
     request.mutable_unplug_nic()->set_etag(view.row.version + (live_only || !wanted ? 0 : 1));
     auto reply = runtime_->Call(guest, request, kPatience);
     if (!reply.ok()) {
-      const absl::Status refused = Annotate(reply.status(), noun);
+      absl::Status refused = Annotate(reply.status(), noun);
       operations_->Finish(begun.row, refused);
       return refused;
     }

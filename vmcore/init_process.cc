@@ -78,7 +78,7 @@ void DefaultSignals() {
 [[noreturn]] void RunKernel(const InitSpec& spec) {
   Send(spec.socket, InitMessage::kKernelStarts, 0, "");
   // Lifted first: a slave may sit on a number that is about to be taken.
-  int lifted[kMaxTerminals];
+  int lifted[kMaxTerminals] = {};
   int socket = fcntl(spec.socket, F_DUPFD_CLOEXEC, kFirstFreeFd);
   bool failed = socket < 0;
   for (size_t i = 0; i < spec.terminal_count && !failed; ++i) {

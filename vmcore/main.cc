@@ -137,7 +137,7 @@ absl::Status CheckConfinement(const std::string& state_dir, const std::string& u
   const std::string disk = folder + "/disk";
   UniqueFd fd(open(disk.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   absl::StatusOr<std::unique_ptr<Jail>> jail = Jail::Create(options);
-  const absl::Status status = jail.ok() ? (*jail)->Show("disk", disk, Jail::Access::kReadWrite) : jail.status();
+  absl::Status status = jail.ok() ? (*jail)->Show("disk", disk, Jail::Access::kReadWrite) : jail.status();
   if (jail.ok()) jail->reset();
   RETURN_IF_ERROR(RemoveFolder(folder));
   return status;
