@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -252,7 +253,11 @@ Rig::~Rig() {
   for (pid_t pid : Processes()) kill(pid, SIGKILL);
   // There is no umld to remove what a killed vmcore had made.
   for (absl::string_view group : absl::StrSplit(Slurp(run_dir() + "/cgroups"), '\n', absl::SkipEmpty())) {
-    rmdir(std::string(group).c_str());
+    // A process that was killed leaves its group a moment later.
+    const auto deadline = Clock::now() + std::chrono::seconds(2);
+    while (rmdir(std::string(group).c_str()) != 0 && errno == EBUSY && Clock::now() < deadline) {
+      std::this_thread::sleep_for(milliseconds(20));
+    }
   }
   if (testing::Test::HasFailure()) {
     std::fprintf(stderr, "---- vmcore's log\n%s---- con0\n%s----\n", Slurp(folder_ + "/stderr").c_str(),
