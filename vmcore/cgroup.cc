@@ -22,6 +22,7 @@
 #include "base/file.h"
 #include "base/status.h"
 #include "vmcore/log.h"
+#include "vmcore/user_namespace.h"
 
 namespace umld::vmcore {
 namespace {
@@ -39,11 +40,6 @@ constexpr int kLooks = 50;
 constexpr std::chrono::milliseconds kBetweenLooks(20);
 constexpr int kRemovals = 50;
 constexpr std::chrono::milliseconds kBetweenRemovals(10);
-
-bool WriteAll(const std::string& path, const std::string& text) {
-  UniqueFd fd(open(path.c_str(), O_WRONLY | O_CLOEXEC));
-  return fd.ok() && write(fd.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size());
-}
 
 std::string Slurp(const std::string& path) { return ReadFile(path, kMaxFile).value_or(""); }
 
@@ -158,7 +154,7 @@ GuestCgroups::GuestCgroups(EventLoop* loop, absl::string_view guest, std::functi
 void GuestCgroups::Make(const std::string& name, Controller* controller) {
   const std::string parent = controller->folder.substr(0, controller->folder.rfind('/'));
   // Refused while processes are in the parent itself, unless it is the root.
-  if (controller->version2) WriteAll(parent + "/cgroup.subtree_control", "+" + name);
+  if (controller->version2) WriteKernelFile(parent + "/cgroup.subtree_control", "+" + name);
   if (mkdir(controller->folder.c_str(), 0755) != 0 && errno != EEXIST) {
     controller->missing = absl::StrCat("cannot make ", controller->folder, ": ", strerror(errno));
     controller->folder.clear();
@@ -181,13 +177,14 @@ void GuestCgroups::WatchMemory() {
   const Controller& memory = controllers_["memory"];
   if (memory.folder.empty()) return;
   if (memory.version2) {
-    WriteAll(memory.folder + "/memory.oom.group", "1");
+    WriteKernelFile(memory.folder + "/memory.oom.group", "1");
     event_.reset(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
     inotify_add_watch(event_.get(), (memory.folder + "/memory.events").c_str(), IN_MODIFY);
   } else {
     event_.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     UniqueFd control(open((memory.folder + "/memory.oom_control").c_str(), O_RDONLY | O_CLOEXEC));
-    if (!WriteAll(memory.folder + "/cgroup.event_control", absl::StrCat(event_.get(), " ", control.get()))) return;
+    if (!WriteKernelFile(memory.folder + "/cgroup.event_control", absl::StrCat(event_.get(), " ", control.get())))
+      return;
   }
   loop_->Watch(event_.get(), EPOLLIN, [this](uint32_t) {
     char buffer[4096];
@@ -256,9 +253,9 @@ absl::Status GuestCgroups::Set(const std::string& controller, const std::string&
   const std::string swap = absl::StrCat(found.folder, "/memory.memsw.limit_in_bytes");
   // Version 1's limit with swap is never below the one without: which goes first depends on which way they go.
   const bool with_swap = controller == "memory" && !found.version2 && access(swap.c_str(), F_OK) == 0;
-  if (with_swap) WriteAll(swap, value);
-  if (!WriteAll(path, value)) return refuse(absl::StrCat(path, ": ", strerror(errno)));
-  if (with_swap && !WriteAll(swap, value)) return refuse(absl::StrCat(swap, ": ", strerror(errno)));
+  if (with_swap) WriteKernelFile(swap, value);
+  if (!WriteKernelFile(path, value)) return refuse(absl::StrCat(path, ": ", strerror(errno)));
+  if (with_swap && !WriteKernelFile(swap, value)) return refuse(absl::StrCat(swap, ": ", strerror(errno)));
   return absl::OkStatus();
 }
 

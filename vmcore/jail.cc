@@ -21,6 +21,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "vmcore/jail_controls.h"
+#include "vmcore/user_namespace.h"
 
 namespace umld::vmcore {
 
@@ -38,11 +39,6 @@ constexpr rlim_t kOpenFiles = 1024;
 constexpr rlim_t kProcesses = 16384;  // each process of the guest is one of the host
 constexpr unsigned kTunMajor = 10, kTunMinor = 200;
 
-bool WriteProcFile(const std::string& path, const std::string& text) {
-  UniqueFd fd(open(path.c_str(), O_WRONLY | O_CLOEXEC));
-  return fd.ok() && write(fd.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size());
-}
-
 absl::Status Refused(const std::string& what) {
   return MakeError(absl::StatusCode::kPermissionDenied,
                    absl::StrCat("this host does not let a guest be confined: ", what, ": ", strerror(errno)),
@@ -51,16 +47,8 @@ absl::Status Refused(const std::string& what) {
                     "--confinement relaxed"});
 }
 
-// Into a user namespace in which we are who we were, and where we have every capability. Without a map the ids of files
-// that the guest makes would be nobody's.
-bool EnterUserNamespace() {
-  const uid_t uid = geteuid();
-  const gid_t gid = getegid();
-  if (unshare(CLONE_NEWUSER) != 0) return false;
-  WriteProcFile("/proc/self/setgroups", "deny");
-  return WriteProcFile("/proc/self/uid_map", absl::StrCat(uid, " ", uid, " 1\n")) &&
-         WriteProcFile("/proc/self/gid_map", absl::StrCat(gid, " ", gid, " 1\n"));
-}
+// A tmpfs's option: to whom it belongs.
+std::string Owner(uid_t uid) { return uid == 0 ? "" : absl::StrCat(",uid=", uid, ",gid=", uid); }
 
 // The folders above a relative path.
 bool MakeParents(const std::string& path) {
@@ -130,9 +118,9 @@ absl::StatusOr<std::unique_ptr<Jail>> Jail::Create(const Options& options) {
   if (mkdir(kKernelFolder, 0700) != 0 && errno != EEXIST) {
     return ErrnoError(errno, absl::StrCat("make the folder ", kKernelFolder));
   }
-  const std::string owner = options.uid == 0 ? "" : absl::StrCat(",uid=", options.uid, ",gid=", options.uid);
   if (mount("umld", kKernelFolder, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
-            absl::StrCat(IsRemoved("folder-limit") ? "mode=0700" : kKernelFolderLimits, owner).c_str()) != 0) {
+            absl::StrCat(IsRemoved("folder-limit") ? "mode=0700" : kKernelFolderLimits, Owner(options.uid)).c_str()) !=
+      0) {
     return Refused(absl::StrCat("mount a tmpfs on ", kKernelFolder));
   }
   jail->home_.reset(open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC));
@@ -169,8 +157,8 @@ absl::StatusOr<int> Jail::OwnerMap(uid_t uid, gid_t gid) {
   if (pid < 0) return ErrnoError(errno, "make a user namespace");
   UniqueFd owned(pidfd);
   const std::string proc = absl::StrCat("/proc/", pid);
-  const bool mapped = WriteProcFile(proc + "/uid_map", absl::StrCat(uid, " ", options_.uid, " 1\n")) &&
-                      WriteProcFile(proc + "/gid_map", absl::StrCat(gid, " ", options_.uid, " 1\n"));
+  const bool mapped = WriteKernelFile(proc + "/uid_map", absl::StrCat(uid, " ", options_.uid, " 1\n")) &&
+                      WriteKernelFile(proc + "/gid_map", absl::StrCat(gid, " ", options_.uid, " 1\n"));
   if (mapped) map.reset(open((proc + "/ns/user").c_str(), O_RDONLY | O_CLOEXEC));
   const int error_number = errno;
   kill(pid, SIGKILL);
@@ -323,9 +311,8 @@ const char* Jail::EnterNamespaces() const {
     return "show the kernel its folder";
   }
   // The guest's memory, and no more than that.
-  const std::string owner = options_.uid == 0 ? "" : absl::StrCat(",uid=", options_.uid, ",gid=", options_.uid);
   const uint64_t most = IsRemoved("memory-limit") ? 2 * options_.memory_bytes : options_.memory_bytes;
-  const std::string memory = absl::StrCat("mode=0700,nr_inodes=64,size=", most + kMemorySlack, owner);
+  const std::string memory = absl::StrCat("mode=0700,nr_inodes=64,size=", most + kMemorySlack, Owner(options_.uid));
   if (!MakeParents("dev/shm/") || mount("umld", "dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, memory.c_str()) != 0) {
     return "mount the guest's memory";
   }

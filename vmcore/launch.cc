@@ -22,6 +22,7 @@
 #include "vmcore/jail_controls.h"
 #include "vmcore/log.h"
 #include "vmcore/seccomp_filter.h"
+#include "vmcore/user_namespace.h"
 
 namespace umld::vmcore {
 namespace {
@@ -32,26 +33,6 @@ constexpr auto kWaitByPidfd = static_cast<idtype_t>(3);  // P_PIDFD
 // The kernel keeps its RAM file in TMPDIR, else in /dev/shm, which is where it belongs.
 std::vector<std::string> KernelEnvironment() {
   return {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/nonexistent", "TERM=linux"};
-}
-
-bool WriteProcFile(const char* path, const std::string& text) {
-  UniqueFd fd(open(path, O_WRONLY | O_CLOEXEC));
-  return fd.ok() && write(fd.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size());
-}
-
-// Into a user namespace in which we are who we were. True also when that has been done before. On failure errno.
-bool EnterUserNamespace() {
-  static bool entered = false;
-  if (entered) return true;
-  const uid_t uid = geteuid();
-  const gid_t gid = getegid();
-  if (unshare(CLONE_NEWUSER) != 0) return false;
-  WriteProcFile("/proc/self/setgroups", "deny");
-  // Without a map the ids of files that the guest makes would be nobody's; there is no way back from here either.
-  if (!WriteProcFile("/proc/self/uid_map", absl::StrCat(uid, " ", uid, " 1\n"))) return false;
-  if (!WriteProcFile("/proc/self/gid_map", absl::StrCat(gid, " ", gid, " 1\n"))) return false;
-  entered = true;
-  return true;
 }
 
 // fork with namespaces: 0 in the child; a pidfd of the child comes with it.
