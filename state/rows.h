@@ -47,11 +47,15 @@ struct ExitRow {
   friend bool operator==(const ExitRow&, const ExitRow&) = default;
 };
 
+// How a guest names a kernel, and the name of the one that umld was started with, of which there is no row.
+inline constexpr char kKernelPrefix[] = "kernels/";
+inline constexpr char kSystemKernel[] = "kernels/system";
+
 // A guest as it is wanted. Never says whether it runs.
 struct GuestRow {
   uint64_t id = 0;  // never reused
   std::string name;
-  std::string kernel;
+  std::string kernel;  // a path, "kernels/NAME", or empty: the default
   uint64_t memory_bytes = 0;
   std::string image;  // image's name, or empty
   std::vector<std::string> kernel_args;
@@ -60,6 +64,7 @@ struct GuestRow {
   int64_t created_ns = 0;
   bool wanted_running = false;
   bool relaxed = false;      // its kernel is not confined
+  bool trusted = false;
   uint32_t cpu_percent = 0;  // limits; 0: the default
   uint64_t memory_max = 0;
   uint32_t pids_max = 0;
@@ -77,6 +82,18 @@ struct ImageRow {
   std::string description;
   int64_t created_ns = 0;
   friend bool operator==(const ImageRow&, const ImageRow&) = default;
+};
+
+// A kernel that was imported. Its parts are named by their SHA-256, in hexadecimal.
+struct KernelRow {
+  std::string name;
+  std::string sha256;
+  std::string symbols;  // or empty
+  std::string modules;  // a file system with its modules, or empty
+  std::string description;
+  bool is_default = false;
+  int64_t created_ns = 0;
+  friend bool operator==(const KernelRow&, const KernelRow&) = default;
 };
 
 // One intent and its outcome. Committed before anything is done; `done` with the outcome.

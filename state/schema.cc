@@ -113,6 +113,23 @@ constexpr const char* kMigrations[] = {
       ALTER TABLE guests ADD COLUMN memory_max INTEGER NOT NULL DEFAULT 0;
       ALTER TABLE guests ADD COLUMN pids_max INTEGER NOT NULL DEFAULT 0;
     )sql",
+    // 5: kernels, and whom guests are run for. A guest's kernel is a path, 'kernels/NAME', or '' for the default; those
+    // that are there keep their path, because nobody knows any more whether it was asked for.
+    R"sql(
+      CREATE TABLE kernels (
+        name        TEXT PRIMARY KEY NOT NULL,
+        sha256      TEXT NOT NULL,
+        symbols     TEXT NOT NULL,
+        modules     TEXT NOT NULL,
+        description TEXT NOT NULL,
+        is_default  INTEGER NOT NULL DEFAULT 0,
+        created_ns  INTEGER NOT NULL
+      ) STRICT;
+      CREATE UNIQUE INDEX kernels_default ON kernels (is_default) WHERE is_default <> 0;
+      CREATE INDEX guests_by_kernel ON guests (kernel);
+      ALTER TABLE guests ADD COLUMN trusted INTEGER NOT NULL DEFAULT 0;
+      UPDATE guests SET trusted = relaxed;
+    )sql",
 };
 
 absl::Status CheckOrigin(Database& database, int64_t version) {

@@ -74,6 +74,21 @@ TEST_F(SchemaTest, UpgradeFromVersion1KeepsRows) {
   EXPECT_EQ(ReadEvents(*database_, 0, 10)->at(0).guest_state, 0);
 }
 
+TEST_F(SchemaTest, GuestsThatWereRelaxedBeforeThereWasTrustAreTrusted) {
+  ASSERT_TRUE(MigrateTo(*database_, 4).ok());
+  ASSERT_TRUE(database_
+                  ->Execute("INSERT INTO guests (name, kernel, memory_bytes, kernel_args, version, created_ns, "
+                            "wanted_running, relaxed) VALUES ('loose', '/k', 64, '[]', 1, 1, 0, 1), "
+                            "('strict', '/k', 64, '[]', 1, 1, 0, 0)")
+                  .ok());
+  ASSERT_TRUE(MigrateTo(*database_, SchemaVersion()).ok());
+  const auto guests = ReadGuests(*database_);
+  ASSERT_TRUE(guests.ok() && guests->size() == 2u) << guests.status();
+  EXPECT_TRUE(guests->at(0).relaxed && guests->at(0).trusted);
+  EXPECT_FALSE(guests->at(1).relaxed || guests->at(1).trusted);
+  EXPECT_EQ(guests->at(0).kernel, "/k");
+}
+
 TEST_F(SchemaTest, AMigrationThatFailsLeavesTheOldVersionWhole) {
   ASSERT_TRUE(MigrateTo(*database_, 1).ok());
   // In the way of the last statement but one of the second migration.

@@ -61,6 +61,7 @@ absl::StatusOr<GuestRow> GuestFrom(const std::string& path, const Statement& sta
   guest.cpu_percent = static_cast<uint32_t>(statement.Uint(11));
   guest.memory_max = statement.Uint(12);
   guest.pids_max = static_cast<uint32_t>(statement.Uint(13));
+  guest.trusted = statement.Bool(14);
   return guest;
 }
 
@@ -163,7 +164,7 @@ absl::StatusOr<std::vector<GuestRow>> ReadGuests(Database& database) {
   {
     ASSIGN_OR_RETURN(Statement statement,
                      database.Prepare("SELECT id, name, kernel, memory_bytes, image, kernel_args, description, "
-                                      "version, created_ns, wanted_running, relaxed, cpu_percent, memory_max, pids_max "
+                                      "version, created_ns, wanted_running, relaxed, cpu_percent, memory_max, pids_max, trusted "
                                       "FROM guests ORDER BY name"));
     RETURN_IF_ERROR(ForEachRow(statement, [&]() -> absl::Status {
       ASSIGN_OR_RETURN(GuestRow guest, GuestFrom(database.path(), statement));
@@ -198,6 +199,23 @@ absl::StatusOr<std::vector<ImageRow>> ReadImages(Database& database) {
     return absl::OkStatus();
   }));
   return images;
+}
+
+absl::StatusOr<std::vector<KernelRow>> ReadKernels(Database& database) {
+  ASSIGN_OR_RETURN(Statement statement, database.Prepare("SELECT name, sha256, symbols, modules, description, "
+                                                         "is_default, created_ns FROM kernels ORDER BY name"));
+  std::vector<KernelRow> kernels;
+  RETURN_IF_ERROR(ForEachRow(statement, [&] {
+    kernels.push_back({.name = statement.Text(0),
+                       .sha256 = statement.Text(1),
+                       .symbols = statement.Text(2),
+                       .modules = statement.Text(3),
+                       .description = statement.Text(4),
+                       .is_default = statement.Bool(5),
+                       .created_ns = statement.Int(6)});
+    return absl::OkStatus();
+  }));
+  return kernels;
 }
 
 absl::StatusOr<std::vector<OperationRow>> ReadUnfinishedOperations(Database& database) {

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 #include "base/status.h"
 
 namespace umld::state {
@@ -53,6 +54,24 @@ absl::Status CheckImage(Database& database, const GuestRow& guest) {
   if (guest.image.empty()) return absl::OkStatus();
   ASSIGN_OR_RETURN(const bool exists, ImageExists(database, guest.image));
   return exists ? absl::OkStatus() : Annotate(NoImage(guest.image), absl::StrCat("guest ", guest.name));
+}
+
+absl::StatusOr<bool> KernelExists(Database& database, absl::string_view name) {
+  ASSIGN_OR_RETURN(Statement statement, database.Prepare("SELECT 1 FROM kernels WHERE name = ?1"));
+  return statement.Bind(name).Step();
+}
+
+absl::Status NoKernel(absl::string_view name) {
+  return MakeError(absl::StatusCode::kNotFound, absl::StrCat("no kernel ", name),
+                   {"KERNEL_NOT_FOUND", absl::StrCat(kKernelPrefix, name), "umlctl kernel list shows the kernels"});
+}
+
+// The kernel that a guest names; one that it has as a path, or none, is not ours to know.
+absl::Status CheckKernel(Database& database, const GuestRow& guest) {
+  absl::string_view name = guest.kernel;
+  if (!absl::ConsumePrefix(&name, kKernelPrefix) || guest.kernel == kSystemKernel) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const bool exists, KernelExists(database, name));
+  return exists ? absl::OkStatus() : Annotate(NoKernel(name), absl::StrCat("guest ", guest.name));
 }
 
 absl::Status InsertDisks(Database& database, uint64_t id, const std::vector<DiskRow>& disks) {
@@ -114,28 +133,31 @@ absl::Status DeleteParts(Database& database, uint64_t id) {
 absl::Status DoInsertGuest(Database& database, const GuestRow& guest) {
   RETURN_IF_ERROR(CheckNameFree(database, guest, 0));
   RETURN_IF_ERROR(CheckImage(database, guest));
+  RETURN_IF_ERROR(CheckKernel(database, guest));
   ASSIGN_OR_RETURN(const std::string args, ArgsToJson(guest));
   ASSIGN_OR_RETURN(Statement insert,
                    database.Prepare("INSERT INTO guests (name, kernel, memory_bytes, image, kernel_args, description, "
-                                    "version, created_ns, wanted_running, relaxed, cpu_percent, memory_max, pids_max) "
-                                    "VALUES (?1, ?2, ?3, NULLIF(?4, ''), ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"));
+                                    "version, created_ns, wanted_running, relaxed, cpu_percent, memory_max, pids_max, "
+                                    "trusted) VALUES (?1, ?2, ?3, NULLIF(?4, ''), ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, "
+                                    "?13, ?14)"));
   return insert.Run(guest.name, guest.kernel, guest.memory_bytes, guest.image, args, guest.description, guest.version,
                     guest.created_ns, guest.wanted_running, guest.relaxed, guest.cpu_percent, guest.memory_max,
-                    guest.pids_max);
+                    guest.pids_max, guest.trusted);
 }
 
 absl::Status DoUpdateGuest(Database& database, const GuestRow& guest) {
   RETURN_IF_ERROR(CheckNameFree(database, guest, guest.id));
   RETURN_IF_ERROR(CheckImage(database, guest));
+  RETURN_IF_ERROR(CheckKernel(database, guest));
   ASSIGN_OR_RETURN(const std::string args, ArgsToJson(guest));
   ASSIGN_OR_RETURN(Statement update,
                    database.Prepare("UPDATE guests SET name = ?1, kernel = ?2, memory_bytes = ?3, "
                                     "image = NULLIF(?4, ''), kernel_args = ?5, description = ?6, version = ?7, "
                                     "created_ns = ?8, wanted_running = ?9, relaxed = ?10, cpu_percent = ?11, "
-                                    "memory_max = ?12, pids_max = ?13 WHERE id = ?14"));
+                                    "memory_max = ?12, pids_max = ?13, trusted = ?14 WHERE id = ?15"));
   RETURN_IF_ERROR(update.Run(guest.name, guest.kernel, guest.memory_bytes, guest.image, args, guest.description,
                              guest.version, guest.created_ns, guest.wanted_running, guest.relaxed, guest.cpu_percent,
-                             guest.memory_max, guest.pids_max, guest.id));
+                             guest.memory_max, guest.pids_max, guest.trusted, guest.id));
   if (database.Changes() == 0) return NoGuest(guest.id, guest.name);
   RETURN_IF_ERROR(DeleteParts(database, guest.id));
   return InsertParts(database, guest.id, guest);
@@ -159,11 +181,10 @@ absl::Status DoInsertImage(Database& database, const ImageRow& image) {
   return insert.Run(image.name, image.path, image.size_bytes, image.description, image.created_ns);
 }
 
-// Names a few: an image can carry a thousand guests.
-absl::Status CheckImageUnused(Database& database, absl::string_view name) {
+// The guests of one column's value, a few of them by name: an image can carry a thousand. Empty: none.
+absl::StatusOr<std::string> NameGuests(Statement statement, absl::string_view value) {
   constexpr size_t kNamed = 5;
-  ASSIGN_OR_RETURN(Statement statement, database.Prepare("SELECT name FROM guests WHERE image = ?1 ORDER BY name"));
-  statement.Bind(name);
+  statement.Bind(value);
   std::vector<std::string> guests;
   size_t count = 0;
   while (true) {
@@ -171,11 +192,16 @@ absl::Status CheckImageUnused(Database& database, absl::string_view name) {
     if (!more) break;
     if (++count <= kNamed) guests.push_back(statement.Text(0));
   }
-  if (count == 0) return absl::OkStatus();
+  if (count == 0) return std::string();
   const std::string rest = count > kNamed ? absl::StrCat(" and ", count - kNamed, " more") : "";
-  return MakeError(absl::StatusCode::kFailedPrecondition,
-                   absl::StrCat("image ", name, " is used by ", count == 1 ? "guest " : "guests ",
-                                absl::StrJoin(guests, ", "), rest),
+  return absl::StrCat(count == 1 ? "guest " : "guests ", absl::StrJoin(guests, ", "), rest);
+}
+
+absl::Status CheckImageUnused(Database& database, absl::string_view name) {
+  ASSIGN_OR_RETURN(Statement statement, database.Prepare("SELECT name FROM guests WHERE image = ?1 ORDER BY name"));
+  ASSIGN_OR_RETURN(const std::string guests, NameGuests(std::move(statement), name));
+  if (guests.empty()) return absl::OkStatus();
+  return MakeError(absl::StatusCode::kFailedPrecondition, absl::StrCat("image ", name, " is used by ", guests),
                    {"IMAGE_IN_USE", absl::StrCat("images/", name), "delete those guests first"});
 }
 
@@ -184,6 +210,53 @@ absl::Status DoDeleteImage(Database& database, absl::string_view name) {
   ASSIGN_OR_RETURN(Statement statement, database.Prepare("DELETE FROM images WHERE name = ?1"));
   RETURN_IF_ERROR(statement.Run(name));
   return database.Changes() == 0 ? NoImage(name) : absl::OkStatus();
+}
+
+absl::Status DoInsertKernel(Database& database, const KernelRow& kernel) {
+  ASSIGN_OR_RETURN(const bool exists, KernelExists(database, kernel.name));
+  if (exists) {
+    return MakeError(absl::StatusCode::kAlreadyExists, absl::StrCat("there is a kernel ", kernel.name, " already"),
+                     {"KERNEL_EXISTS", absl::StrCat(kKernelPrefix, kernel.name),
+                      "choose another name, or delete that kernel"});
+  }
+  ASSIGN_OR_RETURN(Statement insert,
+                   database.Prepare("INSERT INTO kernels (name, sha256, symbols, modules, description, is_default, "
+                                    "created_ns) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"));
+  return insert.Run(kernel.name, kernel.sha256, kernel.symbols, kernel.modules, kernel.description, kernel.is_default,
+                    kernel.created_ns);
+}
+
+absl::Status CheckKernelUnused(Database& database, absl::string_view name) {
+  const std::string full = absl::StrCat(kKernelPrefix, name);
+  ASSIGN_OR_RETURN(Statement statement, database.Prepare("SELECT name FROM guests WHERE kernel = ?1 ORDER BY name"));
+  ASSIGN_OR_RETURN(const std::string guests, NameGuests(std::move(statement), full));
+  if (guests.empty()) return absl::OkStatus();
+  return MakeError(absl::StatusCode::kFailedPrecondition, absl::StrCat("kernel ", name, " is named by ", guests),
+                   {"KERNEL_IN_USE", full, "give those guests another kernel first (umlctl set GUEST --kernel ...)"});
+}
+
+absl::Status DoDeleteKernel(Database& database, absl::string_view name) {
+  RETURN_IF_ERROR(CheckKernelUnused(database, name));
+  ASSIGN_OR_RETURN(Statement is_default,
+                   database.Prepare("SELECT 1 FROM kernels WHERE name = ?1 AND is_default <> 0"));
+  ASSIGN_OR_RETURN(const bool followed, is_default.Bind(name).Step());
+  if (followed) {
+    return MakeError(absl::StatusCode::kFailedPrecondition, absl::StrCat("kernel ", name, " is the default"),
+                     {"KERNEL_IN_USE", absl::StrCat(kKernelPrefix, name),
+                      "make another one the default first (umlctl kernel default ...)"});
+  }
+  ASSIGN_OR_RETURN(Statement statement, database.Prepare("DELETE FROM kernels WHERE name = ?1"));
+  RETURN_IF_ERROR(statement.Run(name));
+  return database.Changes() == 0 ? NoKernel(name) : absl::OkStatus();
+}
+
+absl::Status DoSetDefaultKernel(Database& database, absl::string_view name) {
+  ASSIGN_OR_RETURN(Statement clear, database.Prepare("UPDATE kernels SET is_default = 0 WHERE is_default <> 0"));
+  RETURN_IF_ERROR(clear.Run());
+  if (name.empty()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(Statement set, database.Prepare("UPDATE kernels SET is_default = 1 WHERE name = ?1"));
+  RETURN_IF_ERROR(set.Run(name));
+  return database.Changes() == 0 ? NoKernel(name) : absl::OkStatus();
 }
 
 // A retry finds its operation by request_id before it inserts; this closes the race of two retries at once.
@@ -273,6 +346,21 @@ absl::Status SqliteTransaction::InsertImage(const ImageRow& image) {
 absl::Status SqliteTransaction::DeleteImage(absl::string_view name) {
   RETURN_IF_ERROR(failure_);
   return Remember(DoDeleteImage(database_, name));
+}
+
+absl::Status SqliteTransaction::InsertKernel(const KernelRow& kernel) {
+  RETURN_IF_ERROR(failure_);
+  return Remember(DoInsertKernel(database_, kernel));
+}
+
+absl::Status SqliteTransaction::DeleteKernel(absl::string_view name) {
+  RETURN_IF_ERROR(failure_);
+  return Remember(DoDeleteKernel(database_, name));
+}
+
+absl::Status SqliteTransaction::SetDefaultKernel(absl::string_view name) {
+  RETURN_IF_ERROR(failure_);
+  return Remember(DoSetDefaultKernel(database_, name));
 }
 
 absl::StatusOr<uint64_t> SqliteTransaction::InsertOperation(const OperationRow& operation) {

@@ -23,6 +23,9 @@ class SqliteTransaction final : public Transaction {
   absl::Status DeleteGuest(uint64_t id) override;
   absl::Status InsertImage(const ImageRow& image) override;
   absl::Status DeleteImage(absl::string_view name) override;
+  absl::Status InsertKernel(const KernelRow& kernel) override;
+  absl::Status DeleteKernel(absl::string_view name) override;
+  absl::Status SetDefaultKernel(absl::string_view name) override;
   absl::StatusOr<uint64_t> InsertOperation(const OperationRow& operation) override;
   absl::Status UpdateOperation(const OperationRow& operation) override;
   absl::StatusOr<uint64_t> AppendEvent(const EventRow& event) override;

@@ -41,6 +41,10 @@ class SqliteStore final : public Store {
     absl::MutexLock lock(&read_mutex_);
     return ReadImages(*reader_);
   }
+  absl::StatusOr<std::vector<KernelRow>> LoadKernels() override {
+    absl::MutexLock lock(&read_mutex_);
+    return ReadKernels(*reader_);
+  }
   absl::StatusOr<std::vector<OperationRow>> LoadUnfinishedOperations() override {
     absl::MutexLock lock(&read_mutex_);
     return ReadUnfinishedOperations(*reader_);

@@ -28,6 +28,7 @@ GuestRow FullGuest(const std::string& name) {
   guest.version = 3;
   guest.created_ns = 1'700'000'000'000'000'000;
   guest.wanted_running = true;
+  guest.trusted = true;
   guest.disks = {{.unit = 0, .path = "/c", .backing = "/b", .flags = "cs", .serial = "S", .managed = true},
                  {.unit = 15, .path = "/d", .backing = "", .flags = "", .serial = "", .managed = false}};
   guest.consoles = {{.device = "con1", .channel = "pts"}, {.device = "con0", .channel = "port:9000"}};
@@ -239,6 +240,46 @@ TEST_F(StoreTest, AGuestNeedsItsImage) {
   const absl::Status status = InsertGuest(guest);
   EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(GetErrorDetail(status).subject, "images/gone");
+}
+
+TEST_F(StoreTest, KernelsInUseStay) {
+  const KernelRow kernel = {
+      .name = "six", .sha256 = "ab", .symbols = "cd", .modules = "ef", .description = "d", .created_ns = 8};
+  const auto commit = [this](const std::function<absl::Status(Transaction&)>& body) { return store_->Commit(body); };
+  const auto insert = [&](const KernelRow& row) { return commit([&](Transaction& t) { return t.InsertKernel(row); }); };
+  const auto remove = [&](const char* name) { return commit([&](Transaction& t) { return t.DeleteKernel(name); }); };
+  const auto choose = [&](const char* name) { return commit([&](Transaction& t) { return t.SetDefaultKernel(name); }); };
+  ASSERT_TRUE(insert(kernel).ok());
+  EXPECT_EQ(insert(kernel).code(), absl::StatusCode::kAlreadyExists);
+  KernelRow other = kernel;
+  other.name = "five";
+  ASSERT_TRUE(insert(other).ok());
+
+  GuestRow guest = FullGuest("web1");
+  guest.kernel = "kernels/gone";
+  EXPECT_EQ(GetErrorDetail(InsertGuest(guest)).subject, "kernels/gone");
+  guest.kernel = kSystemKernel;
+  EXPECT_TRUE(InsertGuest(guest).ok());
+  GuestRow named = FullGuest("web2");
+  named.kernel = "kernels/six";
+  ASSERT_TRUE(InsertGuest(named).ok());
+  const absl::Status in_use = remove("six");
+  EXPECT_EQ(GetErrorDetail(in_use).reason, "KERNEL_IN_USE");
+  EXPECT_THAT(std::string(in_use.message()), HasSubstr("guest web2"));
+
+  ASSERT_TRUE(choose("five").ok());
+  ASSERT_TRUE(choose("six").ok());
+  EXPECT_EQ(choose("gone").code(), absl::StatusCode::kNotFound);
+  EXPECT_FALSE(store_->LoadKernels()->at(0).is_default) << "five";
+  EXPECT_TRUE(store_->LoadKernels()->at(1).is_default) << "six: a refused change leaves the old default";
+  ASSERT_TRUE(DeleteGuest(named.id).ok());
+  const absl::Status is_default = remove("six");
+  EXPECT_EQ(is_default.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(is_default.message()), HasSubstr("is the default"));
+  ASSERT_TRUE(choose("").ok());
+  EXPECT_TRUE(store_->LoadKernels()->at(1) == kernel);
+  EXPECT_TRUE(remove("six").ok());
+  EXPECT_EQ(remove("six").code(), absl::StatusCode::kNotFound);
 }
 
 TEST_F(StoreTest, BadValuesAreRefused) {

@@ -16,15 +16,21 @@ class Transaction {
  public:
   virtual ~Transaction() = default;
 
-  // Inserts with devices; returns the new id. kAlreadyExists: the name is taken. kNotFound: no such image.
+  // Inserts with devices; returns the new id. kAlreadyExists: the name is taken. kNotFound: no such image or kernel.
   virtual absl::StatusOr<uint64_t> InsertGuest(const GuestRow& guest) = 0;
-  // Replaces the row and all its devices. kNotFound, also for its image; kAlreadyExists: a rename to a taken name.
+  // Replaces the row and all its devices. kNotFound, also for its image and kernel; kAlreadyExists: a rename to a taken name.
   virtual absl::Status UpdateGuest(const GuestRow& guest) = 0;
   // Removes the guest and its devices; its operations and events stay as history.
   virtual absl::Status DeleteGuest(uint64_t id) = 0;
 
   virtual absl::Status InsertImage(const ImageRow& image) = 0;   // kAlreadyExists
   virtual absl::Status DeleteImage(absl::string_view name) = 0;  // kNotFound; kFailedPrecondition: guests use it
+
+  virtual absl::Status InsertKernel(const KernelRow& kernel) = 0;  // kAlreadyExists
+  // kNotFound; kFailedPrecondition: it is the default, or guests name it.
+  virtual absl::Status DeleteKernel(absl::string_view name) = 0;
+  // The only default from now on; empty: none is. kNotFound.
+  virtual absl::Status SetDefaultKernel(absl::string_view name) = 0;
 
   // Returns the new id. kAlreadyExists REQUEST_ID_TAKEN: another operation has that request_id, unless it is empty.
   virtual absl::StatusOr<uint64_t> InsertOperation(const OperationRow& operation) = 0;
