@@ -63,7 +63,7 @@ struct GuestRow {
   uint64_t version = 1;  // counts changes of the configuration
   int64_t created_ns = 0;
   bool wanted_running = false;
-  bool relaxed = false;      // its kernel is not confined
+  bool relaxed = false;  // its kernel is not confined
   bool trusted = false;
   uint32_t cpu_percent = 0;  // limits; 0: the default
   uint64_t memory_max = 0;

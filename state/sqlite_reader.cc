@@ -162,10 +162,11 @@ absl::StatusOr<std::vector<GuestRow>> ReadGuests(Database& database) {
   ASSIGN_OR_RETURN(ScopedTransaction transaction, ScopedTransaction::Begin(database, ScopedTransaction::Kind::kRead));
   std::vector<GuestRow> guests;
   {
-    ASSIGN_OR_RETURN(Statement statement,
-                     database.Prepare("SELECT id, name, kernel, memory_bytes, image, kernel_args, description, "
-                                      "version, created_ns, wanted_running, relaxed, cpu_percent, memory_max, pids_max, trusted "
-                                      "FROM guests ORDER BY name"));
+    ASSIGN_OR_RETURN(
+        Statement statement,
+        database.Prepare("SELECT id, name, kernel, memory_bytes, image, kernel_args, description, "
+                         "version, created_ns, wanted_running, relaxed, cpu_percent, memory_max, pids_max, trusted "
+                         "FROM guests ORDER BY name"));
     RETURN_IF_ERROR(ForEachRow(statement, [&]() -> absl::Status {
       ASSIGN_OR_RETURN(GuestRow guest, GuestFrom(database.path(), statement));
       guests.push_back(std::move(guest));

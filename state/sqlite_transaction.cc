@@ -215,9 +215,9 @@ absl::Status DoDeleteImage(Database& database, absl::string_view name) {
 absl::Status DoInsertKernel(Database& database, const KernelRow& kernel) {
   ASSIGN_OR_RETURN(const bool exists, KernelExists(database, kernel.name));
   if (exists) {
-    return MakeError(absl::StatusCode::kAlreadyExists, absl::StrCat("there is a kernel ", kernel.name, " already"),
-                     {"KERNEL_EXISTS", absl::StrCat(kKernelPrefix, kernel.name),
-                      "choose another name, or delete that kernel"});
+    return MakeError(
+        absl::StatusCode::kAlreadyExists, absl::StrCat("there is a kernel ", kernel.name, " already"),
+        {"KERNEL_EXISTS", absl::StrCat(kKernelPrefix, kernel.name), "choose another name, or delete that kernel"});
   }
   ASSIGN_OR_RETURN(Statement insert,
                    database.Prepare("INSERT INTO kernels (name, sha256, symbols, modules, description, is_default, "
@@ -237,8 +237,7 @@ absl::Status CheckKernelUnused(Database& database, absl::string_view name) {
 
 absl::Status DoDeleteKernel(Database& database, absl::string_view name) {
   RETURN_IF_ERROR(CheckKernelUnused(database, name));
-  ASSIGN_OR_RETURN(Statement is_default,
-                   database.Prepare("SELECT 1 FROM kernels WHERE name = ?1 AND is_default <> 0"));
+  ASSIGN_OR_RETURN(Statement is_default, database.Prepare("SELECT 1 FROM kernels WHERE name = ?1 AND is_default <> 0"));
   ASSIGN_OR_RETURN(const bool followed, is_default.Bind(name).Step());
   if (followed) {
     return MakeError(absl::StatusCode::kFailedPrecondition, absl::StrCat("kernel ", name, " is the default"),

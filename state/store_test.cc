@@ -248,7 +248,9 @@ TEST_F(StoreTest, KernelsInUseStay) {
   const auto commit = [this](const std::function<absl::Status(Transaction&)>& body) { return store_->Commit(body); };
   const auto insert = [&](const KernelRow& row) { return commit([&](Transaction& t) { return t.InsertKernel(row); }); };
   const auto remove = [&](const char* name) { return commit([&](Transaction& t) { return t.DeleteKernel(name); }); };
-  const auto choose = [&](const char* name) { return commit([&](Transaction& t) { return t.SetDefaultKernel(name); }); };
+  const auto choose = [&](const char* name) {
+    return commit([&](Transaction& t) { return t.SetDefaultKernel(name); });
+  };
   ASSERT_TRUE(insert(kernel).ok());
   EXPECT_EQ(insert(kernel).code(), absl::StatusCode::kAlreadyExists);
   KernelRow other = kernel;

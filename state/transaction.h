@@ -18,7 +18,8 @@ class Transaction {
 
   // Inserts with devices; returns the new id. kAlreadyExists: the name is taken. kNotFound: no such image or kernel.
   virtual absl::StatusOr<uint64_t> InsertGuest(const GuestRow& guest) = 0;
-  // Replaces the row and all its devices. kNotFound, also for its image and kernel; kAlreadyExists: a rename to a taken name.
+  // Replaces the row and all its devices. kNotFound, also for its image and kernel; kAlreadyExists: a rename to a taken
+  // name.
   virtual absl::Status UpdateGuest(const GuestRow& guest) = 0;
   // Removes the guest and its devices; its operations and events stay as history.
   virtual absl::Status DeleteGuest(uint64_t id) = 0;
