@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "base/credentials.h"
 
 namespace umld::state {
 
@@ -19,6 +20,7 @@ struct DiskRow {
   std::string flags;    // of "rscdt"
   std::string serial;
   bool managed = false;  // umld made `path` and removes it with the guest
+  std::optional<Credentials> opener = std::nullopt;  // who has the permission to open it; nullopt: umld
   friend bool operator==(const DiskRow&, const DiskRow&) = default;
 };
 

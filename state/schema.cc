@@ -130,6 +130,10 @@ constexpr const char* kMigrations[] = {
       ALTER TABLE guests ADD COLUMN trusted INTEGER NOT NULL DEFAULT 0;
       UPDATE guests SET trusted = relaxed;
     )sql",
+    // 6: whose permissions hold for a disk's files; '': umld's own.
+    R"sql(
+      ALTER TABLE disks ADD COLUMN opener TEXT NOT NULL DEFAULT '';
+    )sql",
 };
 
 absl::Status CheckOrigin(Database& database, int64_t version) {

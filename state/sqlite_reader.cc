@@ -88,12 +88,17 @@ class GuestIndex {
 };
 
 void AddDisk(GuestRow& guest, const Statement& row) {
+  const std::string opener = row.Text(7);
   guest.disks.push_back({.unit = static_cast<uint32_t>(row.Uint(1)),
                          .path = row.Text(2),
                          .backing = row.Text(3),
                          .flags = row.Text(4),
                          .serial = row.Text(5),
                          .managed = row.Bool(6)});
+  if (opener.empty()) return;
+  // One that cannot be read is somebody who may open nothing.
+  absl::StatusOr<Credentials> read = Credentials::Parse(opener);
+  guest.disks.back().opener = read.ok() ? *read : Credentials{65534, 65534, {}};
 }
 
 void AddConsole(GuestRow& guest, const Statement& row) {
@@ -175,7 +180,7 @@ absl::StatusOr<std::vector<GuestRow>> ReadGuests(Database& database) {
   }
   const GuestIndex index(guests);
   RETURN_IF_ERROR(index.Attach(
-      database, "SELECT guest_id, unit, path, backing, flags, serial, managed FROM disks ORDER BY guest_id, unit",
+      database, "SELECT guest_id, unit, path, backing, flags, serial, managed, opener FROM disks ORDER BY guest_id, unit",
       AddDisk));
   RETURN_IF_ERROR(
       index.Attach(database, "SELECT guest_id, device, channel FROM consoles ORDER BY guest_id, position", AddConsole));

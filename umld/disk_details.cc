@@ -36,8 +36,8 @@ absl::Status Add(v1::Disk* disk) {
 
 }  // namespace
 
-void AddDiskDetails(v1::Disk* disk) {
-  if (absl::Status status = Add(disk); !status.ok()) disk->set_problem(std::string(status.message()));
+void AddDiskDetails(const std::optional<Credentials>& opener, v1::Disk* disk) {
+  if (absl::Status status = ActAs(opener, [disk] { return Add(disk); }); !status.ok()) disk->set_problem(std::string(status.message()));
 }
 
 }  // namespace umld

@@ -1,13 +1,16 @@
 #ifndef UMLD_UMLD_DISK_DETAILS_H_
 #define UMLD_UMLD_DISK_DETAILS_H_
 
+#include <optional>
+
+#include "base/credentials.h"
 #include "umld/v1/resources.pb.h"
 
 namespace umld {
 
 // Fills in what has to be read from the disk's host files: sizes, padding, partitions, or what is wrong with them.
-// Blocks on the disk; reads a bounded amount of it. Thread-safe.
-void AddDiskDetails(v1::Disk* disk);
+// They are opened as `opener`, whose disk it is. Blocks on the disk; reads a bounded amount of it. Thread-safe.
+void AddDiskDetails(const std::optional<Credentials>& opener, v1::Disk* disk);
 
 }  // namespace umld
 

@@ -31,10 +31,18 @@ std::string Resource(const GuestView& view, absl::string_view device) {
   return absl::StrCat(view.name(), "/consoles/", device);
 }
 
-absl::StatusOr<ConsoleAssignment> Parse(absl::string_view text) {
+// What takes something of the host that is not for everybody.
+absl::Status CheckPermission(const ConsoleChannel& channel, const Caller& caller) {
+  if (channel.kind == ConsoleChannel::Kind::kTty) return NeedsAdmin(caller, "a terminal of the host");
+  if (channel.kind == ConsoleChannel::Kind::kPort && channel.port < 1024) return NeedsAdmin(caller, "a port below 1024");
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ConsoleAssignment> Parse(absl::string_view text, const Caller& caller = Caller()) {
   ASSIGN_OR_RETURN(ConsoleAssignment wanted, devices::ParseConsoleAssignment(text));
   for (const ConsoleChannel* channel : {&wanted.in, &wanted.out}) {
     RETURN_IF_ERROR(devices::CheckConsoleFd(*channel));
+    RETURN_IF_ERROR(CheckPermission(*channel, caller));
   }
   const bool is_con0 = !wanted.serial && wanted.unit.value_or(0) == 0;
   if (is_con0 && wanted.in.kind == ConsoleChannel::Kind::kNone) {
@@ -59,7 +67,8 @@ std::string LiveChannels(const GuestView& view, absl::string_view device) {
 
 }  // namespace
 
-absl::StatusOr<std::vector<state::ConsoleRow>> Guests::NewConsoles(const v1::CreateGuestRequest& request) {
+absl::StatusOr<std::vector<state::ConsoleRow>> Guests::NewConsoles(const v1::CreateGuestRequest& request,
+                                                                   const Caller& caller) {
   std::vector<std::string> specs(request.console_specs().begin(), request.console_specs().end());
   for (const v1::Console& console : request.guest().consoles()) {
     absl::string_view device = console.name();
@@ -68,7 +77,7 @@ absl::StatusOr<std::vector<state::ConsoleRow>> Guests::NewConsoles(const v1::Cre
   }
   state::GuestRow row;
   for (const std::string& text : specs) {
-    ASSIGN_OR_RETURN(ConsoleAssignment wanted, Parse(text));
+    ASSIGN_OR_RETURN(ConsoleAssignment wanted, Parse(text, caller));
     const std::string device = DeviceOf(wanted);
     if (FindConsoleRow(row, device) != nullptr) {
       return MakeError(absl::StatusCode::kInvalidArgument, absl::StrCat(device, " is given twice"),
@@ -80,9 +89,9 @@ absl::StatusOr<std::vector<state::ConsoleRow>> Guests::NewConsoles(const v1::Cre
 }
 
 absl::StatusOr<v1::Device> Guests::PlugConsole(const GuestPtr& guest, const std::string& text, bool live_only,
-                                               const std::string& request_id) {
+                                               const std::string& request_id, const Caller& caller) {
   const GuestView view = table_->View(guest);
-  ASSIGN_OR_RETURN(ConsoleAssignment wanted, Parse(text));
+  ASSIGN_OR_RETURN(ConsoleAssignment wanted, Parse(text, caller));
   const std::string device = DeviceOf(wanted);
   if (!wanted.unit.has_value() && (view.alive || live_only)) {
     return MakeError(

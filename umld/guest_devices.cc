@@ -47,16 +47,16 @@ std::optional<absl::Status> Guests::Repeated(const Operations::Begun& begun) {
 }
 
 absl::StatusOr<v1::Device> Guests::Plug(const GuestPtr& guest, const std::string& spec, bool live_only,
-                                        const std::string& request_id) {
+                                        const std::string& request_id, const Caller& caller) {
   switch (devices::KindOfDevice(spec)) {
     case devices::DeviceKind::kMemory:
       return ChangeMemory(guest, spec, request_id);
     case devices::DeviceKind::kConsole:
-      return PlugConsole(guest, spec, live_only, request_id);
+      return PlugConsole(guest, spec, live_only, request_id, caller);
     case devices::DeviceKind::kNic:
       return PlugNic(guest, spec, live_only, request_id);
     default:
-      return PlugDisk(guest, spec, live_only, request_id);
+      return PlugDisk(guest, spec, live_only, request_id, caller);
   }
 }
 
@@ -127,14 +127,15 @@ absl::StatusOr<v1::Device> Guests::Query(const GuestPtr& guest, const std::strin
 }
 
 absl::StatusOr<v1::SendMconsoleResponse> Guests::SendMconsole(const GuestPtr& guest,
-                                                              const v1::SendMconsoleRequest& request) {
+                                                              const v1::SendMconsoleRequest& request,
+                                                              const Caller& caller) {
   // Commands that change what umld keeps account of take umld's own way; the kernel alone would not tell it.
   absl::string_view command = absl::StripAsciiWhitespace(request.command());
   const std::string name = table_->View(guest).row.name;
   if (absl::string_view device = command; absl::ConsumePrefix(&device, "config ")) {
     const std::string text(absl::StripAsciiWhitespace(device));
     if (text.find('=') != std::string::npos) {
-      RETURN_IF_ERROR(Plug(guest, text, /*live_only=*/false, /*request_id=*/"").status());
+      RETURN_IF_ERROR(Plug(guest, text, /*live_only=*/false, /*request_id=*/"", caller).status());
       return Text("");
     }
     ASSIGN_OR_RETURN(v1::Device answer, Query(guest, text));

@@ -56,9 +56,11 @@ absl::Status AlreadyPlugged(const GuestView& view, const state::DiskRow& disk) {
 }  // namespace
 
 absl::StatusOr<v1::Device> Guests::PlugDisk(const GuestPtr& guest, const std::string& text, bool live_only,
-                                            const std::string& request_id) {
+                                            const std::string& request_id, const Caller& caller) {
   const GuestView view = table_->View(guest);
   const std::string noun = absl::StrCat("guest ", view.row.name);
+  // Its kernel opens the disk itself, with umld's permissions.
+  if (view.row.relaxed) RETURN_IF_ERROR(Annotate(NeedsAdmin(caller, "a disk of a guest that is not confined"), noun));
   ASSIGN_OR_RETURN(devices::DiskSpec spec, devices::ParseDiskSpec(text));
   state::DiskRow disk;
   disk.unit = spec.unit;
@@ -66,6 +68,7 @@ absl::StatusOr<v1::Device> Guests::PlugDisk(const GuestPtr& guest, const std::st
   disk.backing = spec.backing;
   disk.flags = spec.flags;
   disk.serial = spec.serial;
+  disk.opener = caller.user;
   const std::string device = devices::DiskName(disk.unit);
   state::OperationRow row;
   row.verb = "plug";

@@ -144,6 +144,12 @@ vmcore::v1::Disk ToVmcoreDisk(const state::DiskRow& row) {
   disk.set_path(row.path);
   disk.set_backing(row.backing);
   disk.set_serial(row.serial);
+  if (row.opener.has_value()) {
+    vmcore::v1::Credentials* opener = disk.mutable_opener();
+    opener->set_uid(row.opener->uid);
+    opener->set_gid(row.opener->gid);
+    opener->mutable_groups()->Add(row.opener->groups.begin(), row.opener->groups.end());
+  }
   return disk;
 }
 
@@ -154,7 +160,24 @@ state::DiskRow FromVmcoreDisk(const vmcore::v1::Disk& disk) {
   row.path = disk.path();
   row.backing = disk.backing();
   row.serial = disk.serial();
+  if (disk.has_opener()) {
+    const vmcore::v1::Credentials& opener = disk.opener();
+    row.opener = {opener.uid(), opener.gid(), {opener.groups().begin(), opener.groups().end()}};
+  }
   return row;
+}
+
+std::optional<Credentials> OpenerOf(const GuestView& view, absl::string_view disk_name) {
+  auto is_meant = [&](uint32_t unit) {
+    return disk_name == absl::StrCat(view.name(), "/disks/", devices::DiskName(unit));
+  };
+  for (const vmcore::v1::Disk& live : view.facts.live_disks()) {
+    if (view.alive && is_meant(live.unit())) return FromVmcoreDisk(live).opener;
+  }
+  for (const state::DiskRow& disk : view.row.disks) {
+    if (is_meant(disk.unit)) return disk.opener;
+  }
+  return std::nullopt;
 }
 
 v1::Disk DiskToProto(const GuestView& view, const state::DiskRow& disk, bool persistent) {

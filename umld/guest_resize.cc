@@ -21,17 +21,26 @@ using vmcore::v1::Request;
 struct Guests::Resize {
   uint64_t size_bytes = 0, old_bytes = 0;
   devices::DiskSpec spec;
+  std::optional<Credentials> opener;  // with whose permissions the file grows
 
   std::string device() const { return devices::DiskName(spec.unit); }
-  std::string Encode() const { return absl::StrCat(size_bytes, " ", old_bytes, " ", devices::PrintDiskSpec(spec)); }
+  std::string Encode() const {
+    return absl::StrCat(size_bytes, " ", old_bytes, " ", opener.has_value() ? opener->ToText() : "-", " ",
+                        devices::PrintDiskSpec(spec));
+  }
   static std::optional<Resize> Decode(const std::string& text) {
-    const std::vector<std::string> words = absl::StrSplit(text, absl::MaxSplits(' ', 2));
+    const std::vector<std::string> words = absl::StrSplit(text, absl::MaxSplits(' ', 3));
     Resize resize;
-    if (words.size() != 3 || !absl::SimpleAtoi(words[0], &resize.size_bytes) ||
+    if (words.size() != 4 || !absl::SimpleAtoi(words[0], &resize.size_bytes) ||
         !absl::SimpleAtoi(words[1], &resize.old_bytes)) {
       return std::nullopt;
     }
-    absl::StatusOr<devices::DiskSpec> spec = devices::ParseDiskSpec(words[2]);
+    if (words[2] != "-") {
+      absl::StatusOr<Credentials> opener = Credentials::Parse(words[2]);
+      if (!opener.ok()) return std::nullopt;
+      resize.opener = *std::move(opener);
+    }
+    absl::StatusOr<devices::DiskSpec> spec = devices::ParseDiskSpec(words[3]);
     if (!spec.ok()) return std::nullopt;
     resize.spec = *std::move(spec);
     return resize;
@@ -69,7 +78,8 @@ bool KernelHas(const GuestView& view, uint32_t unit, uint64_t bytes) {
 
 }  // namespace
 
-absl::StatusOr<v1::ResizeDiskResponse> Guests::ResizeDisk(const GuestPtr& guest, const v1::ResizeDiskRequest& request) {
+absl::StatusOr<v1::ResizeDiskResponse> Guests::ResizeDisk(const GuestPtr& guest, const v1::ResizeDiskRequest& request,
+                                                          const Caller& caller) {
   const GuestView view = table_->View(guest);
   const std::string noun = absl::StrCat("guest ", view.row.name);
   ASSIGN_OR_RETURN(const uint32_t unit, devices::ParseDiskName(request.disk().substr(request.disk().rfind('/') + 1)));
@@ -91,8 +101,9 @@ absl::StatusOr<v1::ResizeDiskResponse> Guests::ResizeDisk(const GuestPtr& guest,
         absl::StatusCode::kNotFound, absl::StrCat(noun, " has no ", devices::DiskName(unit)),
         {"DEVICE_NOT_PLUGGED", row.target, absl::StrCat("`umlctl describe ", view.row.name, "` shows its disks")});
   }
-  Resize resize{request.size_bytes(), 0, ToSpec(*disk)};
-  absl::StatusOr<uint64_t> from = devices::CheckGrow(resize.spec, resize.size_bytes);
+  Resize resize{request.size_bytes(), 0, ToSpec(*disk), disk->managed ? std::nullopt : caller.user};
+  absl::StatusOr<uint64_t> from =
+      ActAs(resize.opener, [&] { return devices::CheckGrow(resize.spec, resize.size_bytes); });
   if (!from.ok()) return Annotate(Annotate(from.status(), "disk " + resize.device()), noun);
   resize.old_bytes = *from;
   // Also: another guest's COW files would not fit a backing file that has grown.
@@ -114,7 +125,8 @@ absl::StatusOr<v1::ResizeDiskResponse> Guests::RunResize(const GuestPtr& guest, 
     operations_->Finish(operation, annotated);
     return annotated;
   };
-  if (absl::Status grown = devices::GrowDisk(resize.spec, resize.size_bytes); !grown.ok()) return failed(grown);
+  absl::Status grown = ActAs(resize.opener, [&] { return devices::GrowDisk(resize.spec, resize.size_bytes); });
+  if (!grown.ok()) return failed(grown);
   absl::Status replugged;
   const GuestView view = table_->View(guest);
   if (FindLive(view, resize.spec.unit) != nullptr && !KernelHas(view, resize.spec.unit, resize.size_bytes)) {

@@ -135,10 +135,11 @@ absl::Status GuestRuntime::PrepareDisks(const GuestView& view) {
   for (const state::DiskRow& disk : view.row.disks) {
     const std::string noun = absl::StrCat("disk ", devices::DiskName(disk.unit));
     devices::DiskSpec spec{disk.unit, disk.flags, disk.path, disk.backing, disk.serial};
-    absl::StatusOr<devices::DiskFile> file = devices::InspectDisk(spec);
+    auto inspect = [&] { return ActAs(disk.opener, [&] { return devices::InspectDisk(spec); }); };
+    absl::StatusOr<devices::DiskFile> file = inspect();
     if (file.ok() && file->create_cow && disk.managed) {
       RETURN_IF_ERROR(Annotate(devices::CreateCow(disk.path, disk.backing), noun));
-      file = devices::InspectDisk(spec);
+      file = inspect();
     }
     if (!file.ok()) return Annotate(file.status(), noun);
     ours.push_back(*file);

@@ -24,8 +24,18 @@ Reactor* GuestService::InLine(Context* context, const std::string& name, Respons
   return reactor;
 }
 
+template <typename Response, typename Work>
+Reactor* GuestService::InLineFor(Context* context, const std::string& name, Response* response, Work work) {
+  absl::StatusOr<Caller> caller = CallerOf(*context);
+  if (!caller.ok()) return Answer<Response>(context, response, caller.status());
+  return InLine(context, name, response, [=](const GuestPtr& guest) { return work(guest, *caller); });
+}
+
 Reactor* GuestService::CreateGuest(Context* context, const v1::CreateGuestRequest* request, v1::Guest* response) {
-  return AnswerOnPool<v1::Guest>(context, pool_, response, [=, this] { return guests_->Create(*request); });
+  return AnswerOnPool<v1::Guest>(context, pool_, response, [=, this]() -> absl::StatusOr<v1::Guest> {
+    ASSIGN_OR_RETURN(const Caller caller, CallerOf(*context));
+    return guests_->Create(*request, caller);
+  });
 }
 
 Reactor* GuestService::GetGuest(Context* context, const v1::GetGuestRequest* request, v1::Guest* response) {
@@ -35,7 +45,7 @@ Reactor* GuestService::GetGuest(Context* context, const v1::GetGuestRequest* req
     const GuestView view = table_->View(guest);
     const vmcore::v1::ProcessId kernel = view.facts.kernel();
     shown.set_host_memory_bytes(HostMemoryOf({kernel.pid(), kernel.start_ticks()}));
-    for (v1::Disk& disk : *shown.mutable_disks()) AddDiskDetails(&disk);
+    for (v1::Disk& disk : *shown.mutable_disks()) AddDiskDetails(OpenerOf(view, disk.name()), &disk);
     FillNicCounters(view, &shown);
     return shown;
   });
@@ -53,8 +63,9 @@ Reactor* GuestService::ListGuestStats(Context* context, const v1::ListGuestStats
 }
 
 Reactor* GuestService::UpdateGuest(Context* context, const v1::UpdateGuestRequest* request, v1::Guest* response) {
-  return InLine(context, request->guest().name(), response,
-                [=, this](const GuestPtr& guest) { return guests_->Update(guest, *request); });
+  return InLineFor(
+      context, request->guest().name(), response,
+      [=, this](const GuestPtr& guest, const Caller& caller) { return guests_->Update(guest, *request, caller); });
 }
 
 Reactor* GuestService::RenameGuest(Context* context, const v1::RenameGuestRequest* request, v1::Guest* response) {
@@ -109,8 +120,8 @@ Reactor* GuestService::ResumeGuest(Context* context, const v1::ResumeGuestReques
 }
 
 Reactor* GuestService::PlugDevice(Context* context, const v1::PlugDeviceRequest* request, v1::Device* response) {
-  return InLine(context, request->guest(), response, [=, this](const GuestPtr& guest) {
-    return guests_->Plug(guest, request->spec(), request->live_only(), request->request_id());
+  return InLineFor(context, request->guest(), response, [=, this](const GuestPtr& guest, const Caller& caller) {
+    return guests_->Plug(guest, request->spec(), request->live_only(), request->request_id(), caller);
   });
 }
 
@@ -127,8 +138,9 @@ Reactor* GuestService::UnplugDevice(Context* context, const v1::UnplugDeviceRequ
 
 Reactor* GuestService::ResizeDisk(Context* context, const v1::ResizeDiskRequest* request,
                                   v1::ResizeDiskResponse* response) {
-  return InLine(context, request->guest(), response,
-                [=, this](const GuestPtr& guest) { return guests_->ResizeDisk(guest, *request); });
+  return InLineFor(
+      context, request->guest(), response,
+      [=, this](const GuestPtr& guest, const Caller& caller) { return guests_->ResizeDisk(guest, *request, caller); });
 }
 
 Reactor* GuestService::QueryDevice(Context* context, const v1::QueryDeviceRequest* request, v1::Device* response) {
@@ -138,8 +150,9 @@ Reactor* GuestService::QueryDevice(Context* context, const v1::QueryDeviceReques
 
 Reactor* GuestService::SendMconsole(Context* context, const v1::SendMconsoleRequest* request,
                                     v1::SendMconsoleResponse* response) {
-  return InLine(context, request->guest(), response,
-                [=, this](const GuestPtr& guest) { return guests_->SendMconsole(guest, *request); });
+  return InLineFor(context, request->guest(), response, [=, this](const GuestPtr& guest, const Caller& caller) {
+    return guests_->SendMconsole(guest, *request, caller);
+  });
 }
 
 }  // namespace umld

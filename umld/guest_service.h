@@ -38,6 +38,9 @@ class GuestService final : public v1::Guests::CallbackService {
   // Answers by work in the line of the guest named.
   template <typename Response, typename Work>
   Reactor* InLine(Context* context, const std::string& name, Response* response, Work work);
+  // The same, and the work is told who asks.
+  template <typename Response, typename Work>
+  Reactor* InLineFor(Context* context, const std::string& name, Response* response, Work work);
 
   Guests* const guests_;
   GuestTable* const table_;

@@ -102,6 +102,8 @@ v1::Disk DiskToProto(const GuestView& view, const state::DiskRow& disk, bool per
 // Vmcore's disk and the database's, which say the same.
 vmcore::v1::Disk ToVmcoreDisk(const state::DiskRow& row);
 state::DiskRow FromVmcoreDisk(const vmcore::v1::Disk& disk);
+// Who opens the files of "guests/web1/disks/ubdb", which the guest has now or would have at its next start.
+std::optional<Credentials> OpenerOf(const GuestView& view, absl::string_view disk_name);
 
 }  // namespace umld
 

@@ -26,6 +26,7 @@ namespace umld {
 namespace {
 
 constexpr uint64_t kDefaultMemory = uint64_t{128} << 20;
+constexpr char kRelaxedGuest[] = "a guest that is not confined";
 constexpr int kDefaultPage = 100, kMaxPage = 1000;
 
 absl::Status Invalid(absl::string_view message, const char* reason, const std::string& subject,
@@ -34,7 +35,8 @@ absl::Status Invalid(absl::string_view message, const char* reason, const std::s
 }
 
 // Arguments that vmcore sets because supervision hangs on them.
-absl::Status CheckKernelArguments(const google::protobuf::RepeatedPtrField<std::string>& arguments) {
+absl::Status CheckKernelArguments(const google::protobuf::RepeatedPtrField<std::string>& arguments,
+                                  const Caller& caller) {
   static constexpr absl::string_view kReserved[] = {"umid=", "uml_dir=", "mconsole=", "con",        "ssl",
                                                     "mem=",  "ubd",      "noreboot",  "debugtrace", "debug_host"};
   for (const std::string& argument : arguments) {
@@ -47,9 +49,14 @@ absl::Status CheckKernelArguments(const google::protobuf::RepeatedPtrField<std::
     // These two are for anybody: `console=` names where the kernel's messages go, and notifications are passed on.
     if (absl::StartsWith(argument, "console=")) continue;
     if (absl::string_view listener = argument; absl::ConsumePrefix(&listener, kNotifyArgument)) {
+      RETURN_IF_ERROR(NeedsAdmin(caller, "to have notifications sent to a socket of the host (mconsole=notify:)"));
       if (absl::StartsWith(listener, "/")) continue;
       return Invalid(absl::StrCat("kernel argument \"", argument, "\" names no socket"), "INVALID_KERNEL_ARGUMENT",
                      argument, "write mconsole=notify:PATH with an absolute path");
+    }
+    // vmcore opens it, at every boot.
+    if (absl::StartsWith(argument, "initrd=")) {
+      RETURN_IF_ERROR(NeedsAdmin(caller, "to give a guest an initrd by its path"));
     }
     const bool is_nic = (absl::StartsWith(argument, "eth") || absl::StartsWith(argument, "vec")) &&
                         argument.size() > 3 && absl::ascii_isdigit(argument[3]);
@@ -108,7 +115,8 @@ v1::Guest Guests::Show(const GuestPtr& guest) const {
   return ToProto(table_->View(guest), config_->state_dir, config_->run_dir);
 }
 
-absl::StatusOr<std::vector<state::DiskRow>> Guests::NewDisks(const v1::CreateGuestRequest& request, bool has_image) {
+absl::StatusOr<std::vector<state::DiskRow>> Guests::NewDisks(const v1::CreateGuestRequest& request, bool has_image,
+                                                             const Caller& caller) {
   std::vector<devices::DiskSpec> specs;
   for (const std::string& text : request.disk_specs()) {
     ASSIGN_OR_RETURN(devices::DiskSpec spec, devices::ParseDiskSpec(text));
@@ -133,6 +141,7 @@ absl::StatusOr<std::vector<state::DiskRow>> Guests::NewDisks(const v1::CreateGue
           has_image && spec.unit == 0 ? "ubda comes from the image; use ubdb for this disk" : "give each disk once");
     }
     state::DiskRow row = ToRow(spec);
+    row.opener = caller.user;
     RETURN_IF_ERROR(CheckDisk(row, rows, 0));
     rows.push_back(std::move(row));
   }
@@ -151,7 +160,9 @@ absl::Status Guests::CheckDisk(const state::DiskRow& disk, const std::vector<sta
                     noun);
   }
   auto inspect = [](const state::DiskRow& row) {
-    return devices::InspectDisk({row.unit, row.flags, row.path, row.backing, row.serial});
+    return ActAs(row.opener, [&row] {
+      return devices::InspectDisk({row.unit, row.flags, row.path, row.backing, row.serial});
+    });
   };
   absl::StatusOr<devices::DiskFile> file = inspect(disk);
   if (!file.ok()) return Annotate(file.status(), noun);
@@ -216,7 +227,7 @@ bool IsRelaxed(v1::Confinement wanted, const DaemonConfig& config) {
 
 }  // namespace
 
-absl::StatusOr<state::GuestRow> Guests::NewRow(const v1::CreateGuestRequest& request) {
+absl::StatusOr<state::GuestRow> Guests::NewRow(const v1::CreateGuestRequest& request, const Caller& caller) {
   const v1::Guest& wanted = request.guest();
   state::GuestRow row;
   if (wanted.name().empty()) {
@@ -231,26 +242,27 @@ absl::StatusOr<state::GuestRow> Guests::NewRow(const v1::CreateGuestRequest& req
   row.memory_bytes = wanted.memory_bytes() == 0 ? kDefaultMemory : wanted.memory_bytes();
   RETURN_IF_ERROR(devices::CheckMemory(row.memory_bytes));
   row.kernel = wanted.kernel().empty() ? config_->default_kernel : wanted.kernel();
-  RETURN_IF_ERROR(kernel::InspectKernel(row.kernel));
-  RETURN_IF_ERROR(CheckKernelArguments(wanted.kernel_args()));
+  RETURN_IF_ERROR(ActAs(caller.user, [&row] { return kernel::InspectKernel(row.kernel); }));
+  RETURN_IF_ERROR(CheckKernelArguments(wanted.kernel_args(), caller));
   row.kernel_args.assign(wanted.kernel_args().begin(), wanted.kernel_args().end());
   if (wanted.description().size() > 4096) {
     return Invalid("the description is longer than 4,096 bytes", "INVALID_DESCRIPTION", row.name, "shorten it");
   }
   row.description = wanted.description();
   row.relaxed = IsRelaxed(wanted.confinement(), *config_);
+  if (row.relaxed) RETURN_IF_ERROR(NeedsAdmin(caller, kRelaxedGuest));
   RETURN_IF_ERROR(TakeLimits(wanted.limits(), &row));
   row.created_ns = absl::ToUnixNanos(absl::Now());
   if (!wanted.image().empty()) {
     ASSIGN_OR_RETURN(row.image, ResourceId(wanted.image(), "images/"));
   }
-  ASSIGN_OR_RETURN(row.disks, NewDisks(request, !row.image.empty()));
-  ASSIGN_OR_RETURN(row.consoles, NewConsoles(request));
+  ASSIGN_OR_RETURN(row.disks, NewDisks(request, !row.image.empty(), caller));
+  ASSIGN_OR_RETURN(row.consoles, NewConsoles(request, caller));
   ASSIGN_OR_RETURN(row.nics, NewNics(request, row.relaxed));
   return row;
 }
 
-absl::StatusOr<v1::Guest> Guests::Create(const v1::CreateGuestRequest& request) {
+absl::StatusOr<v1::Guest> Guests::Create(const v1::CreateGuestRequest& request, const Caller& caller) {
   if (!request.request_id().empty()) {
     ASSIGN_OR_RETURN(auto earlier, store_->FindOperationByRequestId(request.request_id()));
     if (earlier.has_value()) {
@@ -258,7 +270,7 @@ absl::StatusOr<v1::Guest> Guests::Create(const v1::CreateGuestRequest& request) 
       return Show(guest);
     }
   }
-  ASSIGN_OR_RETURN(state::GuestRow row, NewRow(request));
+  ASSIGN_OR_RETURN(state::GuestRow row, NewRow(request, caller));
   std::string backing;
   if (!row.image.empty()) {
     ASSIGN_OR_RETURN(std::vector<state::ImageRow> images, store_->LoadImages());
@@ -309,7 +321,8 @@ absl::StatusOr<v1::ListGuestsResponse> Guests::List(const v1::ListGuestsRequest&
   return response;
 }
 
-absl::StatusOr<v1::Guest> Guests::Update(const GuestPtr& guest, const v1::UpdateGuestRequest& request) {
+absl::StatusOr<v1::Guest> Guests::Update(const GuestPtr& guest, const v1::UpdateGuestRequest& request,
+                                         const Caller& caller) {
   const v1::Guest& wanted = request.guest();
   std::vector<std::string> paths(request.update_mask().paths().begin(), request.update_mask().paths().end());
   if (paths.empty()) return Invalid("update_mask is empty", "INVALID_UPDATE_MASK", wanted.name(), "name the fields");
@@ -325,14 +338,15 @@ absl::StatusOr<v1::Guest> Guests::Update(const GuestPtr& guest, const v1::Update
         row.memory_bytes = wanted.memory_bytes();
       } else if (path == "kernel") {
         row.kernel = wanted.kernel().empty() ? config_->default_kernel : wanted.kernel();
-        RETURN_IF_ERROR(kernel::InspectKernel(row.kernel));
+        RETURN_IF_ERROR(ActAs(caller.user, [&row] { return kernel::InspectKernel(row.kernel); }));
       } else if (path == "kernel_args") {
-        RETURN_IF_ERROR(CheckKernelArguments(wanted.kernel_args()));
+        RETURN_IF_ERROR(CheckKernelArguments(wanted.kernel_args(), caller));
         row.kernel_args.assign(wanted.kernel_args().begin(), wanted.kernel_args().end());
       } else if (path == "description") {
         row.description = wanted.description().substr(0, 4096);
       } else if (path == "confinement") {
         row.relaxed = IsRelaxed(wanted.confinement(), *config_);
+        if (row.relaxed) RETURN_IF_ERROR(NeedsAdmin(caller, kRelaxedGuest));
         if (!row.relaxed) RETURN_IF_ERROR(Annotate(CheckNicsConfined(row.nics), absl::StrCat("guest ", row.name)));
       } else if (path == "limits") {
         RETURN_IF_ERROR(TakeLimits(wanted.limits(), &row));

@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "state/rows.h"
+#include "umld/caller.h"
 #include "umld/daemon_config.h"
 #include "umld/guest_runtime.h"
 #include "umld/guest_table.h"
@@ -41,9 +42,9 @@ class Guests {
   v1::Guest Show(const GuestPtr& guest) const;
 
   // -- guests.cc. Block on the disk.
-  absl::StatusOr<v1::Guest> Create(const v1::CreateGuestRequest& request);
+  absl::StatusOr<v1::Guest> Create(const v1::CreateGuestRequest& request, const Caller& caller);
   absl::StatusOr<v1::ListGuestsResponse> List(const v1::ListGuestsRequest& request) const;  // does not block
-  absl::StatusOr<v1::Guest> Update(const GuestPtr& guest, const v1::UpdateGuestRequest& request);
+  absl::StatusOr<v1::Guest> Update(const GuestPtr& guest, const v1::UpdateGuestRequest& request, const Caller& caller);
   absl::StatusOr<v1::Guest> Rename(const GuestPtr& guest, const std::string& new_name);
   // Called outside the line: it marks the guest, kills it first when `force`, and calls `done` when it is removed.
   void Delete(const v1::DeleteGuestRequest& request, std::function<void(absl::Status)> done);
@@ -70,20 +71,23 @@ class Guests {
 
   // -- guest_devices.cc. In the line.
   absl::StatusOr<v1::Device> Plug(const GuestPtr& guest, const std::string& spec, bool live_only,
-                                  const std::string& request_id);
+                                  const std::string& request_id, const Caller& caller);
   absl::Status Unplug(const GuestPtr& guest, const std::string& device, bool live_only, const std::string& request_id);
   absl::StatusOr<v1::Device> Query(const GuestPtr& guest, const std::string& device);
-  absl::StatusOr<v1::ResizeDiskResponse> ResizeDisk(const GuestPtr& guest, const v1::ResizeDiskRequest& request);
+  absl::StatusOr<v1::ResizeDiskResponse> ResizeDisk(const GuestPtr& guest, const v1::ResizeDiskRequest& request,
+                                                    const Caller& caller);
   // "mem=-64M". A balloon is the running kernel's: the wish says nothing of it.
   absl::StatusOr<v1::Device> ChangeMemory(const GuestPtr& guest, const std::string& spec,
                                           const std::string& request_id);
-  absl::StatusOr<v1::SendMconsoleResponse> SendMconsole(const GuestPtr& guest, const v1::SendMconsoleRequest& request);
+  absl::StatusOr<v1::SendMconsoleResponse> SendMconsole(const GuestPtr& guest, const v1::SendMconsoleRequest& request,
+                                                       const Caller& caller);
 
  private:
   using Body = std::function<absl::Status(const GuestPtr&, const state::OperationRow&, bool resumed)>;
 
-  absl::StatusOr<state::GuestRow> NewRow(const v1::CreateGuestRequest& request);
-  absl::StatusOr<std::vector<state::DiskRow>> NewDisks(const v1::CreateGuestRequest& request, bool has_image);
+  absl::StatusOr<state::GuestRow> NewRow(const v1::CreateGuestRequest& request, const Caller& caller);
+  absl::StatusOr<std::vector<state::DiskRow>> NewDisks(const v1::CreateGuestRequest& request, bool has_image,
+                                                       const Caller& caller);
   absl::Status CheckDisk(const state::DiskRow& disk, const std::vector<state::DiskRow>& own, uint64_t guest_id) const;
   absl::Status RemoveFiles(const GuestView& view);
   absl::Status RunDelete(const GuestPtr& guest, const state::OperationRow& operation);
@@ -98,9 +102,9 @@ class Guests {
   absl::Status AwaitEnd(const GuestPtr& guest, absl::Duration patience);
 
   // -- guest_consoles.cc
-  absl::StatusOr<std::vector<state::ConsoleRow>> NewConsoles(const v1::CreateGuestRequest& request);
+  absl::StatusOr<std::vector<state::ConsoleRow>> NewConsoles(const v1::CreateGuestRequest& request, const Caller& caller);
   absl::StatusOr<v1::Device> PlugConsole(const GuestPtr& guest, const std::string& spec, bool live_only,
-                                         const std::string& request_id);
+                                         const std::string& request_id, const Caller& caller);
   absl::Status UnplugConsole(const GuestPtr& guest, const std::string& device, bool live_only,
                              const std::string& request_id);
   absl::StatusOr<v1::Device> QueryConsole(const GuestPtr& guest, const std::string& device);
@@ -139,7 +143,7 @@ class Guests {
 
   // -- guest_disks.cc
   absl::StatusOr<v1::Device> PlugDisk(const GuestPtr& guest, const std::string& spec, bool live_only,
-                                      const std::string& request_id);
+                                      const std::string& request_id, const Caller& caller);
   absl::Status UnplugDisk(const GuestPtr& guest, const std::string& device, bool live_only,
                           const std::string& request_id);
   absl::StatusOr<v1::Device> QueryDisk(const GuestPtr& guest, const std::string& device);

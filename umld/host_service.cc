@@ -21,6 +21,7 @@
 #include "base/unique_fd.h"
 #include "google/protobuf/util/time_util.h"
 #include "kernel/kernel_inspect.h"
+#include "umld/caller.h"
 #include "umld/grpc_status.h"
 #include "umld/operation_service.h"
 #include "umld/version.h"
@@ -96,7 +97,7 @@ v1::HostCheck CheckStateFolder(const std::string& folder) {
                absl::StrCat(folder, ", ", HumanByteSize(free_bytes), " free"), "free space on its filesystem");
 }
 
-absl::StatusOr<v1::DiskFile> CreateDiskFile(const v1::CreateDiskFileRequest& request) {
+absl::StatusOr<v1::DiskFile> MakeDiskFile(const v1::CreateDiskFileRequest& request) {
   const std::string& path = request.path();
   if (path.empty() || path[0] != '/' || path.find('\0') != std::string::npos) {
     return MakeError(absl::StatusCode::kInvalidArgument, absl::StrCat("\"", path, "\" is not an absolute path"),
@@ -163,7 +164,10 @@ grpc::ServerUnaryReactor* HostService::GetHost(grpc::CallbackServerContext* cont
 grpc::ServerUnaryReactor* HostService::CreateDiskFile(grpc::CallbackServerContext* context,
                                                       const v1::CreateDiskFileRequest* request,
                                                       v1::DiskFile* response) {
-  return AnswerOnPool<v1::DiskFile>(context, pool_, response, [=] { return umld::CreateDiskFile(*request); });
+  return AnswerOnPool<v1::DiskFile>(context, pool_, response, [=]() -> absl::StatusOr<v1::DiskFile> {
+    ASSIGN_OR_RETURN(const Caller caller, CallerOf(*context));
+    return ActAs(caller.user, [request] { return MakeDiskFile(*request); });
+  });
 }
 
 grpc::ServerUnaryReactor* ImageService::ListImages(grpc::CallbackServerContext* context, const v1::ListImagesRequest*,

@@ -206,6 +206,7 @@ void MconsoleBridge::OnRequest(uint64_t id) {
   const std::string umid = entries_[id].umid;
   std::string datagram;
   Sender sender;
+  // The socket is for root and the user that umld runs as alone.
   while (Receive(socket->get(), &datagram, &sender)) {
     MconsoleRequest request = DecodeMconsoleRequest(datagram);
     if (request.raw_refusal) {
@@ -220,7 +221,7 @@ void MconsoleBridge::OnRequest(uint64_t id) {
       if (!request.refusal.empty()) {
         return Reply(socket->get(), sender, absl::InvalidArgumentError(request.refusal));
       }
-      Reply(socket->get(), sender, guests_->SendMconsole(*guest, api));
+      Reply(socket->get(), sender, guests_->SendMconsole(*guest, api, Caller()));
     });
   }
 }

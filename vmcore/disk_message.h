@@ -1,6 +1,10 @@
 #ifndef UMLD_VMCORE_DISK_MESSAGE_H_
 #define UMLD_VMCORE_DISK_MESSAGE_H_
 
+#include <optional>
+
+#include "base/credentials.h"
+#include "devices/disk/disk_inspect.h"
 #include "devices/disk/disk_spec.h"
 #include "vmcore/vmcore.pb.h"
 
@@ -9,6 +13,18 @@ namespace umld::vmcore {
 // A disk as devices/disk knows it, from the protocol's message; unchecked. Pure.
 inline devices::DiskSpec FromMessage(const v1::Disk& disk) {
   return {disk.unit(), disk.flags(), disk.path(), disk.backing(), disk.serial()};
+}
+
+// Who opens the disk's files; nullopt: this process as it is. Pure.
+inline std::optional<Credentials> OpenerOf(const v1::Disk& disk) {
+  if (!disk.has_opener()) return std::nullopt;
+  const v1::Credentials& opener = disk.opener();
+  return Credentials{opener.uid(), opener.gid(), {opener.groups().begin(), opener.groups().end()}};
+}
+
+// devices::InspectDisk with the permissions of the disk's opener.
+inline absl::StatusOr<devices::DiskFile> Inspect(const v1::Disk& disk) {
+  return ActAs(OpenerOf(disk), [&] { return devices::InspectDisk(FromMessage(disk)); });
 }
 
 }  // namespace umld::vmcore

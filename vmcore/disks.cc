@@ -71,7 +71,7 @@ absl::Status Disks::PrepareBoot(const v1::GuestConfig& config, Jail* jail) {
   std::vector<std::pair<uint32_t, devices::DiskFile>> files;
   for (const v1::Disk& disk : config.disks()) {
     std::string name = absl::StrCat("disk ", devices::DiskName(disk.unit()));
-    auto file = devices::InspectDisk(FromMessage(disk));
+    auto file = Inspect(disk);
     if (!file.ok()) return Annotate(file.status(), name);
     for (const auto& [unit, other] : files) {
       if (!devices::Conflicts(*file, other)) continue;
@@ -80,7 +80,7 @@ absl::Status Disks::PrepareBoot(const v1::GuestConfig& config, Jail* jail) {
                        {"DISK_CONFLICT", Subject(disk.unit()), "a file can be one disk only, unless both have flag r"});
     }
     bool created_cow = false;
-    if (absl::Status status = PrepareKernelDisk(FromMessage(disk), *file, jail, &created_cow); !status.ok()) {
+    if (absl::Status status = PrepareKernelDisk(disk, *file, jail, &created_cow); !status.ok()) {
       return Annotate(status, name);
     }
     files.emplace_back(disk.unit(), *file);
@@ -97,7 +97,7 @@ Disks::Disks(EventLoop* loop, MconsoleClient* mconsole, Jail* jail, const v1::Gu
     : loop_(loop), mconsole_(mconsole), jail_(jail), deadline_(deadline), changes_(loop) {
   for (const v1::Disk& disk : config.disks()) {
     live_[disk.unit()] = disk;
-    auto file = devices::InspectDisk(FromMessage(disk));
+    auto file = Inspect(disk);
     live_[disk.unit()].set_size_bytes(file.ok() ? GuestSize(*file) : 0);
   }
   ubda_placeholder_ = live_.count(0) == 0;
@@ -114,7 +114,7 @@ void Disks::Ask(const std::string& command, Answer answer) { mconsole_->Send(com
 
 void Disks::Plug(const v1::Disk& disk, Done done) {
   auto run = [this, disk] {
-    auto file = Check(FromMessage(disk), /*replacing=*/false);
+    auto file = Check(disk, /*replacing=*/false);
     if (!file.ok()) return Finish(file.status());
     driver_deadline_ = EventLoop::Clock::now() + deadline_;
     WhenDriverIsUp([this, disk, file = *file](const absl::Status& up) {
@@ -130,14 +130,15 @@ void Disks::Plug(const v1::Disk& disk, Done done) {
   changes_.Add(std::move(run), std::move(done));
 }
 
-absl::StatusOr<devices::DiskFile> Disks::Check(const devices::DiskSpec& spec, bool replacing) const {
+absl::StatusOr<devices::DiskFile> Disks::Check(const v1::Disk& disk, bool replacing) const {
+  const devices::DiskSpec spec = FromMessage(disk);
   RETURN_IF_ERROR(devices::CheckDiskSpec(spec));
   if (live_.count(spec.unit) != 0 && !replacing) return Refusal(spec, {-EBUSY, ""});
-  ASSIGN_OR_RETURN(devices::DiskFile file, devices::InspectDisk(spec));
+  ASSIGN_OR_RETURN(devices::DiskFile file, Inspect(disk));
   for (const auto& [unit, other] : live_) {
     if (unit == spec.unit) continue;
     // One that cannot be looked at any more is in use all the same, but nothing can be said of it.
-    auto other_file = devices::InspectDisk(FromMessage(other));
+    auto other_file = Inspect(other);
     if (!other_file.ok() || !devices::Conflicts(file, *other_file)) continue;
     return MakeError(absl::StatusCode::kFailedPrecondition,
                      absl::StrCat(spec.path, " is already disk ", devices::DiskName(unit), " of this guest"),
@@ -154,7 +155,7 @@ void Disks::Prepare(const v1::Disk& disk, const devices::DiskFile& file, std::fu
   wanted.shown = KernelDisk(wanted.spec);
   wanted.then = std::move(then);
   busy_until_ = EventLoop::Clock::now() + kBusyAtMost;
-  absl::Status prepared = PrepareKernelDisk(wanted.spec, file, jail_, &wanted.created_cow);
+  absl::Status prepared = PrepareKernelDisk(disk, file, jail_, &wanted.created_cow);
   prepared.ok() ? Configure(wanted) : wanted.then(prepared);
 }
 
@@ -211,7 +212,7 @@ void Disks::Configure(const Wanted& wanted) {
 // Nothing of a plug that the kernel refused is left.
 void Disks::Refuse(const Wanted& wanted, const absl::Status& refusal) {
   ForgetKernelDisk(wanted.spec.unit, jail_);
-  if (wanted.created_cow) unlink(wanted.spec.path.c_str());
+  if (wanted.created_cow) RemoveCow(wanted.disk);
   wanted.then(refusal);
 }
 
@@ -265,7 +266,7 @@ void Disks::Replug(uint32_t unit, Done done) {
     if (found == live_.end()) return Finish(NoSuchDisk(unit));
     const v1::Disk disk = found->second;
     // Looked at before it is let go of, so that what can be known to fail fails now.
-    auto file = Check(FromMessage(disk), /*replacing=*/true);
+    auto file = Check(disk, /*replacing=*/true);
     if (!file.ok()) return Finish(file.status());
     driver_deadline_ = EventLoop::Clock::now() + deadline_;
     WhenDriverIsUp([this, disk, file = *file](const absl::Status& up) {

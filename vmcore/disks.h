@@ -79,7 +79,7 @@ class Disks {
   };
 
   // `replacing`: the unit may be live, because that disk goes first.
-  absl::StatusOr<devices::DiskFile> Check(const devices::DiskSpec& spec, bool replacing) const;
+  absl::StatusOr<devices::DiskFile> Check(const v1::Disk& disk, bool replacing) const;
   void Prepare(const v1::Disk& disk, const devices::DiskFile& file, std::function<void(absl::Status)> then);
   void Configure(const Wanted& wanted);
   void Refuse(const Wanted& wanted, const absl::Status& refusal);

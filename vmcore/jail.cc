@@ -47,6 +47,11 @@ absl::Status Refused(const std::string& what) {
                     "--confinement relaxed"});
 }
 
+absl::Status Replaced(const std::string& path) {
+  return MakeError(absl::StatusCode::kAborted, absl::StrCat(path, " was replaced by another file meanwhile"),
+                   {"FILE_REPLACED", path, "plug it again when nobody changes it any more"});
+}
+
 // A tmpfs's option: to whom it belongs.
 std::string Owner(uid_t uid) { return uid == 0 ? "" : absl::StrCat(",uid=", uid, ",gid=", uid); }
 
@@ -168,12 +173,19 @@ absl::StatusOr<int> Jail::OwnerMap(uid_t uid, gid_t gid) {
   return map.get();
 }
 
-absl::StatusOr<Jail::Shown> Jail::Open(const std::string& path, Access access) {
-  UniqueFd file(open(path.c_str(), O_PATH | O_CLOEXEC));
+absl::StatusOr<Jail::Shown> Jail::Open(const std::string& path, Access access, const std::optional<Checked>& checked) {
+  ASSIGN_OR_RETURN(const UniqueFd file, ActAs(checked.has_value() ? checked->opener : std::nullopt,
+                                              [&]() -> absl::StatusOr<UniqueFd> {
+                                                UniqueFd fd(open(path.c_str(), O_PATH | O_CLOEXEC));
+                                                if (!fd.ok()) return ErrnoError(errno, path);
+                                                return fd;
+                                              }));
   struct stat info = {};
-  if (!file.ok() || fstat(file.get(), &info) != 0) return ErrnoError(errno, path);
+  if (fstat(file.get(), &info) != 0) return ErrnoError(errno, path);
   Shown shown;
   shown.path = path;
+  shown.id = devices::IdOf(info);
+  if (checked.has_value() && !(checked->id == shown.id)) return Replaced(path);
   shown.is_folder = S_ISDIR(info.st_mode);
   const bool writable = access == Access::kReadWrite;
   if (S_ISBLK(info.st_mode) && options_.uid != 0) {
@@ -205,13 +217,15 @@ absl::StatusOr<Jail::Shown> Jail::Open(const std::string& path, Access access) {
                     "relaxed"});
 }
 
-absl::Status Jail::Show(const std::string& key, const std::string& path, Access access) {
+absl::Status Jail::Show(const std::string& key, const std::string& path, Access access,
+                        const std::optional<Checked>& checked) {
   for (Shown& there : shown_) {
     if (there.path != path) continue;
+    if (checked.has_value() && !(checked->id == there.id)) return Replaced(path);
     there.keys.push_back(key);
     return absl::OkStatus();
   }
-  ASSIGN_OR_RETURN(Shown shown, Open(path, access));
+  ASSIGN_OR_RETURN(Shown shown, Open(path, access, checked));
   shown.keys.push_back(key);
   if (kernel_mounts_.ok()) {
     RETURN_IF_ERROR(Inside([&]() -> absl::Status {

@@ -7,6 +7,7 @@
 #include <ctime>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,7 +15,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "base/credentials.h"
 #include "base/unique_fd.h"
+#include "devices/disk/disk_inspect.h"
 #include "devices/nic/network_namespace.h"
 #include "vmcore/vmcore.pb.h"
 
@@ -40,6 +43,11 @@ class Jail {
     uint64_t memory_bytes = 0;
   };
   enum class Access { kReadOnly, kReadWrite };
+  // A file that was looked at before it is shown: with whose permissions, and what was found.
+  struct Checked {
+    std::optional<Credentials> opener;
+    devices::FileId id;
+  };
 
   // Once per vmcore, before anything else is made in the working directory, which is the guest's runtime directory:
   // takes this process into a mount namespace of its own (as an ordinary user: into a user namespace too), where
@@ -53,9 +61,11 @@ class Jail {
   void Prepare(uint64_t memory_bytes);
 
   // Shows a file or block device of the host to the kernel, under the same path, for as long as `key` (a disk's name)
-  // is not hidden: at its start, or at once when it runs. Errors name the file; kFailedPrecondition, NO_IDMAP: its file
-  // system cannot map owners.
-  absl::Status Show(const std::string& key, const std::string& path, Access access);
+  // is not hidden: at its start, or at once when it runs. One that was `checked` is opened by the same user, and is that
+  // file or nothing. Errors name the file; kFailedPrecondition, NO_IDMAP: its file system cannot map owners; kAborted,
+  // FILE_REPLACED: it is another file than was checked.
+  absl::Status Show(const std::string& key, const std::string& path, Access access,
+                    const std::optional<Checked>& checked = std::nullopt);
   // Takes away what was shown for `key` and for no other. The kernel keeps what it has open. Nothing shown: fine.
   void Hide(const std::string& key);
   // The guest's own, over all of its kernels; empty but for the interfaces that are made in it.
@@ -90,12 +100,13 @@ class Jail {
     bool is_folder = false;
     dev_t device = 0;  // of a block device, which gets a node of its own
     mode_t mode = 0;
+    devices::FileId id;
     timespec changed = {};  // its mtime, which COW files over it remember
     std::vector<std::string> keys;
   };
 
   explicit Jail(const Options& options) : options_(options) {}
-  absl::StatusOr<Shown> Open(const std::string& path, Access access);
+  absl::StatusOr<Shown> Open(const std::string& path, Access access, const std::optional<Checked>& checked);
   // A user namespace that maps the file's owner to the guest, as mount_setattr wants it.
   absl::StatusOr<int> OwnerMap(uid_t uid, gid_t gid);
   // In the current mount namespace, below the current root or working directory.

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "devices/disk/cow.h"
+#include "vmcore/disk_message.h"
 
 namespace umld::vmcore {
 namespace {
@@ -29,7 +30,9 @@ absl::Status Link(const std::string& target, const std::string& link) {
   return ErrnoError(errno, absl::StrCat("make the link ", link));
 }
 
-absl::Status Prepare(const devices::DiskSpec& spec, const devices::DiskFile& file, Jail* jail, bool* created_cow) {
+absl::Status Prepare(const v1::Disk& disk, devices::DiskFile file, Jail* jail, bool* created_cow) {
+  const devices::DiskSpec spec = FromMessage(disk);
+  const std::optional<Credentials> opener = OpenerOf(disk);
   if (IsLong(spec)) {
     if (mkdir(kDiskLinks, 0700) != 0 && errno != EEXIST) {
       return ErrnoError(errno, absl::StrCat("make the folder ", kDiskLinks));
@@ -40,18 +43,21 @@ absl::Status Prepare(const devices::DiskSpec& spec, const devices::DiskFile& fil
     // A header that names a file which has been moved away: the kernel would put the link's name there.
     struct stat info = {};
     if (!file.header_backing.empty() && file.writable && stat(file.header_backing.c_str(), &info) != 0) {
-      RETURN_IF_ERROR(devices::SetCowBacking(spec.path, spec.backing));
+      RETURN_IF_ERROR(ActAs(opener, [&] { return devices::SetCowBacking(spec.path, spec.backing); }));
     }
   }
   if (file.create_cow) {
-    RETURN_IF_ERROR(devices::CreateCow(spec.path, spec.backing));
+    RETURN_IF_ERROR(ActAs(opener, [&] { return devices::CreateCow(spec.path, spec.backing); }));
     *created_cow = true;
+    ASSIGN_OR_RETURN(file, Inspect(disk));
   }
   if (jail == nullptr) return absl::OkStatus();
   const bool read_only = !file.writable || absl::StrContains(spec.flags, 'r');
   const std::string key = devices::DiskName(spec.unit);
-  RETURN_IF_ERROR(jail->Show(key, spec.path, read_only ? Jail::Access::kReadOnly : Jail::Access::kReadWrite));
-  return spec.backing.empty() ? absl::OkStatus() : jail->Show(key, spec.backing, Jail::Access::kReadOnly);
+  RETURN_IF_ERROR(jail->Show(key, spec.path, read_only ? Jail::Access::kReadOnly : Jail::Access::kReadWrite,
+                             Jail::Checked{opener, file.path}));
+  if (!file.backing.has_value()) return absl::OkStatus();
+  return jail->Show(key, spec.backing, Jail::Access::kReadOnly, Jail::Checked{opener, *file.backing});
 }
 
 }  // namespace
@@ -64,14 +70,19 @@ devices::DiskSpec KernelDisk(const devices::DiskSpec& spec) {
   return shown;
 }
 
-absl::Status PrepareKernelDisk(const devices::DiskSpec& spec, const devices::DiskFile& file, Jail* jail,
-                               bool* created_cow) {
+absl::Status PrepareKernelDisk(const v1::Disk& disk, const devices::DiskFile& file, Jail* jail, bool* created_cow) {
   *created_cow = false;
-  absl::Status prepared = Prepare(spec, file, jail, created_cow);
+  absl::Status prepared = Prepare(disk, file, jail, created_cow);
   if (prepared.ok()) return prepared;
-  ForgetKernelDisk(spec.unit, jail);
-  if (std::exchange(*created_cow, false)) unlink(spec.path.c_str());
+  ForgetKernelDisk(disk.unit(), jail);
+  if (std::exchange(*created_cow, false)) RemoveCow(disk);
   return prepared;
+}
+
+void RemoveCow(const v1::Disk& disk) {
+  ActAs(OpenerOf(disk), [&] {
+    return unlink(disk.path().c_str()) == 0 ? absl::OkStatus() : ErrnoError(errno, disk.path());
+  }).IgnoreError();
 }
 
 void ForgetKernelDisk(uint32_t unit, Jail* jail) {

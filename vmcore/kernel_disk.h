@@ -7,6 +7,7 @@
 #include "absl/status/status.h"
 #include "devices/disk/disk_inspect.h"
 #include "devices/disk/disk_spec.h"
+#include "vmcore/vmcore.pb.h"
 #include "vmcore/jail.h"
 
 namespace umld::vmcore {
@@ -24,8 +25,10 @@ devices::DiskSpec KernelDisk(const devices::DiskSpec& spec);
 // `jail`, which is shown the disk's files, is nullptr when the kernel is not confined. On failure nothing new is left.
 // `created_cow` tells whether there is a new file, which is the caller's to remove when the plug fails.
 // Blocks on the disk. Errors as CreateCow, and of the host.
-absl::Status PrepareKernelDisk(const devices::DiskSpec& spec, const devices::DiskFile& file, Jail* jail,
-                               bool* created_cow);
+absl::Status PrepareKernelDisk(const v1::Disk& disk, const devices::DiskFile& file, Jail* jail, bool* created_cow);
+
+// Removes a COW file that was made for a plug which failed.
+void RemoveCow(const v1::Disk& disk);
 
 // Takes back what a unit needed that the kernel does not have any more.
 void ForgetKernelDisk(uint32_t unit, Jail* jail);

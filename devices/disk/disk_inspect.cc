@@ -13,12 +13,13 @@
 #include "devices/disk/open_disk.h"
 
 namespace umld::devices {
-namespace {
 
 FileId IdOf(const struct stat& info) {
   if (S_ISBLK(info.st_mode)) return {.device = info.st_rdev, .inode = 0, .block_device = true};
   return {.device = info.st_dev, .inode = info.st_ino, .block_device = false};
 }
+
+namespace {
 
 std::string Moment(int64_t seconds) {
   return absl::FormatTime("%Y-%m-%d %H:%M:%S UTC", absl::FromUnixSeconds(seconds), absl::UTCTimeZone());

@@ -1,6 +1,7 @@
 #ifndef UMLD_DEVICES_DISK_DISK_INSPECT_H_
 #define UMLD_DEVICES_DISK_DISK_INSPECT_H_
 
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include <cstdint>
@@ -20,6 +21,8 @@ struct FileId {
   bool block_device = false;
   friend bool operator==(const FileId&, const FileId&) = default;
 };
+
+FileId IdOf(const struct stat& info);
 
 // What a disk's host files are right now.
 struct DiskFile {
