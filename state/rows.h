@@ -70,6 +70,8 @@ struct GuestRow {
   uint32_t cpu_percent = 0;  // limits; 0: the default
   uint64_t memory_max = 0;
   uint32_t pids_max = 0;
+  uint64_t disk_bps = 0;
+  uint32_t disk_iops = 0;
   std::vector<DiskRow> disks;  // by unit
   std::vector<ConsoleRow> consoles;
   std::vector<NicRow> nics;

@@ -130,9 +130,11 @@ constexpr const char* kMigrations[] = {
       ALTER TABLE guests ADD COLUMN trusted INTEGER NOT NULL DEFAULT 0;
       UPDATE guests SET trusted = relaxed;
     )sql",
-    // 6: whose permissions hold for a disk's files; '': umld's own.
+    // 6: whose permissions hold for a disk's files ('': umld's own), and what a guest's disks may take of the host's.
     R"sql(
       ALTER TABLE disks ADD COLUMN opener TEXT NOT NULL DEFAULT '';
+      ALTER TABLE guests ADD COLUMN disk_bps INTEGER NOT NULL DEFAULT 0;
+      ALTER TABLE guests ADD COLUMN disk_iops INTEGER NOT NULL DEFAULT 0;
     )sql",
 };
 

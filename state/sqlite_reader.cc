@@ -62,6 +62,8 @@ absl::StatusOr<GuestRow> GuestFrom(const std::string& path, const Statement& sta
   guest.memory_max = statement.Uint(12);
   guest.pids_max = static_cast<uint32_t>(statement.Uint(13));
   guest.trusted = statement.Bool(14);
+  guest.disk_bps = statement.Uint(15);
+  guest.disk_iops = static_cast<uint32_t>(statement.Uint(16));
   return guest;
 }
 
@@ -170,7 +172,8 @@ absl::StatusOr<std::vector<GuestRow>> ReadGuests(Database& database) {
     ASSIGN_OR_RETURN(
         Statement statement,
         database.Prepare("SELECT id, name, kernel, memory_bytes, image, kernel_args, description, "
-                         "version, created_ns, wanted_running, relaxed, cpu_percent, memory_max, pids_max, trusted "
+                         "version, created_ns, wanted_running, relaxed, cpu_percent, memory_max, pids_max, trusted, "
+                         "disk_bps, disk_iops "
                          "FROM guests ORDER BY name"));
     RETURN_IF_ERROR(ForEachRow(statement, [&]() -> absl::Status {
       ASSIGN_OR_RETURN(GuestRow guest, GuestFrom(database.path(), statement));

@@ -1,6 +1,5 @@
 // The same binaries as an ordinary user, with the folders that such a user gets, and with every way to hold a guest's
 // processes together.
-#include <grp.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -161,32 +160,6 @@ TEST(Root, InAPidNamespaceAndInAProcessGroup) {
   options.umld_args = {"--isolation", "process-group", "--confinement", "relaxed"};
   Host host(options);
   RunTheWholeJob(host, "process group");
-}
-
-TEST(Root, AGroupMayUseTheApi) {
-  if (getuid() != 0) GTEST_SKIP() << "needs root";
-  HostOptions options;
-  options.umld_args = {"--group", "daemon"};
-  Host host(options);
-  ASSERT_TRUE(host.Start());
-  const group* daemon = getgrnam("daemon");
-  ASSERT_NE(daemon, nullptr);
-  const gid_t gid = daemon->gr_gid;
-  struct stat info = {};
-  ASSERT_EQ(stat(host.socket().c_str(), &info), 0);
-  EXPECT_EQ(info.st_mode & 0777, 0660u);
-  EXPECT_EQ(info.st_gid, gid);
-  host.BuildTiny();
-  Command command = host.MakeCommand({"setpriv", absl::StrCat("--reuid=", kUser), absl::StrCat("--regid=", kUser),
-                                      absl::StrCat("--groups=", gid), "--", host.Program("umlctl"), "image", "list"});
-  // The build tree may lie where that user cannot look.
-  command.argv[5] = host.Work("umlctl");
-  ASSERT_TRUE(Ok(host.Shell("cp " + host.Program("umlctl") + " umlctl")));
-  const CommandResult list = RunToEnd(command);
-  EXPECT_TRUE(Ok(list));
-  EXPECT_THAT(list.out, HasSubstr("tiny"));
-  command.argv[3] = "--clear-groups";
-  EXPECT_TRUE(Refused(RunToEnd(command), kDenied, {"ermission denied", "daemon"}));
 }
 
 }  // namespace

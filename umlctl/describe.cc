@@ -130,6 +130,12 @@ Details Describe(const v1::Guest& guest) {
     if (limits.cpu_percent() != 0) words.push_back(absl::StrCat("cpu ", limits.cpu_percent(), "%"));
     if (limits.memory_bytes() != 0) words.push_back(absl::StrCat("memory ", HumanByteSize(limits.memory_bytes())));
     if (limits.processes() != 0) words.push_back(absl::StrCat("pids ", limits.processes()));
+    if (const uint64_t bytes = limits.disk_bytes_per_second(); bytes != 0) {
+      words.push_back(absl::StrCat("disk ", HumanByteSize(bytes), "/s"));
+    }
+    if (const uint32_t operations = limits.disk_operations_per_second(); operations != 0) {
+      words.push_back(absl::StrCat("disk ", operations, " operations/s"));
+    }
     details.Add("Limits", absl::StrJoin(words, ", "));
   }
   if (guest.has_processes()) {

@@ -31,6 +31,13 @@ void AddLimits(CLI::App* verb, LimitWords& words) {
       ->option_text("SIZE");
   verb->add_option("--pids", words.pids, "processes of the host at most, one for each of the guest's; default: 4096")
       ->option_text("NUMBER");
+  verb->add_option("--disk-bandwidth", words.disk_bandwidth,
+                   "bytes per second between its disks and the host's devices, as 50M, reads and writes each; default: "
+                   "no limit")
+      ->option_text("SIZE");
+  verb->add_option("--disk-iops", words.disk_iops,
+                   "operations per second on the host's devices, reads and writes each; default: no limit")
+      ->option_text("NUMBER");
 }
 
 absl::Status ApplyLimits(const LimitWords& words, v1::Limits* limits) {
@@ -51,6 +58,18 @@ absl::Status ApplyLimits(const LimitWords& words, v1::Limits* limits) {
   } else if (!words.pids.empty()) {
     ASSIGN_OR_RETURN(const uint32_t processes, Number("--pids", words.pids, "512"));
     limits->set_processes(processes);
+  }
+  if (words.disk_bandwidth == kDefault) {
+    limits->clear_disk_bytes_per_second();
+  } else if (!words.disk_bandwidth.empty()) {
+    ASSIGN_OR_RETURN(const uint64_t bytes, ParseByteSize(words.disk_bandwidth));
+    limits->set_disk_bytes_per_second(bytes);
+  }
+  if (words.disk_iops == kDefault) {
+    limits->clear_disk_operations_per_second();
+  } else if (!words.disk_iops.empty()) {
+    ASSIGN_OR_RETURN(const uint32_t operations, Number("--disk-iops", words.disk_iops, "500"));
+    limits->set_disk_operations_per_second(operations);
   }
   return absl::OkStatus();
 }

@@ -9,10 +9,12 @@
 
 namespace umld::umlctl {
 
-// The options --cpu, --memory-max and --pids of a verb, as they were typed; empty when they are not given.
+// The options --cpu, --memory-max, --pids, --disk-bandwidth and --disk-iops of a verb, as they were typed; empty when they are not given.
 struct LimitWords {
-  std::string cpu, memory, pids;
-  bool given() const { return !cpu.empty() || !memory.empty() || !pids.empty(); }
+  std::string cpu, memory, pids, disk_bandwidth, disk_iops;
+  bool given() const {
+    return !cpu.empty() || !memory.empty() || !pids.empty() || !disk_bandwidth.empty() || !disk_iops.empty();
+  }
 };
 
 void AddLimits(CLI::App* verb, LimitWords& words);

@@ -23,6 +23,7 @@
 #include "devices/nic/nic_spec.h"
 #include "kernel/kernel_inspect.h"
 #include "spdlog/spdlog.h"
+#include "umld/guest_cgroup.h"
 #include "umld/nic_wish.h"
 #include "umld/stray_taps.h"
 
@@ -126,6 +127,8 @@ vmcore::v1::GuestConfig GuestRuntime::ConfigOf(const state::GuestRow& row) const
   config.mutable_limits()->set_cpu_percent(row.cpu_percent);
   config.mutable_limits()->set_memory_bytes(row.memory_max);
   config.mutable_limits()->set_processes(row.pids_max);
+  config.mutable_limits()->set_disk_bytes_per_second(row.disk_bps);
+  config.mutable_limits()->set_disk_operations_per_second(row.disk_iops);
   config.set_etag(row.version);
   return config;
 }
@@ -177,6 +180,7 @@ absl::StatusOr<vmcore::v1::Launch> GuestRuntime::PrepareLaunch(const GuestView& 
     ASSIGN_OR_RETURN(const std::vector<std::string> libraries, kernel::KernelLibraries(view.row.kernel));
     for (const std::string& library : libraries) launch.add_kernel_libraries(library);
   }
+  launch.set_cgroup_folder(GuestCgroupFolder());
   launch.set_history_bytes(kHistoryBytes);
   launch.set_log_rotate_bytes(kLogRotateBytes);
   launch.set_created_unix_ns(absl::ToUnixNanos(absl::Now()));

@@ -200,6 +200,8 @@ namespace {
 
 // Below these no kernel comes up, so they are mistakes.
 constexpr uint32_t kLeastCpuPercent = 1, kMostCpuPercent = 102400, kLeastProcesses = 16;
+constexpr uint64_t kLeastDiskBandwidth = 64 << 10;
+constexpr uint32_t kLeastDiskOperations = 10;
 constexpr uint64_t kLeastMemoryLimit = uint64_t{32} << 20;
 
 absl::Status TakeLimits(const v1::Limits& wanted, state::GuestRow* row) {
@@ -215,9 +217,17 @@ absl::Status TakeLimits(const v1::Limits& wanted, state::GuestRow* row) {
     return Invalid(absl::StrCat("a limit of ", processes, " processes: no guest comes up with that"), "INVALID_LIMIT",
                    row->name, "give 16 or more");
   }
+  const uint64_t disk_bps = wanted.disk_bytes_per_second();
+  const uint32_t disk_iops = wanted.disk_operations_per_second();
+  if ((disk_bps != 0 && disk_bps < kLeastDiskBandwidth) || (disk_iops != 0 && disk_iops < kLeastDiskOperations)) {
+    return Invalid("a disk limit that no guest boots with", "INVALID_LIMIT", row->name,
+                   "give at least 64K bytes and 10 operations per second");
+  }
   row->cpu_percent = cpu;
   row->memory_max = wanted.memory_bytes();
   row->pids_max = processes;
+  row->disk_bps = wanted.disk_bytes_per_second();
+  row->disk_iops = wanted.disk_operations_per_second();
   return absl::OkStatus();
 }
 

@@ -5,6 +5,7 @@
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -17,6 +18,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "base/byte_size.h"
 #include "base/file.h"
@@ -30,7 +32,7 @@ namespace {
 constexpr char kRecord[] = "cgroups";
 constexpr size_t kMaxFile = 1 << 20;
 constexpr unsigned kCpuPeriodUs = 100000;
-constexpr const char* kControllers[] = {"cpu", "memory", "pids"};
+constexpr const char* kControllers[] = {"cpu", "memory", "pids", "io"};
 // Beside the guest's memory: the binary, and per process of the guest about 100 KiB of the host's kernel (measured: 25
 // MiB for the 240 that a guest of 64 MiB can have before its own kernel runs out).
 constexpr uint64_t kMemoryAllowance = uint64_t{64} << 20;
@@ -100,6 +102,18 @@ std::optional<GroupPlace> FindGroup(absl::string_view own, absl::string_view mou
   return std::nullopt;
 }
 
+dev_t DeviceUnder(const std::string& file) {
+  struct stat info = {};
+  // One that is still to be made will be where its folder is.
+  if (stat(file.c_str(), &info) != 0 && stat(file.substr(0, file.rfind('/') + 1).c_str(), &info) != 0) return 0;
+  const dev_t device = S_ISBLK(info.st_mode) ? info.st_rdev : info.st_dev;
+  const std::string entry = absl::StrCat("/sys/dev/block/", major(device), ":", minor(device));
+  const bool is_partition = access((entry + "/partition").c_str(), F_OK) == 0;
+  const std::string number = Slurp(entry + (is_partition ? "/../dev" : "/dev"));
+  const std::pair<std::string, std::string> parts = absl::StrSplit(absl::StripAsciiWhitespace(number), ':');
+  return number.empty() ? 0 : makedev(static_cast<unsigned>(Number(parts.first)), static_cast<unsigned>(Number(parts.second)));
+}
+
 v1::Limits GuestCgroups::WithDefaults(const v1::Limits& wanted, uint64_t guest_memory) {
   v1::Limits limits = wanted;
   if (limits.memory_bytes() == 0) limits.set_memory_bytes(guest_memory + guest_memory / 2 + kMemoryAllowance);
@@ -117,7 +131,8 @@ absl::Status GuestCgroups::RemoveRecorded() {
   return absl::OkStatus();
 }
 
-GuestCgroups::GuestCgroups(EventLoop* loop, absl::string_view guest, std::function<void()> out_of_memory)
+GuestCgroups::GuestCgroups(EventLoop* loop, absl::string_view guest, const std::string& version2_folder,
+                           std::function<void()> out_of_memory)
     : loop_(loop),
       // The pid: guests of two daemons may have one name.
       name_(absl::StrCat("umld-", guest, "-", getpid())),
@@ -127,7 +142,9 @@ GuestCgroups::GuestCgroups(EventLoop* loop, absl::string_view guest, std::functi
   std::string record;
   for (const char* name : kControllers) {
     Controller& controller = controllers_[name];
-    std::optional<GroupPlace> place = FindGroup(own, mounts, name);
+    // What version 1 calls otherwise.
+    std::optional<GroupPlace> place = FindGroup(own, mounts, absl::string_view(name) == "io" ? "blkio" : name);
+    if (place.has_value() && place->version2 && !version2_folder.empty()) place->folder = version2_folder;
     if (!place.has_value()) {
       controller.missing = "this host has no such controller";
       continue;
@@ -216,8 +233,9 @@ void GuestCgroups::Remove() {
 
 std::vector<int> GuestCgroups::entrances() const {
   std::vector<int> fds;
+  std::set<std::string> entered;
   for (const auto& [name, controller] : controllers_) {
-    if (controller.entrance.ok()) fds.push_back(controller.entrance.get());
+    if (controller.entrance.ok() && entered.insert(controller.folder).second) fds.push_back(controller.entrance.get());
   }
   return fds;
 }
@@ -237,33 +255,46 @@ uint64_t GuestCgroups::Count(const std::string& controller, const char* version1
   return 0;
 }
 
+absl::Status GuestCgroups::SetFile(const std::string& controller, const std::string& file, const std::string& value,
+                                   bool named) {
+  const Controller& found = controllers_.at(controller);
+  std::string why = found.missing;
+  if (!found.folder.empty()) {
+    const std::string path = absl::StrCat(found.folder, "/", file);
+    if (WriteKernelFile(path, value)) return absl::OkStatus();
+    why = absl::StrCat(path, ": ", strerror(errno));
+  }
+  if (!named) return absl::OkStatus();
+  return MakeError(absl::StatusCode::kFailedPrecondition,
+                   absl::StrCat("the ", controller, " limit cannot be put in force: ", why),
+                   {"LIMIT_UNAVAILABLE", "", "`umlctl describe` shows which limits are in force; without this one the "
+                                             "guest starts"});
+}
+
 absl::Status GuestCgroups::Set(const std::string& controller, const std::string& value, bool named) {
   const Controller& found = controllers_.at(controller);
-  auto refuse = [&](const std::string& why) {
-    return MakeError(absl::StatusCode::kFailedPrecondition,
-                     absl::StrCat("the ", controller, " limit cannot be put in force: ", why),
-                     {"LIMIT_UNAVAILABLE", "", "`umlctl host check` says more; without the limit the guest starts"});
-  };
-  if (found.folder.empty()) return named ? refuse(found.missing) : absl::OkStatus();
-  const char* file = controller == "cpu"    ? (found.version2 ? "cpu.max" : "cpu.cfs_quota_us")
-                     : controller == "pids" ? "pids.max"
-                     : found.version2       ? "memory.max"
-                                            : "memory.limit_in_bytes";
-  const std::string path = absl::StrCat(found.folder, "/", file);
-  const std::string swap = absl::StrCat(found.folder, "/memory.memsw.limit_in_bytes");
-  // Version 1's limit with swap is never below the one without: which goes first depends on which way they go.
-  const bool with_swap = controller == "memory" && !found.version2 && access(swap.c_str(), F_OK) == 0;
-  if (with_swap) WriteKernelFile(swap, value);
-  if (!WriteKernelFile(path, value)) return refuse(absl::StrCat(path, ": ", strerror(errno)));
-  if (with_swap && !WriteKernelFile(swap, value)) return refuse(absl::StrCat(swap, ": ", strerror(errno)));
-  return absl::OkStatus();
+  if (found.version2) {
+    // Not by swapping either.
+    if (controller == "memory") SetFile(controller, "memory.swap.max", "0", /*named=*/false).IgnoreError();
+    return SetFile(controller, controller + ".max", value, named);
+  }
+  if (controller == "cpu") return SetFile(controller, "cpu.cfs_quota_us", value, named);
+  if (controller == "pids") return SetFile(controller, "pids.max", value, named);
+  // The limit with swap is never below the one without: which goes first depends on which way they go. Not every host
+  // counts swap.
+  constexpr char kWithSwap[] = "memory.memsw.limit_in_bytes";
+  SetFile(controller, kWithSwap, value, /*named=*/false).IgnoreError();
+  RETURN_IF_ERROR(SetFile(controller, "memory.limit_in_bytes", value, named));
+  const bool counts_swap = access(absl::StrCat(found.folder, "/", kWithSwap).c_str(), F_OK) == 0;
+  return counts_swap ? SetFile(controller, kWithSwap, value, named) : absl::OkStatus();
 }
 
 absl::Status GuestCgroups::Apply(const v1::Limits& wanted, uint64_t guest_memory) {
   const v1::Limits limits = WithDefaults(wanted, guest_memory);
   // What does not fit would be answered by the host with the death of the guest (version 2), or not at all (1).
   const uint64_t anonymous =
-      Count("memory", "memory.stat", "memory.stat", "shmem") + Count("memory", "memory.stat", "memory.stat", "rss");
+      Count("memory", "memory.stat", "memory.stat", "shmem") +
+      Count("memory", "memory.stat", "memory.stat", controllers_.at("memory").version2 ? "anon" : "rss");
   if (limits.memory_bytes() < anonymous) {
     return MakeError(absl::StatusCode::kFailedPrecondition,
                      absl::StrCat("the guest uses ", FormatByteSize(anonymous), " of memory, more than the limit of ",
@@ -282,6 +313,54 @@ absl::Status GuestCgroups::Apply(const v1::Limits& wanted, uint64_t guest_memory
   absl::Status result = Set("cpu", cpu, limits.cpu_percent() != 0);
   result.Update(Set("memory", absl::StrCat(limits.memory_bytes()), wanted.memory_bytes() != 0));
   result.Update(Set("pids", absl::StrCat(limits.processes()), wanted.processes() != 0));
+  result.Update(LimitDisks());
+  return result;
+}
+
+absl::Status GuestCgroups::CoverDisks(const std::vector<std::string>& files) {
+  const std::set<dev_t> before = devices_;
+  uncovered_disk_.clear();
+  for (const std::string& file : files) {
+    const dev_t device = DeviceUnder(file);
+    if (device == 0) {
+      uncovered_disk_ = file;
+    } else {
+      devices_.insert(device);
+    }
+  }
+  return devices_ == before && uncovered_disk_.empty() ? absl::OkStatus() : LimitDisks();
+}
+
+absl::Status GuestCgroups::LimitDisks() {
+  const uint64_t bytes = limits_.disk_bytes_per_second();
+  const uint32_t operations = limits_.disk_operations_per_second();
+  const bool named = bytes != 0 || operations != 0;
+  if (!named && !disks_limited_) return absl::OkStatus();
+  disks_limited_ = true;
+  const Controller& io = controllers_.at("io");
+  absl::Status result;
+  for (dev_t device : devices_) {
+    const std::string of = absl::StrCat(major(device), ":", minor(device), " ");
+    if (io.version2) {
+      auto most = [](uint64_t number) { return number == 0 ? std::string("max") : absl::StrCat(number); };
+      result.Update(Set("io", absl::StrCat(of, "rbps=", most(bytes), " wbps=", most(bytes), " riops=", most(operations),
+                                           " wiops=", most(operations)),
+                        named));
+      continue;
+    }
+    for (const auto& [file, number] : {std::pair<const char*, uint64_t>{"read_bps", bytes},
+                                       {"write_bps", bytes},
+                                       {"read_iops", operations},
+                                       {"write_iops", operations}}) {
+      result.Update(SetFile("io", absl::StrCat("blkio.throttle.", file, "_device"), absl::StrCat(of, number), named));
+    }
+  }
+  if (result.ok() && named && !uncovered_disk_.empty()) {
+    return MakeError(absl::StatusCode::kFailedPrecondition,
+                     absl::StrCat("the disk limit cannot be put in force: ", uncovered_disk_,
+                                  " is on no block device that the host could limit"),
+                     {"LIMIT_UNAVAILABLE", uncovered_disk_, "keep it on a disk of the host, or leave out the limit"});
+  }
   return result;
 }
 
@@ -309,6 +388,11 @@ void GuestCgroups::AddFacts(v1::Facts* facts) const {
   add("cpu", limits_.cpu_percent() == 0 ? "none" : absl::StrCat(limits_.cpu_percent(), "%"));
   add("memory", HumanByteSize(limits_.memory_bytes()));
   add("pids", absl::StrCat(limits_.processes(), " processes"));
+  std::vector<std::string> disk;
+  if (limits_.disk_bytes_per_second() != 0) disk.push_back(HumanByteSize(limits_.disk_bytes_per_second()) + "/s");
+  if (limits_.disk_operations_per_second() != 0)
+    disk.push_back(absl::StrCat(limits_.disk_operations_per_second(), " operations/s"));
+  add("io", disk.empty() ? "none" : absl::StrJoin(disk, ", "));
 }
 
 }  // namespace umld::vmcore

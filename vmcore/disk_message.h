@@ -1,7 +1,11 @@
 #ifndef UMLD_VMCORE_DISK_MESSAGE_H_
 #define UMLD_VMCORE_DISK_MESSAGE_H_
 
+#include <cstdint>
+#include <map>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "base/credentials.h"
 #include "devices/disk/disk_inspect.h"
@@ -20,6 +24,16 @@ inline std::optional<Credentials> OpenerOf(const v1::Disk& disk) {
   if (!disk.has_opener()) return std::nullopt;
   const v1::Credentials& opener = disk.opener();
   return Credentials{opener.uid(), opener.gid(), {opener.groups().begin(), opener.groups().end()}};
+}
+
+// The host files of a guest's disks, by unit.
+inline std::vector<std::string> FilesOf(const std::map<uint32_t, v1::Disk>& disks) {
+  std::vector<std::string> files;
+  for (const auto& [unit, disk] : disks) {
+    files.push_back(disk.path());
+    if (!disk.backing().empty()) files.push_back(disk.backing());
+  }
+  return files;
 }
 
 // devices::InspectDisk with the permissions of the disk's opener.

@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/process.h"
 #include "base/status.h"
+#include "vmcore/disk_message.h"
 #include "vmcore/kernel_command_line.h"
 #include "vmcore/kernel_disk.h"
 #include "vmcore/log.h"
@@ -82,7 +83,8 @@ absl::StatusOr<std::unique_ptr<Guest>> Guest::Create(EventLoop* loop, const v1::
   // Of a vmcore that was killed, when no umld came to clean up after it.
   if (absl::Status status = Nics::RemoveRecordedTaps(kTapPatience); !status.ok()) Log(status.message());
   guest->cgroups_ =
-      std::make_unique<GuestCgroups>(loop, guest->config_.name(), [g = guest.get()] { g->OnOutOfMemory(); });
+      std::make_unique<GuestCgroups>(loop, guest->config_.name(), launch.cgroup_folder(),
+                                     [g = guest.get()] { g->OnOutOfMemory(); });
   RETURN_IF_ERROR(guest->MakeJail());
   RETURN_IF_ERROR(guest->BindNotifySocket());
   guest->Announce();
@@ -141,9 +143,22 @@ absl::Status Guest::BindNotifySocket() {
   NotifySocket::Callbacks callbacks;
   callbacks.mconsole_up = [this] { OnMconsoleUp(); };
   callbacks.panic = [this](absl::string_view text) { panic_ = std::string(text); };
-  callbacks.user_message = [this](absl::string_view message) { observer_->OnUserMessage(message); };
+  callbacks.user_message = [this](absl::string_view message) { OnUserMessage(message); };
   ASSIGN_OR_RETURN(notify_, NotifySocket::Bind(loop_, kNotifySocket, std::move(callbacks)));
   return jail_ == nullptr ? absl::OkStatus() : jail_->Give(kNotifySocket);
+}
+
+// Each becomes an event in umld's database.
+void Guest::OnUserMessage(absl::string_view message) {
+  if (!messages_.Take(1, EventLoop::Clock::now())) {
+    ++messages_dropped_;
+    return;
+  }
+  if (messages_dropped_ > 0) {
+    observer_->OnUserMessage(absl::StrCat("[", std::exchange(messages_dropped_, 0),
+                                          " messages were dropped here: the guest sends too many]"));
+  }
+  observer_->OnUserMessage(message);
 }
 
 // ---------------------------------------------------------------- one kernel
@@ -193,6 +208,7 @@ absl::Status Guest::TryStartKernel() {
   options.terminals = consoles_.terminals();
   options.lock = lock_fd_;
   options.jail = jail_.get();
+  RETURN_IF_ERROR(cgroups_->CoverDisks(FilesOf(disks_->live())));
   RETURN_IF_ERROR(cgroups_->Apply(config_.limits(), config_.memory_bytes()));
   options.cgroups = cgroups_->entrances();
   options.isolation = isolation_ == v1::ISOLATION_AUTO ? launch_.isolation() : isolation_;

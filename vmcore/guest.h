@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "base/event_loop.h"
+#include "base/token_bucket.h"
 #include "vmcore/balloon.h"
 #include "vmcore/cgroup.h"
 #include "vmcore/consoles.h"
@@ -94,6 +95,7 @@ class Guest {
   absl::Status ShowKernel();
   absl::Status TryStartKernel();
   void OnKernelStarted(const ProcessIdentity& kernel);
+  void OnUserMessage(absl::string_view message);
   void OnMconsoleUp();
   void LookForMconsole(EventLoop::Clock::duration delay);
   void OnKernelGone(const KernelEnd& end);
@@ -154,6 +156,9 @@ class Guest {
   v1::Isolation isolation_ = v1::ISOLATION_AUTO;  // in force, once a kernel has been started
   uint32_t boots_ = 0;
   RebootGuard reboots_;  // of the guest's own
+  // What it writes to /proc/mconsole: a hundred at once, and one per second in the long run.
+  TokenBucket messages_{1, 100};
+  uint64_t messages_dropped_ = 0;
   StopGraces graces_;    // of the latest request to stop
   ExitReason last_end_;
   std::string stop_stage_;

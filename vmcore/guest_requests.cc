@@ -8,6 +8,7 @@
 #include "devices/disk/disk_spec.h"
 #include "devices/nic/nic_spec.h"
 #include "vmcore/guest.h"
+#include "vmcore/disk_message.h"
 #include "vmcore/kernel_command_line.h"
 #include "vmcore/mconsole_policy.h"
 
@@ -194,6 +195,11 @@ void Guest::PlugDisk(const v1::PlugDisk& request, Done done) {
   const std::string noun = DiskNoun(request.disk().unit());
   WhenChangeable([this, request, noun, done = std::move(done)](const absl::Status& up) {
     if (!up.ok()) return done(Annotate(up, noun));
+    std::map<uint32_t, v1::Disk> disks = disks_->live();
+    disks[request.disk().unit()] = request.disk();
+    if (absl::Status covered = cgroups_->CoverDisks(FilesOf(disks)); !covered.ok()) {
+      return done(Annotate(covered, noun));
+    }
     disks_->Plug(request.disk(), [this, request, noun, done](const absl::Status& status) {
       if (status.ok()) {
         if (!request.live_only()) ChangeConfig(request.disk().unit(), &request.disk(), request.etag());

@@ -15,6 +15,12 @@
 #include "vmcore/mconsole_wire.h"
 
 namespace umld::vmcore {
+namespace {
+
+// More than a socket's queue holds.
+constexpr int kMostAtOnce = 1024;
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<NotifySocket>> NotifySocket::Bind(EventLoop* loop, const std::string& path,
                                                                  Callbacks callbacks) {
@@ -31,7 +37,7 @@ NotifySocket::~NotifySocket() { loop_->Unwatch(fd_.get()); }
 
 void NotifySocket::Drain() {
   char buffer[sizeof(MconsoleNotifyHeader) + kMconsoleDataBytes];
-  while (true) {
+  for (int i = 0; i < kMostAtOnce; ++i) {
     ssize_t got = recv(fd_.get(), buffer, sizeof(buffer), MSG_DONTWAIT);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return;

@@ -31,7 +31,8 @@ class NotifySocket {
   // `mconsole_path` in it. Best effort: what the listener does not take at once is lost. Empty: to nobody.
   void PassOn(const std::string& listener, const std::string& mconsole_path);
 
-  // Takes what has arrived already: what a kernel said before its end counts before its end.
+  // Takes what has arrived already: what a kernel said before its end counts before its end. One that does not stop
+  // talking is heard again later: others are to have their turn.
   void Drain();
 
  private:

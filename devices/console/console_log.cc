@@ -49,8 +49,15 @@ absl::Status ConsoleLog::Reopen() {
   return absl::OkStatus();
 }
 
-void ConsoleLog::Append(absl::string_view bytes) {
-  bool ready = size_ + bytes.size() <= max_bytes_ || size_ == 0 || Rotate();
+bool ConsoleLog::IsAllowed(size_t bytes, TokenBucket::Clock::time_point now) {
+  if (muted_ && allowed_.Available(now) < kResumeBytes) return false;
+  muted_ = !allowed_.Take(static_cast<double>(bytes), now);
+  if (muted_) why_ = "it prints without end";
+  return !muted_;
+}
+
+void ConsoleLog::Append(absl::string_view bytes, TokenBucket::Clock::time_point now) {
+  bool ready = IsAllowed(bytes.size(), now) && (size_ + bytes.size() <= max_bytes_ || size_ == 0 || Rotate());
   if (ready && gap_ > 0) ready = WriteGapNote();
   size_t written = ready ? Write(bytes) : 0;
   gap_ += bytes.size() - written;
@@ -59,19 +66,19 @@ void ConsoleLog::Append(absl::string_view bytes) {
 
 bool ConsoleLog::Rotate() {
   if (rename(path_.c_str(), absl::StrCat(path_, ".1").c_str()) != 0 && errno != ENOENT) {
-    last_errno_ = errno;
+    why_ = std::strerror(errno);
     return false;
   }
   // Should this fail, the next Append comes here again: the size still says that the old file is full.
   errno = 0;
   absl::Status reopened = Reopen();
-  if (!reopened.ok()) last_errno_ = errno;
+  if (!reopened.ok()) why_ = std::strerror(errno);
   return reopened.ok();
 }
 
 bool ConsoleLog::WriteGapNote() {
   std::string note =
-      absl::StrCat("\n[umld: ", gap_, " bytes of this console are missing here: ", std::strerror(last_errno_), "]\n");
+      absl::StrCat("\n[umld: ", gap_, " bytes of this console are missing here: ", why_, "]\n");
   if (Write(note) != note.size()) return false;
   gap_ = 0;
   return true;
@@ -84,7 +91,7 @@ size_t ConsoleLog::Write(absl::string_view bytes) {
     ssize_t n = write(fd_.get(), bytes.data() + written, bytes.size() - written);
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) {
-      last_errno_ = n < 0 ? errno : ENOSPC;
+      why_ = std::strerror(n < 0 ? errno : ENOSPC);
       break;
     }
     written += static_cast<size_t>(n);

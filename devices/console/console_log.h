@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "base/token_bucket.h"
 #include "base/unique_fd.h"
 
 namespace umld::devices {
@@ -17,13 +18,20 @@ namespace umld::devices {
 // `max_bytes`. Mode 0600. Thread: its owner's. Waits for the host's page cache, never for the disk itself.
 class ConsoleLog {
  public:
+  // A guest that prints without end does not keep the host's disk busy: beyond this its log has gaps. It is far more
+  // than boots and crashes print.
+  static constexpr double kBytesPerSecond = 1 << 20, kBurstBytes = 16 << 20;
+  // Once there is a gap, it lasts until so much may be written again: not one line in two.
+  static constexpr double kResumeBytes = 1 << 20;
+
   // Appends to an existing file. `path` is absolute, in an existing folder. Errors as ErrnoError; kFailedPrecondition:
   // it is there and no regular file.
   static absl::StatusOr<std::unique_ptr<ConsoleLog>> Open(const std::string& path, uint64_t max_bytes);
 
   // Never fails, since a console must not stop for its log: what cannot be written (the disk is full, the folder is
-  // gone) is dropped and counted, every further Append tries again, and a line in the log tells of the gap.
-  void Append(absl::string_view bytes);
+  // gone, too much came at once) is dropped and counted, every further Append tries again, and a line in the log tells
+  // of the gap.
+  void Append(absl::string_view bytes, TokenBucket::Clock::time_point now = TokenBucket::Clock::now());
 
   // All bytes that were dropped since Open.
   uint64_t dropped_bytes() const { return dropped_; }
@@ -35,6 +43,7 @@ class ConsoleLog {
   ConsoleLog(std::string path, uint64_t max_bytes) : path_(std::move(path)), max_bytes_(max_bytes) {}
 
   bool Rotate();
+  bool IsAllowed(size_t bytes, TokenBucket::Clock::time_point now);
   bool WriteGapNote();
   size_t Write(absl::string_view bytes);
 
@@ -43,7 +52,9 @@ class ConsoleLog {
   uint64_t size_ = 0;
   uint64_t dropped_ = 0;
   uint64_t gap_ = 0;    // dropped, and not yet told in the log
-  int last_errno_ = 0;  // why
+  std::string why_;
+  TokenBucket allowed_{kBytesPerSecond, kBurstBytes};
+  bool muted_ = false;  // too much came
   UniqueFd fd_;
 };
 

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -108,6 +109,33 @@ TEST_F(ConsoleLogTest, ReopensAfterSomebodyMovedIt) {
   log->Append("new");
   EXPECT_EQ(Read(folder_ + "/moved"), "old");
   EXPECT_EQ(Read(path_), "new");
+}
+
+TEST_F(ConsoleLogTest, AFloodLeavesGapsAndNotABusyDisk) {
+  using std::chrono::milliseconds;
+  auto log = *ConsoleLog::Open(path_, 64 << 20);
+  const std::string line(4096, 'x');
+  auto now = TokenBucket::Clock::now();
+  uint64_t printed = 0;
+  // Ten seconds at some 40 MB each.
+  for (int i = 0; i < 100'000; ++i) {
+    log->Append(line, now);
+    printed += line.size();
+    if (i % 10 == 0) now += milliseconds(1);
+  }
+  const auto written = static_cast<double>(fs::file_size(path_));
+  EXPECT_LT(written, ConsoleLog::kBurstBytes + 11 * ConsoleLog::kBytesPerSecond);
+  EXPECT_GT(written, ConsoleLog::kBurstBytes + 8 * ConsoleLog::kBytesPerSecond);
+  EXPECT_GT(log->dropped_bytes(), printed * 9 / 10);
+  const std::string text = Read(path_);
+  size_t notes = 0;
+  for (size_t at = text.find("[umld: "); at != std::string::npos; at = text.find("[umld: ", at + 1)) ++notes;
+  EXPECT_GE(notes, 8u);
+  EXPECT_LE(notes, 11u) << "a gap is a second long, not a line";
+  EXPECT_THAT(text, HasSubstr("bytes of this console are missing here: it prints without end]"));
+  // And then it is quiet again.
+  log->Append("the end\n", now + std::chrono::minutes(1));
+  EXPECT_THAT(Read(path_), HasSubstr("the end\n"));
 }
 
 }  // namespace

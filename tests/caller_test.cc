@@ -1,0 +1,161 @@
+// A user of the host who may use umld's API and is not root: what it names on the host is opened with its own
+// permissions, at once and at every later start.
+#include <grp.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/host.h"
+
+namespace umld::tests {
+namespace {
+
+using testing::HasSubstr;
+
+// Nobody's on any sane machine.
+constexpr uid_t kUser = 61234;
+
+class CallerTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (getuid() != 0) GTEST_SKIP() << "needs root, to be two users";
+    const group* daemon = getgrnam("daemon");
+    ASSERT_NE(daemon, nullptr);
+    group_ = daemon->gr_gid;
+    ASSERT_TRUE(host_.Start());
+    // The build tree may lie where that user cannot look.
+    ASSERT_TRUE(Ok(host_.Shell("cp " + host_.Program("umlctl") + " umlctl; mkdir theirs; truncate -s 1M secret; "
+                               "chmod 600 secret; chmod 755 .; chown " +
+                               absl::StrCat(kUser, ":", kUser) + " theirs")));
+  }
+
+  // umlctl as that user, in its own folder.
+  CommandResult As(std::vector<std::string> words) {
+    std::vector<std::string> argv = {"setpriv",
+                                     absl::StrCat("--reuid=", kUser),
+                                     absl::StrCat("--regid=", kUser),
+                                     absl::StrCat("--groups=", group_),
+                                     "--",
+                                     host_.Work("umlctl")};
+    argv.insert(argv.end(), words.begin(), words.end());
+    Command command = host_.MakeCommand(argv);
+    command.folder = Theirs("");
+    return RunToEnd(command);
+  }
+  std::string Theirs(const std::string& file) const { return host_.Work("theirs/" + file); }
+  testing::AssertionResult Denied(const CommandResult& result, const std::string& what) {
+    return Refused(result, kDenied, {what, absl::StrCat("uid ", kUser)});
+  }
+
+  Host host_{HostOptions{.umld_args = {"--group", "daemon"}}};
+  gid_t group_ = 0;
+};
+
+TEST_F(CallerTest, OnlyTheGroupGetsIn) {
+  struct stat info = {};
+  ASSERT_EQ(stat(host_.socket().c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0660u);
+  EXPECT_EQ(info.st_gid, group_);
+  EXPECT_TRUE(Ok(As({"list"})));
+  group_ = kUser;
+  EXPECT_TRUE(Refused(As({"list"}), kDenied, {"ermission denied", "daemon"}));
+}
+
+TEST_F(CallerTest, ItsFilesAreOpenedAsItself) {
+  host_.BuildTiny();
+  ASSERT_TRUE(Ok(As({"create", "web1", "--image", "tiny", "--mem", "64M"})));
+  ASSERT_TRUE(Ok(As({"start", "web1"})));
+
+  // Its own.
+  ASSERT_TRUE(Ok(As({"disk", "create", "data", "--size", "1M"})));
+  struct stat info = {};
+  ASSERT_EQ(stat(Theirs("data").c_str(), &info), 0);
+  EXPECT_EQ(info.st_uid, kUser);
+  EXPECT_EQ(info.st_mode & 0777, 0600u);
+  ASSERT_TRUE(Ok(As({"plug", "web1", "ubdb=data"})));
+  EXPECT_EQ(host_.RunInGuest("web1", "echo mine | dd of=/dev/ubdb conv=fsync 2>/dev/null && head -c 4 /dev/ubdb").out, "mine");
+  ASSERT_TRUE(Ok(host_.Shell("truncate -s 1M theirs/base")));
+  ASSERT_TRUE(Ok(As({"plug", "web1", "ubdc=new.cow,base"})));
+  ASSERT_EQ(stat(Theirs("new.cow").c_str(), &info), 0);
+  EXPECT_EQ(info.st_uid, kUser) << "what umld makes for it is its own";
+  ASSERT_TRUE(Ok(As({"disk", "resize", "web1", "ubdb", "2M"})));
+
+  // As well for umld's next life and the guest's.
+  host_.Kill9();
+  ASSERT_TRUE(host_.Start());
+  ASSERT_TRUE(Ok(As({"reboot", "web1"})));
+  EXPECT_EQ(host_.RunInGuest("web1", "head -c 4 /dev/ubdb; blockdev --getsize64 /dev/ubdb").out, "mine2097152\n");
+}
+
+TEST_F(CallerTest, RootsFilesStayShut) {
+  host_.BuildTiny();
+  const std::string secret = host_.Work("secret");
+  ASSERT_TRUE(Ok(As({"create", "web1", "--image", "tiny", "--mem", "64M"})));
+  for (bool running : {false, true}) {
+    SCOPED_TRACE(running);
+    if (running) ASSERT_TRUE(Ok(As({"start", "web1"})));
+    EXPECT_TRUE(Denied(As({"plug", "web1", "ubdb=" + secret}), secret));
+    EXPECT_TRUE(Denied(As({"plug", "web1", "ubdbr=" + secret}), secret));
+    EXPECT_TRUE(Denied(As({"plug", "web1", "ubdb=x.cow," + secret}), secret));
+    EXPECT_TRUE(Denied(As({"plug", "web1", "ubdb=../new.cow,../umlctl"}), "ubdb")) << "a file in root's folder";
+    EXPECT_TRUE(Denied(As({"mconsole", "web1", "config", "ubdb=" + secret}), secret));
+  }
+  EXPECT_TRUE(Denied(As({"create", "web2", "--disk", "ubda=" + secret}), secret));
+  EXPECT_TRUE(Denied(As({"disk", "create", "../new", "--size", "1M"}), "new"));
+  ASSERT_TRUE(Ok(host_.Run({"plug", "web1", "ubdb=" + secret})));
+  EXPECT_TRUE(Denied(As({"disk", "resize", "web1", "ubdb", "2M"}), secret));
+  EXPECT_TRUE(Ok(host_.Run({"disk", "resize", "web1", "ubdb", "2M"})));
+}
+
+// The path that was checked leads to another file later.
+TEST_F(CallerTest, ALaterStartOpensNothingMore) {
+  host_.BuildTiny();
+  ASSERT_TRUE(Ok(As({"create", "web1", "--image", "tiny", "--mem", "64M"})));
+  ASSERT_TRUE(Ok(As({"disk", "create", "data", "--size", "1M"})));
+  ASSERT_TRUE(Ok(As({"plug", "web1", "ubdb=data"})));
+  ASSERT_TRUE(Ok(host_.Shell("mv theirs/data theirs/kept; ln -s ../secret theirs/data")));
+  EXPECT_TRUE(Denied(host_.Run({"start", "web1"}), Theirs("data")));
+  host_.Kill9();
+  ASSERT_TRUE(host_.Start());
+  EXPECT_TRUE(Denied(host_.Run({"start", "web1"}), Theirs("data"))) << "umld has not forgotten whose disk it is";
+  EXPECT_THAT(DiskOf(host_.Describe("web1"), "ubdb")["problem"].get<std::string>(), HasSubstr("ermission denied"));
+
+  ASSERT_TRUE(Ok(host_.Shell("rm theirs/data; mv theirs/kept theirs/data")));
+  ASSERT_TRUE(Ok(As({"start", "web1"})));
+  ASSERT_TRUE(Ok(host_.Shell("mv theirs/data theirs/kept; ln -s ../secret theirs/data")));
+  // vmcore's own start of the next kernel.
+  EXPECT_EQ(host_.Run({"reboot", "web1"}).exit_code, kDenied);
+  EXPECT_TRUE(host_.WaitForState("web1", "CRASHED"));
+  EXPECT_THAT(host_.Describe("web1")["last_exit"]["reason"].get<std::string>(),
+              testing::AllOf(HasSubstr(Theirs("data")), HasSubstr("ermission denied")));
+}
+
+TEST_F(CallerTest, WhatIsForAdminsIsRefused) {
+  host_.BuildTiny();
+  const std::vector<std::string> create = {"create", "web1", "--image", "tiny"};
+  for (const std::vector<std::string>& more : std::vector<std::vector<std::string>>{
+           {"--confinement", "relaxed"},
+           {"--arg", "initrd=" + host_.Work("secret")},
+           {"--arg", "mconsole=notify:/run/systemd/notify"},
+           {"--con", "con2=tty:/dev/tty1"},
+           {"--con", "con2=port:80"},
+       }) {
+    std::vector<std::string> words = create;
+    words.insert(words.end(), more.begin(), more.end());
+    EXPECT_TRUE(Denied(As(words), "")) << more[1];
+  }
+  ASSERT_TRUE(Ok(As(create)));
+  EXPECT_TRUE(Denied(As({"set", "web1", "--confinement", "relaxed"}), "not confined"));
+  EXPECT_TRUE(Denied(As({"plug", "web1", "con2=tty:/dev/tty1"}), "terminal"));
+  ASSERT_TRUE(Ok(host_.Run({"set", "web1", "--confinement", "relaxed"})));
+  ASSERT_TRUE(Ok(As({"disk", "create", "data", "--size", "1M"})));
+  EXPECT_TRUE(Denied(As({"plug", "web1", "ubdb=data"}), "not confined"));
+}
+
+}  // namespace
+}  // namespace umld::tests
