@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -18,6 +19,9 @@
 namespace umld::tests {
 namespace {
 
+using testing::AllOf;
+using testing::Contains;
+using testing::EndsWith;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -96,6 +100,46 @@ TEST_F(Limits, AreChangedWhileTheGuestRuns) {
   ASSERT_TRUE(Ok(host_->Run({"reboot", "web1", "--now"})));
   EXPECT_EQ(GroupFile("pids", "pids.max"), "512\n");
   EXPECT_EQ(host_->RunInGuest("web1", "echo fine").out, "fine\n");
+}
+
+TEST_F(Limits, DisksAreLimitedOnTheDevicesTheyAreOn) {
+  ASSERT_TRUE(host_->CreateAndStart("web1", {"--disk-bandwidth", "10M"}));
+  const std::string most = absl::StrCat(" ", 10 << 20, "\n");
+  EXPECT_THAT(GroupFile("blkio", "blkio.throttle.write_bps_device"), EndsWith(most));
+  EXPECT_THAT(GroupFile("blkio", "blkio.throttle.read_bps_device"), EndsWith(most));
+  EXPECT_EQ(GroupFile("blkio", "blkio.throttle.read_iops_device"), "");
+  EXPECT_THAT(host_->Run({"describe", "web1"}).out, AllOf(HasSubstr("disk 10 MiB/s"), HasSubstr("io limit:")));
+  ASSERT_TRUE(Ok(host_->Run({"set", "web1", "--disk-bandwidth", "default", "--disk-iops", "500"})));
+  EXPECT_EQ(GroupFile("blkio", "blkio.throttle.write_bps_device"), "");
+  EXPECT_THAT(GroupFile("blkio", "blkio.throttle.read_iops_device"), EndsWith(" 500\n"));
+  // A disk that no device is under cannot be limited, and is not taken as if it were.
+  ASSERT_TRUE(Ok(host_->Shell("truncate -s 1M /dev/shm/umld-limits-test")));
+  EXPECT_TRUE(Refused(host_->Run({"plug", "web1", "ubdb=/dev/shm/umld-limits-test"}), kWrongState,
+                      {"/dev/shm/umld-limits-test", "no block device"}));
+  ASSERT_TRUE(Ok(host_->Run({"set", "web1", "--disk-iops", "default"})));
+  EXPECT_TRUE(Ok(host_->Run({"plug", "web1", "ubdb=/dev/shm/umld-limits-test"})));
+  ASSERT_TRUE(Ok(host_->Shell("rm /dev/shm/umld-limits-test")));
+}
+
+TEST_F(Limits, AFloodOfMessagesBecomesFewEvents) {
+  ASSERT_TRUE(host_->CreateAndStart("web1"));
+  EXPECT_EQ(host_->RunInGuest("web1", "for i in $(seq 1000); do echo m$i >/proc/mconsole; done; sleep 3; "
+                                      "echo the last one >/proc/mconsole; echo sent").out,
+            "sent\n");
+  auto messages = [] {
+    std::vector<std::string> texts;
+    for (const Json& event : host_->Events("web1")) {
+      if (event["type"] == "guest.message") texts.push_back(event["message"]);
+    }
+    return texts;
+  };
+  EXPECT_TRUE(WaitFor([&] { return !messages().empty() && messages().back() == "the last one"; }, absl::Seconds(20)));
+  const std::vector<std::string> texts = messages();
+  EXPECT_GE(texts.size(), 101u);
+  EXPECT_LE(texts.size(), 140u);
+  EXPECT_EQ(texts[0], "m1");
+  EXPECT_EQ(texts[99], "m100");
+  EXPECT_THAT(texts, Contains(HasSubstr("messages were dropped here")));
 }
 
 TEST_F(Limits, ABusyGuestGetsNoMoreThanItsShare) {

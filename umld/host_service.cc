@@ -12,8 +12,10 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "base/byte_size.h"
 #include "base/file.h"
 #include "base/process.h"
@@ -23,6 +25,7 @@
 #include "kernel/kernel_inspect.h"
 #include "umld/caller.h"
 #include "umld/grpc_status.h"
+#include "umld/guest_cgroup.h"
 #include "umld/operation_service.h"
 #include "umld/version.h"
 
@@ -43,7 +46,21 @@ v1::HostCheck CheckKernel(const std::string& path) {
   return Check("kernel", status.ok(), status.ok() ? path : std::string(status.message()), GetErrorDetail(status).hint);
 }
 
-// A guest's memory is a file there, mapped executable.
+// A confined guest's memory is on a tmpfs of its own.
+v1::HostCheck CheckMemory() {
+  const std::string meminfo = ReadFile("/proc/meminfo", 64 << 10).value_or("");
+  uint64_t free_kib = 0;
+  for (absl::string_view line : absl::StrSplit(meminfo, '\n')) {
+    if (!absl::ConsumePrefix(&line, "MemAvailable:")) continue;
+    line = absl::StripAsciiWhitespace(line);
+    absl::ConsumeSuffix(&line, " kB");
+    if (!absl::SimpleAtoi(line, &free_kib)) free_kib = 0;
+  }
+  return Check("guest memory", free_kib >= 64 << 10, absl::StrCat(HumanByteSize(free_kib << 10), " available"),
+               "stop guests, or lend their memory back (umlctl plug GUEST mem=-64M)");
+}
+
+// A relaxed guest's memory is a file there, mapped executable.
 v1::HostCheck CheckMemoryFolder() {
   struct statvfs info = {};
   if (statvfs("/dev/shm", &info) != 0) {
@@ -80,6 +97,25 @@ v1::HostCheck CheckConfinement(const DaemonConfig& config) {
   const std::pair<std::string, std::string> said = absl::StrSplit(tried->output, absl::MaxSplits('\n', 1));
   return Check("confinement", tried->exit_code == 0, tried->exit_code == 0 ? works : said.first,
                std::string(absl::StripAsciiWhitespace(said.second)));
+}
+
+// Whether limits of guests can be put in force.
+v1::HostCheck CheckLimits() {
+  constexpr size_t kMaxFile = 1 << 20;
+  const std::string own = ReadFile("/proc/self/cgroup", kMaxFile).value_or("");
+  if (absl::StrContains(own, ":memory:") || absl::StrContains(own, ",memory:")) {
+    const bool root = geteuid() == 0;
+    return Check("limits", root, root ? "control groups, version 1" : "control groups of version 1 are root's alone",
+                 "run umld as root, or guests without limits");
+  }
+  const std::string folder = GuestCgroupFolder();
+  const std::string controllers(
+      absl::StripAsciiWhitespace(ReadFile(folder + "/cgroup.controllers", kMaxFile).value_or("")));
+  if (!folder.empty() && !controllers.empty()) {
+    return Check("limits", true, absl::StrCat("control groups, version 2: ", controllers), "");
+  }
+  return Check("limits", false, "no control group is delegated to umld, so guests have no limits",
+               "run umld as the unit umld.service, beside umld-guests.service (deploy/systemd)");
 }
 
 v1::HostCheck CheckProgram(const char* name, const std::vector<std::string>& paths, const char* package) {
@@ -150,9 +186,10 @@ grpc::ServerUnaryReactor* HostService::GetHost(grpc::CallbackServerContext* cont
     info.set_guests(all);
     info.set_guests_running(running);
     *info.add_checks() = CheckKernel(config_->default_kernel);
-    *info.add_checks() = CheckMemoryFolder();
+    *info.add_checks() = config_->relaxed ? CheckMemoryFolder() : CheckMemory();
     *info.add_checks() = CheckIsolation();
     *info.add_checks() = CheckConfinement(*config_);
+    *info.add_checks() = CheckLimits();
     *info.add_checks() = CheckStateFolder(config_->state_dir);
     *info.add_checks() = CheckProgram("busybox", {"/bin/busybox"}, "busybox-static");
     *info.add_checks() = CheckProgram("mke2fs", {"/sbin/mke2fs", "/usr/sbin/mke2fs"}, "e2fsprogs");
