@@ -22,6 +22,7 @@ round() {{
   busybox echo "read $(busybox dd if=/dev/ubdb of=/dev/null bs=1M count={DISK_MIB} 2>&1 | busybox tail -1)"
   busybox dd if=/dev/zero bs=64k count={NET_MIB * 16} 2>/dev/null | busybox nc {HOST} {PORT}
 }}
+until busybox ping -c 1 -W 1 {HOST} >/dev/null 2>&1; do :; done
 round
 round
 busybox echo {DONE}
