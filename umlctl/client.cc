@@ -180,6 +180,7 @@ UMLCTL_CALL(Guests, UpdateGuest, UpdateGuestRequest, Guest, kSafe, kChangeTimeou
 UMLCTL_CALL(Guests, RenameGuest, RenameGuestRequest, Guest, kUnsafe, kChangeTimeout)
 UMLCTL_CALL(Guests, StartGuest, StartGuestRequest, Operation, kSafe, kChangeTimeout)
 UMLCTL_CALL(Guests, StopGuest, StopGuestRequest, Operation, kSafe, kChangeTimeout)
+UMLCTL_CALL(Guests, ResetGuest, ResetGuestRequest, Operation, kSafe, kChangeTimeout)
 UMLCTL_CALL(Guests, RebootGuest, RebootGuestRequest, Operation, kSafe, kChangeTimeout)
 UMLCTL_CALL(Guests, KillGuest, KillGuestRequest, Operation, kSafe, kChangeTimeout)
 UMLCTL_CALL(Guests, PauseGuest, PauseGuestRequest, Guest, kUnsafe, kChangeTimeout)

@@ -58,6 +58,7 @@ class Client {
   absl::Status DeleteGuest(const v1::DeleteGuestRequest& request);
   absl::StatusOr<v1::Operation> StartGuest(const v1::StartGuestRequest& request);
   absl::StatusOr<v1::Operation> StopGuest(const v1::StopGuestRequest& request);
+  absl::StatusOr<v1::Operation> ResetGuest(const v1::ResetGuestRequest& request);
   absl::StatusOr<v1::Operation> RebootGuest(const v1::RebootGuestRequest& request);
   absl::StatusOr<v1::Operation> KillGuest(const v1::KillGuestRequest& request);
   absl::StatusOr<v1::Guest> PauseGuest(const v1::PauseGuestRequest& request);

@@ -138,6 +138,10 @@ class GuestsService final : public v1::Guests::Service {
   grpc::Status RebootGuest(ServerContext*, const v1::RebootGuestRequest* request, v1::Operation* response) override {
     return End("RebootGuest", request->name(), request->request_id(), v1::RUNNING, response);
   }
+  grpc::Status ResetGuest(ServerContext*, const v1::ResetGuestRequest* request, v1::Operation* response) override {
+    return End(absl::StrCat("ResetGuest", request->force() ? " force" : ""), request->name(), request->request_id(), v1::RUNNING,
+               response);
+  }
   grpc::Status KillGuest(ServerContext*, const v1::KillGuestRequest* request, v1::Operation* response) override {
     return End("KillGuest", request->name(), request->request_id(), v1::STOPPED, response);
   }

@@ -45,6 +45,16 @@ absl::StatusOr<GuestResult> Kill(Session& session, Client& client, const std::st
   return GuestResult{"killed", std::make_shared<v1::Operation>(std::move(operation))};
 }
 
+absl::StatusOr<GuestResult> Reset(Session& session, Client& client, const std::string& name, const Options& options) {
+  v1::ResetGuestRequest request;
+  request.set_name(name);
+  request.set_force(options.force);
+  request.set_request_id(NewRequestId());
+  ASSIGN_OR_RETURN(v1::Operation operation, client.ResetGuest(request));
+  ASSIGN_OR_RETURN(operation, WaitForOperation(session, client, std::move(operation)));
+  return GuestResult{"reset", std::make_shared<v1::Operation>(std::move(operation))};
+}
+
 absl::StatusOr<GuestResult> Delete(Session&, Client& client, const std::string& name, const Options& options) {
   v1::DeleteGuestRequest request;
   request.set_name(name);
@@ -69,6 +79,8 @@ constexpr Verb kVerbs[] = {
     {"pause", "Freeze guests", IsRunning, Pause, nullptr},
     {"resume", "Let paused guests go on", IsPaused, Resume, nullptr},
     {"kill", "End guests at once, losing what they had not written", HasKernel, Kill, nullptr},
+    {"reset", "Make the root disk of guests their image again; one that runs is started anew", Any, Reset,
+     "also when it writes to other disks, for which this is a power cut"},
     {"delete", "Remove guests, their logs, and the disks umld made for them", Any, Delete,
      "kill a guest that runs, then delete it"},
 };

@@ -272,6 +272,8 @@ void Guests::ResumeOperation(const state::OperationRow& operation) {
     Run(guest, operation, false, true, [this](const auto& g, const auto& o, bool r) { return RunStop(g, o, r); });
   } else if (operation.verb == "reboot") {
     Run(guest, operation, false, true, [this](const auto& g, const auto& o, bool r) { return RunReboot(g, o, r); });
+  } else if (operation.verb == "reset") {
+    Run(guest, operation, false, true, [this](const auto& g, const auto& o, bool r) { return RunReset(g, o, r); });
   } else if (operation.verb == "kill") {
     Run(guest, operation, true, true, [this](const auto& g, const auto& o, bool) {
       return table_->View(g).alive ? RunKill(g, o) : absl::OkStatus();

@@ -106,6 +106,10 @@ Reactor* GuestService::RebootGuest(Context* context, const v1::RebootGuestReques
   });
 }
 
+Reactor* GuestService::ResetGuest(Context* context, const v1::ResetGuestRequest* request, v1::Operation* response) {
+  return AnswerOnPool<v1::Operation>(context, pool_, response, [=, this] { return Shown(guests_->Reset(*request)); });
+}
+
 Reactor* GuestService::KillGuest(Context* context, const v1::KillGuestRequest* request, v1::Operation* response) {
   return AnswerOnPool<v1::Operation>(
       context, pool_, response, [=, this] { return Shown(guests_->Kill(request->name(), request->request_id())); });

@@ -25,6 +25,7 @@ class GuestService final : public v1::Guests::CallbackService {
   Reactor* StartGuest(Context*, const v1::StartGuestRequest*, v1::Operation*) override;
   Reactor* StopGuest(Context*, const v1::StopGuestRequest*, v1::Operation*) override;
   Reactor* RebootGuest(Context*, const v1::RebootGuestRequest*, v1::Operation*) override;
+  Reactor* ResetGuest(Context*, const v1::ResetGuestRequest*, v1::Operation*) override;
   Reactor* KillGuest(Context*, const v1::KillGuestRequest*, v1::Operation*) override;
   Reactor* PauseGuest(Context*, const v1::PauseGuestRequest*, v1::Guest*) override;
   Reactor* ResumeGuest(Context*, const v1::ResumeGuestRequest*, v1::Guest*) override;

@@ -20,7 +20,7 @@
 namespace umld {
 
 // The verbs on guests: what CreateGuest, StartGuest, PlugDevice, ... mean. Policy lives here; gRPC and the bridge are
-// thin edges over it. Split over files: guests.cc (define, change, remove), guest_power.cc (start to kill),
+// thin edges over it. Split over files: guests.cc (define, change, remove), guest_power.cc (start to kill), guest_reset.cc,
 // guest_devices.cc (which device is meant; mconsole), guest_memory.cc, guest_disks.cc, guest_resize.cc,
 // guest_consoles.cc, guest_nics.cc, guest_stats.cc.
 // Thread-safe. What blocks on a disk or a guest is to be called within InLine, or says that it queues itself.
@@ -59,6 +59,7 @@ class Guests {
   absl::StatusOr<OperationView> Reboot(const std::string& name, const v1::StopPolicy& policy,
                                        const std::string& request_id);
   absl::StatusOr<OperationView> Kill(const std::string& name, const std::string& request_id);
+  absl::StatusOr<OperationView> Reset(const v1::ResetGuestRequest& request);  // guest_reset.cc
   // In the line.
   absl::StatusOr<v1::Guest> Pause(const GuestPtr& guest);
   absl::StatusOr<v1::Guest> Resume(const GuestPtr& guest);
@@ -98,6 +99,7 @@ class Guests {
   absl::Status RunStart(const GuestPtr& guest, const state::OperationRow& operation, bool resumed);
   absl::Status RunStop(const GuestPtr& guest, const state::OperationRow& operation, bool resumed);
   absl::Status RunReboot(const GuestPtr& guest, const state::OperationRow& operation, bool resumed);
+  absl::Status RunReset(const GuestPtr& guest, const state::OperationRow& operation, bool resumed);
   absl::Status RunKill(const GuestPtr& guest, const state::OperationRow& operation);
   absl::Status AwaitEnd(const GuestPtr& guest, absl::Duration patience);
 
