@@ -7,30 +7,24 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "base/utf8.h"
 
 namespace umld {
 namespace {
 
-// Three strings joined by NUL, which none of them contains.
+// Three strings joined by NUL, which no text contains.
 constexpr char kPayloadUrl[] = "umld/ErrorDetail";
 constexpr char kSeparator = '\0';
 
-std::string WithoutNul(std::string text) {
-  for (char& c : text) {
-    if (c == kSeparator) c = '?';
-  }
-  return text;
-}
-
 }  // namespace
 
-absl::Status MakeError(absl::StatusCode code, absl::string_view message, ErrorDetail detail) {
-  absl::Status status(code, message);
-  std::string payload = WithoutNul(std::move(detail.reason));
+absl::Status MakeError(absl::StatusCode code, absl::string_view message, const ErrorDetail& detail) {
+  absl::Status status(code, ToText(message));
+  std::string payload = ToText(detail.reason);
   payload += kSeparator;
-  payload += WithoutNul(std::move(detail.subject));
+  payload += ToText(detail.subject);
   payload += kSeparator;
-  payload += WithoutNul(std::move(detail.hint));
+  payload += ToText(detail.hint);
   status.SetPayload(kPayloadUrl, absl::Cord(payload));
   return status;
 }

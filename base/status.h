@@ -16,8 +16,9 @@ struct ErrorDetail {
   std::string hint;     // what to do next, for people
 };
 
-// An error with its detail. `message` says what happened and names the thing: "/srv/x is a directory, not a disk".
-absl::Status MakeError(absl::StatusCode code, absl::string_view message, ErrorDetail detail);
+// An error with its detail. `message` says what happened and names the thing: "/srv/x is a directory, not a disk". All
+// of it becomes text (ToText), for a message may quote what a guest wrote.
+absl::Status MakeError(absl::StatusCode code, absl::string_view message, const ErrorDetail& detail);
 
 // The detail of an error; empty fields when it has none.
 ErrorDetail GetErrorDetail(const absl::Status& status);

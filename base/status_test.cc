@@ -18,6 +18,14 @@ TEST(Status, DetailSurvivesAnnotation) {
   EXPECT_EQ(GetErrorDetail(annotated).hint, "stop web2");
 }
 
+TEST(Status, WhatAGuestWroteBecomesText) {
+  const absl::Status status =
+      MakeError(absl::StatusCode::kInternal, "a\xff\x1b[31m", {"R", std::string("s\0t", 3), "h\x80"});
+  EXPECT_EQ(status.message(), "a??[31m");
+  EXPECT_EQ(GetErrorDetail(status).subject, "s?t");
+  EXPECT_EQ(GetErrorDetail(status).hint, "h?");
+}
+
 TEST(Status, PlainStatusHasEmptyDetail) {
   EXPECT_EQ(GetErrorDetail(absl::InternalError("x")).reason, "");
   EXPECT_TRUE(Annotate(absl::OkStatus(), "guest web1").ok());

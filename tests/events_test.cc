@@ -60,12 +60,15 @@ TEST_F(Events, AGuestsLifeInOrder) {
   ASSERT_TRUE(Ok(host_->Run({"set", "web1", "--description", "a web server"})));
   EXPECT_EQ(host_->RunInGuest("web1", "echo -n hello from inside > /proc/mconsole").exit_code, 0);
   ASSERT_TRUE(follower->ReadUntil("hello from inside")) << follower->out();
+  // What is no text would make the event unreadable to every client, now and whenever events are asked for.
+  EXPECT_EQ(host_->RunInGuest("web1", "printf 'no\\377\\033text' > /proc/mconsole").exit_code, 0);
+  ASSERT_TRUE(follower->ReadUntil("no??text")) << follower->out();
   ASSERT_TRUE(Ok(host_->Run({"stop", "--now", "web1"})));
   ASSERT_TRUE(Ok(host_->Run({"rename", "web1", "web2"})));
   ASSERT_TRUE(Ok(host_->Run({"delete", "web2"})));
   const std::vector<std::string> wanted = {
       "guest.created",       "guest.state STARTING", "guest.state RUNNING", "disk.plugged",  "guest.state PAUSED",
-      "guest.state RUNNING", "disk.unplugged",       "guest.updated",       "guest.message", "guest.state STOPPING",
+      "guest.state RUNNING", "disk.unplugged",       "guest.updated",       "guest.message", "guest.message",  "guest.state STOPPING",
       "guest.state STOPPED", "guest.renamed",        "guest.deleted"};
   ASSERT_TRUE(follower->ReadUntil([&](const std::string& out) {
     return absl::StrContains(out, "guest.renamed") &&
@@ -81,7 +84,7 @@ TEST_F(Events, AGuestsLifeInOrder) {
   EXPECT_EQ(followed[3]["subject"], "guests/web1/disks/ubdb");
   EXPECT_THAT(followed[3]["message"].get<std::string>(), HasSubstr(host_->Work("disk.img")));
   EXPECT_EQ(followed[8]["message"], "hello from inside");
-  EXPECT_THAT(followed[11]["message"].get<std::string>(), HasSubstr("web2"));
+  EXPECT_THAT(followed[12]["message"].get<std::string>(), HasSubstr("web2"));
 
   // What is kept is what was followed; of one guest alone, its own.
   std::vector<Json> kept = host_->Events();

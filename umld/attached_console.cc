@@ -15,12 +15,14 @@
 #include "umld/console_service.h"
 #include "umld/grpc_status.h"
 #include "umld/vmcore_client.h"
+#include "umld/vmcore_wire.h"
 
 namespace umld {
 namespace {
 
 constexpr size_t kMaxQueuedBytes = 256 * 1024;
 constexpr size_t kMaxInputBytes = 32 * 1024;
+constexpr int kFairPackets = 64;  // then it is others' turn on the loop
 
 // Everything of the vmcore side happens on the loop's thread; gRPC's callbacks only hand over. `self_` keeps the
 // object until gRPC is done, the loop's watch until the connection is.
@@ -111,19 +113,20 @@ class AttachedConsole : public AttachReactor, public std::enable_shared_from_thi
   }
 
   void ReadOutput() {
-    while (!ended_ && queued_bytes_ < kMaxQueuedBytes) {
+    for (int i = 0; i < kFairPackets && !ended_ && queued_bytes_ < kMaxQueuedBytes; ++i) {
       absl::StatusOr<std::string> packet = ReceivePacket(socket_.get());
       if (absl::IsNotFound(packet.status())) break;
-      vmcore::v1::Frame frame;
-      if (!packet.ok() || !frame.ParseFromString(*packet)) return End(absl::OkStatus());  // the guest has ended
-      if (!frame.has_console()) continue;
+      const absl::StatusOr<vmcore::v1::Frame> frame = packet.ok() ? DecodeVmcoreFrame(*packet) : packet.status();
+      if (!frame.ok()) return End(absl::OkStatus());  // the guest has ended
+      if (!frame->has_console()) continue;
+      const vmcore::v1::ConsoleData& console = frame->console();
       v1::AttachConsoleResponse response;
-      response.set_output(frame.console().data());
-      response.set_lost_bytes(frame.console().lost_bytes());
-      response.set_notice(frame.console().notice());
-      response.set_writer(frame.console().writer());
-      response.set_input(frame.console().input());
-      const bool eof = frame.console().eof();
+      response.set_output(console.data());
+      response.set_lost_bytes(console.lost_bytes());
+      response.set_notice(console.notice());
+      response.set_writer(console.writer());
+      response.set_input(console.input());
+      const bool eof = console.eof();
       Queue(std::move(response));
       if (eof) return End(absl::OkStatus());
     }

@@ -10,6 +10,7 @@
 #include "umld/console_wish.h"
 #include "umld/guest_table.h"
 #include "umld/nic_wish.h"
+#include "umld/vmcore_wire.h"
 
 namespace umld {
 namespace {
@@ -137,6 +138,25 @@ void FillFacts(const GuestView& view, const std::string& run_dir, v1::Guest* out
 
 }  // namespace
 
+v1::GuestState GuestView::state() const {
+  if (alive && !unreachable_reason.empty()) return v1::UNREACHABLE;
+  if (alive) {
+    switch (facts.state()) {
+      case vmcore::v1::STATE_RUNNING:
+        return v1::RUNNING;
+      case vmcore::v1::STATE_PAUSED:
+        return v1::PAUSED;
+      case vmcore::v1::STATE_STOPPING:
+      case vmcore::v1::STATE_EXITED:
+        return v1::STOPPING;
+      default:
+        return v1::STARTING;
+    }
+  }
+  const bool crashed = row.last_exit.has_value() && row.last_exit->kind == v1::GuestExit::CRASHED;
+  return crashed ? v1::CRASHED : v1::STOPPED;
+}
+
 vmcore::v1::Disk ToVmcoreDisk(const state::DiskRow& row) {
   vmcore::v1::Disk disk;
   disk.set_unit(row.unit);
@@ -151,20 +171,6 @@ vmcore::v1::Disk ToVmcoreDisk(const state::DiskRow& row) {
     opener->mutable_groups()->Add(row.opener->groups.begin(), row.opener->groups.end());
   }
   return disk;
-}
-
-state::DiskRow FromVmcoreDisk(const vmcore::v1::Disk& disk) {
-  state::DiskRow row;
-  row.unit = disk.unit();
-  row.flags = disk.flags();
-  row.path = disk.path();
-  row.backing = disk.backing();
-  row.serial = disk.serial();
-  if (disk.has_opener()) {
-    const vmcore::v1::Credentials& opener = disk.opener();
-    row.opener = {opener.uid(), opener.gid(), {opener.groups().begin(), opener.groups().end()}};
-  }
-  return row;
 }
 
 std::optional<Credentials> OpenerOf(const GuestView& view, absl::string_view disk_name) {

@@ -18,14 +18,14 @@
 #include "base/file.h"
 #include "base/packet_socket.h"
 #include "base/status.h"
+#include "base/utf8.h"
 #include "devices/disk/cow.h"
 #include "devices/disk/disk_inspect.h"
-#include "devices/nic/nic_spec.h"
 #include "kernel/kernel_inspect.h"
 #include "spdlog/spdlog.h"
 #include "umld/guest_cgroup.h"
-#include "umld/nic_wish.h"
 #include "umld/stray_taps.h"
+#include "umld/vmcore_wire.h"
 
 namespace umld {
 namespace {
@@ -62,40 +62,17 @@ absl::StatusOr<UniqueFd> LaunchFd(const vmcore::v1::Launch& launch) {
   return fd;
 }
 
-template <typename Message>
-absl::StatusOr<Message> ReadRecord(const std::string& path) {
-  ASSIGN_OR_RETURN(std::string bytes, ReadFile(path, kMaxRecordBytes));
-  Message message;
-  if (!message.ParseFromString(bytes)) return absl::DataLossError(absl::StrCat(path, " is not readable"));
-  return message;
+absl::StatusOr<Facts> ReadStatus(const std::string& run_dir) {
+  ASSIGN_OR_RETURN(const std::string bytes, ReadFile(run_dir + "/status", kMaxRecordBytes));
+  return DecodeVmcoreFacts(bytes);
+}
+
+absl::StatusOr<vmcore::v1::Exit> ReadExit(const std::string& run_dir) {
+  ASSIGN_OR_RETURN(const std::string bytes, ReadFile(run_dir + "/exit", kMaxRecordBytes));
+  return DecodeVmcoreExit(bytes);
 }
 
 ProcessIdentity ToIdentity(const vmcore::v1::ProcessId& process) { return {process.pid(), process.start_ticks()}; }
-
-v1::GuestExit::Kind ExitKind(vmcore::v1::Exit::Kind kind) {
-  switch (kind) {
-    case vmcore::v1::Exit::POWERED_OFF:
-      return v1::GuestExit::POWERED_OFF;
-    case vmcore::v1::Exit::STOPPED:
-      return v1::GuestExit::STOPPED;
-    case vmcore::v1::Exit::KILLED:
-      return v1::GuestExit::KILLED;
-    default:
-      return v1::GuestExit::CRASHED;
-  }
-}
-
-state::ExitRow ToRow(const vmcore::v1::Exit& exit) {
-  state::ExitRow row;
-  row.kind = ExitKind(exit.kind());
-  row.reason = exit.reason();
-  row.exit_code = exit.exit_code();
-  row.signal = exit.signal();
-  row.last_lines = absl::StrJoin(exit.last_lines(), "\n");
-  row.stop_stage = exit.stop_stage();
-  row.time_ns = exit.ended_unix_ns();
-  return row;
-}
 
 }  // namespace
 
@@ -151,7 +128,7 @@ absl::Status GuestRuntime::PrepareDisks(const GuestView& view) {
 }
 
 absl::Status GuestRuntime::AwaitOldProcesses(const GuestView& view) {
-  auto facts = ReadRecord<Facts>(config_->GuestRunDir(view.row.id) + "/status");
+  auto facts = ReadStatus(config_->GuestRunDir(view.row.id));
   if (!facts.ok() || facts->boot_id() != ReadBootId()) return absl::OkStatus();
   auto pidfd = OpenProcess(ToIdentity(facts->init()));
   if (!pidfd.ok() || WaitForExit(pidfd->get(), std::chrono::seconds(10))) return absl::OkStatus();
@@ -335,7 +312,7 @@ void GuestRuntime::KillSupervisor(const GuestPtr& guest) {
   const GuestView view = table_->View(guest);
   ProcessIdentity identity = ToIdentity(view.facts.vmcore());
   if (identity.start_ticks == 0) {
-    absl::StatusOr<Facts> status = ReadRecord<Facts>(config_->GuestRunDir(view.row.id) + "/status");
+    absl::StatusOr<Facts> status = ReadStatus(config_->GuestRunDir(view.row.id));
     if (status.ok()) identity = ToIdentity(status->vmcore());
   }
   absl::StatusOr<UniqueFd> pidfd = OpenProcess(identity);
@@ -363,7 +340,8 @@ void GuestRuntime::OnEvent(const GuestPtr& guest, const vmcore::v1::Event& event
     RecordState(guest, v1::STARTING, "guest.rebooted", event.rebooted().by_guest() ? "from inside" : "as asked");
   }
   if (event.has_user_message()) {
-    RecordState(guest, table_->View(guest).state(), "guest.message", event.user_message().substr(0, 512));
+    RecordState(guest, table_->View(guest).state(), "guest.message",
+                ToText(absl::string_view(event.user_message()).substr(0, 512)));
   }
   // `exit` is taken from the record on disk, when the process is gone: the same path whether or not we were there.
 }
@@ -407,26 +385,7 @@ void GuestRuntime::TakeOverConfig(const GuestPtr& guest, const vmcore::v1::Guest
   if (config.etag() <= view.row.version) return;
   // vmcore has finished a plug or unplug whose outcome we did not live, or wait, to commit.
   GuestTable::Change change;
-  change.edit = [&](state::GuestRow& row) {
-    std::vector<state::DiskRow> disks;
-    for (const vmcore::v1::Disk& disk : config.disks()) {
-      state::DiskRow taken = FromVmcoreDisk(disk);
-      for (const state::DiskRow& known : row.disks)
-        taken.managed = taken.managed || (known.unit == taken.unit && known.path == taken.path && known.managed);
-      disks.push_back(taken);
-    }
-    row.disks = std::move(disks);
-    row.consoles.clear();
-    for (const vmcore::v1::ConsoleConfig& console : config.consoles()) {
-      row.consoles.push_back({console.device(), console.channels()});
-    }
-    row.nics.clear();
-    for (const vmcore::v1::Nic& nic : config.nics()) {
-      if (auto spec = devices::ParseNicSpec(nic.spec()); spec.ok()) AddNicRow(&row.nics, ToNicRow(*spec));
-    }
-    row.version = config.etag();
-    return absl::OkStatus();
-  };
+  change.edit = [&](state::GuestRow& row) { return TakeDevices(config, &row); };
   state::EventRow event;
   event.type = "guest.updated";
   event.message = "a change of its devices that umld no longer waited for has been finished";
@@ -440,13 +399,13 @@ void GuestRuntime::RecordEnd(const GuestPtr& guest) {
   const std::string run_dir = config_->GuestRunDir(view.row.id);
   absl::Status cleaned = RemoveStrayTaps(config_->vmcore_path, run_dir);
   if (!cleaned.ok()) spdlog::error("guest {}: {}", view.row.name, std::string(cleaned.message()));
-  auto record = ReadRecord<vmcore::v1::Exit>(run_dir + "/exit");
+  auto record = ReadExit(run_dir);
   state::ExitRow exit;
   if (record.ok()) {
     exit = ToRow(*record);
     TakeOverConfig(guest, record->config());
   } else {
-    auto facts = ReadRecord<Facts>(run_dir + "/status");
+    auto facts = ReadStatus(run_dir);
     const bool host_went_down = !view.alive && (!facts.ok() || facts->boot_id() != ReadBootId());
     exit.kind = host_went_down ? v1::GuestExit::HOST_DOWN : v1::GuestExit::CRASHED;
     exit.reason = host_went_down
@@ -505,7 +464,7 @@ void GuestRuntime::Recover(const GuestPtr& guest, absl::Duration patience) {
       } while (!status.ok() && absl::Now() < deadline);
       if (status.ok()) return;
       spdlog::error("guest {}: {}", view.row.name, std::string(status.message()));
-      absl::StatusOr<Facts> facts = ReadRecord<Facts>(run_dir + "/status");
+      absl::StatusOr<Facts> facts = ReadStatus(run_dir);
       if (facts.ok()) {
         absl::StatusOr<UniqueFd> pidfd = OpenProcess(ToIdentity(facts->vmcore()));
         if (!pidfd.ok()) return RecordEnd(guest);  // it ended just now

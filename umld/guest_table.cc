@@ -17,25 +17,6 @@ class Guest {
   bool removed = false;      // guarded by commit_mutex
 };
 
-v1::GuestState GuestView::state() const {
-  if (alive && !unreachable_reason.empty()) return v1::UNREACHABLE;
-  if (alive) {
-    switch (facts.state()) {
-      case vmcore::v1::STATE_RUNNING:
-        return v1::RUNNING;
-      case vmcore::v1::STATE_PAUSED:
-        return v1::PAUSED;
-      case vmcore::v1::STATE_STOPPING:
-      case vmcore::v1::STATE_EXITED:
-        return v1::STOPPING;
-      default:
-        return v1::STARTING;
-    }
-  }
-  const bool crashed = row.last_exit.has_value() && row.last_exit->kind == v1::GuestExit::CRASHED;
-  return crashed ? v1::CRASHED : v1::STOPPED;
-}
-
 absl::Status GuestTable::Load() {
   ASSIGN_OR_RETURN(std::vector<state::GuestRow> rows, store_->LoadGuests());
   absl::MutexLock lock(&mutex_);

@@ -99,9 +99,8 @@ class GuestTable {
 // The guest as the API shows it.
 v1::Guest ToProto(const GuestView& view, const std::string& state_dir, const std::string& run_dir);
 v1::Disk DiskToProto(const GuestView& view, const state::DiskRow& disk, bool persistent);
-// Vmcore's disk and the database's, which say the same.
+// Vmcore's word for the same; the way back is FromVmcoreDisk.
 vmcore::v1::Disk ToVmcoreDisk(const state::DiskRow& row);
-state::DiskRow FromVmcoreDisk(const vmcore::v1::Disk& disk);
 // Who opens the files of "guests/web1/disks/ubdb", which the guest has now or would have at its next start.
 std::optional<Credentials> OpenerOf(const GuestView& view, absl::string_view disk_name);
 

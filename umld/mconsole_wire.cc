@@ -4,6 +4,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "base/utf8.h"
 
 namespace umld {
 namespace {
@@ -43,8 +44,11 @@ MconsoleRequest DecodeMconsoleRequest(absl::string_view datagram) {
   absl::string_view data = datagram.substr(sizeof(header));
   // A length that claims more than was sent gets what was sent, never what was there before.
   data = data.substr(0, std::min<size_t>(header.length, data.size()));
+  data = data.substr(0, data.find('\0'));
+  // It goes on in messages, whose text has to be UTF-8.
+  if (!IsUtf8(data)) return Refuse("the command is not UTF-8 text", false);
   MconsoleRequest request;
-  request.command = std::string(data.substr(0, data.find('\0')));
+  request.command = std::string(data);
   return request;
 }
 

@@ -10,17 +10,13 @@
 #include "devices/nic/nic_spec.h"
 #include "state/rows.h"
 #include "umld/guest_table.h"
+#include "umld/nic_row.h"
 #include "umld/v1/resources.pb.h"
 
 namespace umld {
 
 // What umld adds to an interface that a user asks for, and what two guests must not both have.
 
-// nullptr: there is no such row.
-const state::NicRow* FindNicRow(const std::vector<state::NicRow>& nics, absl::string_view device);
-// Adds it, in the order of devices.
-void AddNicRow(std::vector<state::NicRow>* nics, const state::NicRow& row);
-state::NicRow ToNicRow(const devices::NicSpec& spec);
 // What the running kernel has; empty when none runs.
 std::vector<state::NicRow> LiveNics(const GuestView& view);
 

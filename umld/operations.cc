@@ -20,8 +20,6 @@ absl::Status NoSuchOperation(absl::string_view name) {
 
 }  // namespace
 
-std::string OperationName(uint64_t id) { return absl::StrCat("operations/", id); }
-
 absl::StatusOr<uint64_t> ParseOperationName(absl::string_view name) {
   absl::string_view number = name;
   uint64_t id = 0;

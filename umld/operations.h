@@ -76,7 +76,7 @@ class Operations {
 };
 
 // "operations/42" and back. kInvalidArgument.
-std::string OperationName(uint64_t id);
+inline std::string OperationName(uint64_t id) { return "operations/" + std::to_string(id); }
 absl::StatusOr<uint64_t> ParseOperationName(absl::string_view name);
 
 // The error an operation ended with; OK when it succeeded.

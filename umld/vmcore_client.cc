@@ -10,9 +10,13 @@
 
 #include "base/packet_socket.h"
 #include "base/status.h"
+#include "umld/vmcore_wire.h"
 
 namespace umld {
 namespace {
+
+// So that one vmcore that talks without end leaves the loop to the others.
+constexpr int kFairPackets = 64;
 
 using vmcore::v1::Frame;
 using vmcore::v1::Reply;
@@ -35,11 +39,6 @@ std::string Serialize(uint64_t id, const Request& request) {
   return frame.SerializeAsString();
 }
 
-absl::StatusOr<Reply> FromReply(const Reply& reply) {
-  if (reply.has_error()) return ToStatus(reply.error());
-  return reply;
-}
-
 // Waits until `fd` has one of `events`, at most until `deadline`.
 bool WaitFor(int fd, int16_t events, absl::Time deadline) {
   pollfd poll_fd = {fd, events, 0};
@@ -57,19 +56,14 @@ absl::Status SendWaiting(int fd, const std::string& packet, absl::Time deadline)
 
 }  // namespace
 
-absl::Status ToStatus(const vmcore::v1::Error& error) {
-  return MakeError(static_cast<absl::StatusCode>(error.code()), error.message(),
-                   {error.reason(), error.subject(), error.hint()});
-}
-
 absl::StatusOr<Reply> CallOnce(int socket, const Request& request, absl::Duration timeout) {
   const absl::Time deadline = absl::Now() + timeout;
   RETURN_IF_ERROR(SendWaiting(socket, Serialize(1, request), deadline));
   if (!WaitFor(socket, POLLIN, deadline)) return NoReply(timeout);
-  absl::StatusOr<std::string> packet = ReceivePacket(socket);
-  Frame frame;
-  if (!packet.ok() || !frame.ParseFromString(*packet) || !frame.has_reply()) return Gone();
-  return FromReply(frame.reply());
+  const absl::StatusOr<std::string> packet = ReceivePacket(socket);
+  const absl::StatusOr<Frame> frame = packet.ok() ? DecodeVmcoreFrame(*packet) : packet.status();
+  if (!frame.ok() || !frame->has_reply()) return Gone();
+  return FromReply(frame->reply());
 }
 
 VmcoreClient::VmcoreClient(EventLoop* loop, UniqueFd socket) : loop_(loop), socket_(std::move(socket)) {}
@@ -120,15 +114,14 @@ absl::StatusOr<Reply> VmcoreClient::Call(const Request& request, absl::Duration 
 
 void VmcoreClient::OnReadable() {
   auto self = shared_from_this();  // the watch that runs us may go away below
-  while (true) {
+  for (int i = 0; i < kFairPackets; ++i) {
     absl::StatusOr<std::string> packet = ReceivePacket(socket_.get());
     if (absl::IsNotFound(packet.status())) return;
-    Frame frame;
-    if (packet.ok() && frame.ParseFromString(*packet)) {
-      HandleFrame(frame);
+    if (packet.ok()) {
+      // A frame of a newer vmcore that we cannot read is not the end of the connection.
+      if (const absl::StatusOr<Frame> frame = DecodeVmcoreFrame(*packet); frame.ok()) HandleFrame(*frame);
       continue;
     }
-    if (packet.ok()) continue;  // a frame of a newer vmcore that we cannot read is not the end of the connection
     loop_->Unwatch(socket_.get());
     FailAll(Gone());
     ClosedHandler closed = std::exchange(on_closed_, nullptr);

@@ -60,9 +60,6 @@ class VmcoreClient : public std::enable_shared_from_this<VmcoreClient> {
 // One request and reply without events, for a connection that becomes something else (a console viewer). Blocks.
 absl::StatusOr<vmcore::v1::Reply> CallOnce(int socket, const vmcore::v1::Request& request, absl::Duration timeout);
 
-// The status that a vmcore error stands for.
-absl::Status ToStatus(const vmcore::v1::Error& error);
-
 }  // namespace umld
 
 #endif  // UMLD_UMLD_VMCORE_CLIENT_H_

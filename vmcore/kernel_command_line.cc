@@ -12,8 +12,8 @@
 #include "devices/memory/memory_spec.h"
 #include "devices/nic/nic_spec.h"
 #include "vmcore/console_layout.h"
+#include "vmcore/disk_links.h"
 #include "vmcore/disk_message.h"
-#include "vmcore/kernel_disk.h"
 
 namespace umld::vmcore {
 namespace {

@@ -1,5 +1,6 @@
 #include "vmcore/kernel_disk.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -16,14 +17,6 @@
 namespace umld::vmcore {
 namespace {
 
-// Sixteen disks of this length leave room for everything else on the kernel's command line.
-constexpr size_t kLongSpec = 200;
-
-std::string PathLink(uint32_t unit) { return absl::StrCat(kDiskLinks, "/", devices::DiskName(unit)); }
-std::string BackingLink(uint32_t unit) { return absl::StrCat(PathLink(unit), ".backing"); }
-
-bool IsLong(const devices::DiskSpec& spec) { return devices::PrintDiskSpec(spec).size() > kLongSpec; }
-
 absl::Status Link(const std::string& target, const std::string& link) {
   unlink(link.c_str());
   if (symlink(target.c_str(), link.c_str()) == 0) return absl::OkStatus();
@@ -33,16 +26,17 @@ absl::Status Link(const std::string& target, const std::string& link) {
 absl::Status Prepare(const v1::Disk& disk, devices::DiskFile file, Jail* jail, bool* created_cow) {
   const devices::DiskSpec spec = FromMessage(disk);
   const std::optional<Credentials> opener = OpenerOf(disk);
-  if (IsLong(spec)) {
+  if (HasLongPaths(spec)) {
     if (mkdir(kDiskLinks, 0700) != 0 && errno != EEXIST) {
       return ErrnoError(errno, absl::StrCat("make the folder ", kDiskLinks));
     }
     if (jail != nullptr) RETURN_IF_ERROR(jail->Give(kDiskLinks));
-    RETURN_IF_ERROR(Link(spec.path, PathLink(spec.unit)));
+    RETURN_IF_ERROR(Link(spec.path, DiskLink(spec.unit)));
     if (!spec.backing.empty()) RETURN_IF_ERROR(Link(spec.backing, BackingLink(spec.unit)));
     // A header that names a file which has been moved away: the kernel would put the link's name there.
     struct stat info = {};
-    if (!file.header_backing.empty() && file.writable && stat(file.header_backing.c_str(), &info) != 0) {
+    if (!file.header_backing.empty() && file.writable &&
+        fstatat(AT_FDCWD, file.header_backing.c_str(), &info, AT_NO_AUTOMOUNT) != 0) {
       RETURN_IF_ERROR(ActAs(opener, [&] { return devices::SetCowBacking(spec.path, spec.backing); }));
     }
   }
@@ -62,14 +56,6 @@ absl::Status Prepare(const v1::Disk& disk, devices::DiskFile file, Jail* jail, b
 
 }  // namespace
 
-devices::DiskSpec KernelDisk(const devices::DiskSpec& spec) {
-  if (!IsLong(spec)) return spec;
-  devices::DiskSpec shown = spec;
-  shown.path = PathLink(spec.unit);
-  if (!spec.backing.empty()) shown.backing = BackingLink(spec.unit);
-  return shown;
-}
-
 absl::Status PrepareKernelDisk(const v1::Disk& disk, const devices::DiskFile& file, Jail* jail, bool* created_cow) {
   *created_cow = false;
   absl::Status prepared = Prepare(disk, file, jail, created_cow);
@@ -87,7 +73,7 @@ void RemoveCow(const v1::Disk& disk) {
 
 void ForgetKernelDisk(uint32_t unit, Jail* jail) {
   if (jail != nullptr) jail->Hide(devices::DiskName(unit));
-  unlink(PathLink(unit).c_str());
+  unlink(DiskLink(unit).c_str());
   unlink(BackingLink(unit).c_str());
 }
 

@@ -7,18 +7,11 @@
 #include "absl/status/status.h"
 #include "devices/disk/disk_inspect.h"
 #include "devices/disk/disk_spec.h"
+#include "vmcore/disk_links.h"
 #include "vmcore/vmcore.pb.h"
 #include "vmcore/jail.h"
 
 namespace umld::vmcore {
-
-// A mconsole request holds 504 bytes of a disk's spec, and the kernel's command line 4,096 for all, while a path of the
-// host may have 4,095. A disk with long paths is shown to the kernel under short ones of our own: symbolic links in
-// this folder.
-inline constexpr char kDiskLinks[] = "kernel/disks";
-
-// The disk in the words that the kernel is given: as it is, or by its links. Pure.
-devices::DiskSpec KernelDisk(const devices::DiskSpec& spec);
 
 // Does what the kernel needs to find before it can use the disk: its links, and a COW file that `file` says is still to
 // be made (made here and not by the kernel, which would write the path it was given into its header, links and all).

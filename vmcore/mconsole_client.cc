@@ -38,7 +38,6 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr size_t kMaxAnswer = size_t{1} << 20;
 constexpr milliseconds kBetweenFragments(20);
 constexpr milliseconds kInOneGo(100);
 
@@ -146,7 +145,6 @@ void MconsoleClient::Abandon(absl::string_view reason) {
 void MconsoleClient::StartNext() {
   if (busy_ || queue_.empty()) return;
   busy_ = true;
-  first_fragment_ = true;
   complete_ = false;
   answer_ = {};
   const Request& request = queue_.front();
@@ -223,48 +221,28 @@ void MconsoleClient::OnReady(uint32_t events) {
 void MconsoleClient::DrainFragments() {
   const Clock::time_point stop_at = Clock::now() + kInOneGo;
   char buffer[sizeof(MconsoleReplyHeader) + kMconsoleDataBytes];
-  while (true) {
+  // A guest may send without end. What is left when the time is up is the loop's next turn.
+  while (Clock::now() < stop_at) {
     ssize_t got = recv(socket_.get(), buffer, sizeof(buffer), MSG_DONTWAIT);
     if (got < 0 && errno == EINTR) continue;
     if (got >= 0) {
-      // What comes after the last fragment, or unasked, is dropped.
-      if (busy_ && !complete_) complete_ = TakeFragment(absl::string_view(buffer, static_cast<size_t>(got)));
-      if (Clock::now() < stop_at) continue;
-      // A kernel that never stops answering does not keep the loop from everything else.
-      if (!busy_ || !complete_) return;
-      break;
+      if (busy_ && !complete_) complete_ = answer_.Take(absl::string_view(buffer, static_cast<size_t>(got)));
+      continue;  // what comes after the last fragment, or unasked, is dropped
     }
     if (errno != EAGAIN && errno != EWOULDBLOCK) return OnReady(EPOLLERR);
-    if (!busy_) return;
-    if (complete_) break;
-    if (first_fragment_ || Clock::now() >= stop_at) return;
+    if (!busy_ || complete_ || answer_.empty()) break;
     // In the middle of an answer: the next fragment is microseconds away, and the kernel will not wait for us.
     pollfd wait_for = {socket_.get(), POLLIN, 0};
     if (poll(&wait_for, 1, static_cast<int>(kBetweenFragments.count())) <= 0) return;
   }
+  if (!busy_ || !complete_) return;
   SetAnswers(true);
-  Finish(std::move(answer_));
-}
-
-// True: that was the last one.
-bool MconsoleClient::TakeFragment(absl::string_view datagram) {
-  MconsoleReplyHeader header = {};
-  if (datagram.size() < sizeof(header)) return false;
-  std::memcpy(&header, datagram.data(), sizeof(header));
-  absl::string_view text = datagram.substr(sizeof(header));
-  text = text.substr(0, std::min<size_t>(header.length, text.size()));
-  if (!text.empty() && text.back() == '\0') text.remove_suffix(1);
-  if (first_fragment_) answer_.error = header.error;
-  first_fragment_ = false;
-  // A guest decides over these bytes, and they end up in messages that have to be valid UTF-8.
-  for (char byte : text.substr(0, kMaxAnswer - answer_.text.size())) answer_.text.push_back(byte < 0 ? '?' : byte);
-  return header.more == 0;
+  Finish(answer_.answer());
 }
 
 void MconsoleClient::OnResendTimer() {
   resend_timer_ = 0;
   CloseSocket();
-  first_fragment_ = true;
   answer_ = {};
   if (absl::Status status = OpenSocket(); !status.ok()) return Finish(status);
   Transmit();

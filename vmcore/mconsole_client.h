@@ -11,14 +11,9 @@
 #include "absl/strings/string_view.h"
 #include "base/event_loop.h"
 #include "base/unique_fd.h"
+#include "vmcore/mconsole_wire.h"
 
 namespace umld::vmcore {
-
-// One kernel's answer to one command. An `error` other than 0 is still an answer.
-struct MconsoleAnswer {
-  int error = 0;     // 0, 1 or -errno, of the first fragment
-  std::string text;  // all fragments together, without the NULs; what is not ASCII is '?'
-};
 
 // An answer that is no success, as an error: kFailedPrecondition KERNEL_REFUSED with the kernel's text about `subject`.
 absl::Status ToStatus(const absl::StatusOr<MconsoleAnswer>& answer, absl::string_view subject = "");
@@ -69,7 +64,6 @@ class MconsoleClient {
   void Transmit();
   void OnReady(uint32_t events);
   void DrainFragments();
-  bool TakeFragment(absl::string_view datagram);
   void OnResendTimer();
   void Finish(absl::StatusOr<MconsoleAnswer> result);
   void SetAnswers(bool answers);
@@ -81,9 +75,8 @@ class MconsoleClient {
   unsigned sockets_ = 0;       // so far
   std::deque<Request> queue_;  // the front one is in flight when busy_
   bool busy_ = false;
-  bool first_fragment_ = true;
+  MconsoleAnswerReader answer_;
   bool complete_ = false;
-  MconsoleAnswer answer_;
   EventLoop::TimerId deadline_timer_ = 0;
   EventLoop::TimerId resend_timer_ = 0;
   EventLoop::TimerId start_timer_ = 0;

@@ -3,10 +3,15 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
+#include <string>
+
+#include "absl/strings/string_view.h"
 
 namespace umld::vmcore {
 
-// The datagrams of UML's management console (arch/um/drivers/mconsole.h), in the host's byte order.
+// The datagrams of UML's management console (arch/um/drivers/mconsole.h), in the host's byte order. All of it is pure,
+// and takes whatever bytes a guest's kernel sends.
 
 inline constexpr uint32_t kMconsoleMagic = 0xcafebabe;
 inline constexpr uint32_t kMconsoleVersion = 2;
@@ -36,6 +41,36 @@ struct MconsoleNotifyHeader {
 };
 
 enum class MconsoleNotifyType : uint32_t { kSocket = 0, kPanic = 1, kHang = 2, kUser = 3 };
+
+// One kernel's answer to one command. An `error` other than 0 is still an answer.
+struct MconsoleAnswer {
+  int error = 0;     // 0, 1 or -errno, of the first fragment
+  std::string text;  // all fragments together, without the NULs; what is not ASCII is '?'. At most kMaxMconsoleAnswer
+};
+inline constexpr size_t kMaxMconsoleAnswer = size_t{1} << 20;
+
+// Puts one answer together. Fragments come in their order; what is too short to be one is passed over.
+class MconsoleAnswerReader {
+ public:
+  // True: that was the last one, and no more are to come.
+  bool Take(absl::string_view datagram);
+  // No fragment has come yet.
+  bool empty() const { return empty_; }
+  const MconsoleAnswer& answer() const { return answer_; }
+
+ private:
+  bool empty_ = true;
+  MconsoleAnswer answer_;
+};
+
+struct MconsoleNotification {
+  MconsoleNotifyType type = MconsoleNotifyType::kSocket;
+  absl::string_view data;  // part of the datagram
+};
+// nullopt: no kernel's notification.
+std::optional<MconsoleNotification> ParseMconsoleNotification(absl::string_view datagram);
+// The datagram that announces a kernel's mconsole at `path`.
+std::string MconsoleAnnouncement(const std::string& path);
 
 }  // namespace umld::vmcore
 

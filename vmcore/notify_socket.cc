@@ -3,11 +3,10 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstddef>
-#include <cstdint>
-#include <cstring>
+#include <optional>
+#include <string>
 #include <utility>
 
 #include "base/packet_socket.h"
@@ -17,8 +16,8 @@
 namespace umld::vmcore {
 namespace {
 
-// More than a socket's queue holds.
-constexpr int kMostAtOnce = 1024;
+// More than the host queues for a socket (net.unix.max_dgram_qlen); a guest may send for ever.
+constexpr int kInOneGo = 1024;
 
 }  // namespace
 
@@ -37,7 +36,7 @@ NotifySocket::~NotifySocket() { loop_->Unwatch(fd_.get()); }
 
 void NotifySocket::Drain() {
   char buffer[sizeof(MconsoleNotifyHeader) + kMconsoleDataBytes];
-  for (int i = 0; i < kMostAtOnce; ++i) {
+  for (int i = 0; i < kInOneGo; ++i) {
     ssize_t got = recv(fd_.get(), buffer, sizeof(buffer), MSG_DONTWAIT);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return;
@@ -51,31 +50,23 @@ void NotifySocket::PassOn(const std::string& listener, const std::string& mconso
 }
 
 void NotifySocket::Handle(absl::string_view datagram) {
-  MconsoleNotifyHeader header = {};
-  if (datagram.size() < sizeof(header)) return;
-  std::memcpy(&header, datagram.data(), sizeof(header));
-  if (header.magic != kMconsoleMagic) return;
-  absl::string_view data = datagram.substr(sizeof(header));
-  data = data.substr(0, std::min<size_t>(header.length, data.size()));
+  const std::optional<MconsoleNotification> notification = ParseMconsoleNotification(datagram);
+  if (!notification.has_value()) return;
+  const bool announces = notification->type == MconsoleNotifyType::kSocket;
   if (!listener_.empty()) {
-    std::string copy(datagram);
-    if (static_cast<MconsoleNotifyType>(header.type) == MconsoleNotifyType::kSocket) {
-      header.length = static_cast<uint32_t>(mconsole_path_.size() + 1);
-      copy.assign(reinterpret_cast<const char*>(&header), sizeof(header));
-      copy.append(mconsole_path_.c_str(), header.length);
-    }
     // Nobody listens, or it does not read: the kernel would not care either.
-    SendDatagram(fd_.get(), listener_, copy).IgnoreError();
+    const std::string passed_on = announces ? MconsoleAnnouncement(mconsole_path_) : std::string(datagram);
+    SendDatagram(fd_.get(), listener_, passed_on).IgnoreError();
   }
-  switch (static_cast<MconsoleNotifyType>(header.type)) {
+  switch (notification->type) {
     case MconsoleNotifyType::kSocket:
       callbacks_.mconsole_up();
       return;
     case MconsoleNotifyType::kPanic:
-      callbacks_.panic(data.substr(0, data.find('\0')));
+      callbacks_.panic(notification->data.substr(0, notification->data.find('\0')));
       return;
     case MconsoleNotifyType::kUser:
-      callbacks_.user_message(data);
+      callbacks_.user_message(notification->data);
       return;
     case MconsoleNotifyType::kHang:
       return;  // no kernel sends it

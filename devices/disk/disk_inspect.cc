@@ -29,18 +29,23 @@ absl::Status CowError(absl::string_view message, const std::string& path, absl::
   return MakeError(absl::StatusCode::kFailedPrecondition, message, {"COW_MISMATCH", path, std::string(hint)});
 }
 
+// What a COW file's header names. Whoever writes to the file may have chosen it: it is looked at and never opened, and
+// nobody is told to use it.
+bool StatNamed(const std::string& path, struct stat* info) {
+  return fstatat(AT_FDCWD, path.c_str(), info, AT_NO_AUTOMOUNT) == 0;
+}
+
 absl::Status CheckRaw(const DiskSpec& spec, const OpenDisk& disk) {
   if (spec.flags.find('d') != std::string::npos) return absl::OkStatus();
   ASSIGN_OR_RETURN(std::string start, ReadStart(disk, spec.path, kCowHeaderBytes));
   if (!HasCowMagic(start)) return absl::OkStatus();
-  auto header = ParseCowHeader(start);
-  DiskSpec with_backing = spec;
-  with_backing.backing = header.ok() && header->has_value() ? (*header)->backing : "BACKING";
-  DiskSpec as_data = spec;
+  DiskSpec with_backing = spec, as_data = spec;
+  with_backing.backing = "BACKING";
   as_data.flags += 'd';
-  return CowError(absl::StrCat(spec.path, " is a COW file, and its backing file is not named"), spec.path,
-                  absl::StrCat("write ", PrintDiskSpec(with_backing), ", or ", PrintDiskSpec(as_data),
-                               " to take its bytes as they are"));
+  return CowError(
+      absl::StrCat(spec.path, " is a COW file, and its backing file is not named"), spec.path,
+      absl::StrCat("write ", PrintDiskSpec(with_backing), " with the file it was made over; ", PrintDiskSpec(as_data),
+                   " takes its bytes as they are, should a guest have written them"));
 }
 
 // A COW file that does not exist is made when the disk is plugged.
@@ -81,12 +86,11 @@ absl::Status CheckCanCreate(const DiskSpec& spec, DiskFile* file) {
 // The header's path may be out of date (the files were moved together), never another file's.
 absl::Status CheckSameBacking(const DiskSpec& spec, const CowHeader& header, const OpenDisk& backing) {
   struct stat info = {};
-  if (stat(header.backing.c_str(), &info) != 0) return absl::OkStatus();
+  if (!StatNamed(header.backing, &info)) return absl::OkStatus();
   if (IdOf(info) == IdOf(backing.info)) return absl::OkStatus();
-  DiskSpec right = spec;
-  right.backing = header.backing;
   return CowError(absl::StrCat(spec.path, " is a COW file of ", header.backing, ", not of ", spec.backing), spec.path,
-                  absl::StrCat("write ", PrintDiskSpec(right), ", or name a new COW file"));
+                  "name the file that it was made over, which a guest that writes to the COW file may have changed in "
+                  "it; or name a new COW file");
 }
 
 absl::Status CheckHeader(const DiskSpec& spec, const CowHeader& header, const OpenDisk& cow, const OpenDisk& backing) {
@@ -170,9 +174,10 @@ absl::StatusOr<DiskFile> InspectDisk(const DiskSpec& spec) {
     // The kernel takes the size from the backing file that the header names, flag d or not.
     ASSIGN_OR_RETURN(const std::string start, ReadStart(disk, spec.path, kCowHeaderBytes));
     auto header = ParseCowHeader(start);
+    struct stat info = {};
     if (header.ok() && header->has_value()) {
-      auto backing = OpenDiskFile((*header)->backing, DiskAccess::kRead, /*shared=*/true);
-      file.size_bytes = backing.ok() ? backing->size_bytes : 0;
+      const bool known = StatNamed((*header)->backing, &info) && S_ISREG(info.st_mode);
+      file.size_bytes = known ? static_cast<uint64_t>(info.st_size) : 0;
     }
   }
   return file;

@@ -1,5 +1,6 @@
 // libFuzzer's entry point for partition_table: any bytes are a disk, and reading it ends, reads little and says nothing
 // impossible. partition_table_test calls it with damaged tables.
+// Links with base/status.cc base/utf8.cc devices/disk/partition_table.cc
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>

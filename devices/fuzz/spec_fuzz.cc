@@ -1,5 +1,7 @@
 // libFuzzer: every device spec, from any bytes. What a parser accepts must print to something that it reads as the
 // same; what it refuses must be refused in words.
+// Links with base/byte_size.cc base/status.cc base/utf8.cc devices/spec_text.cc devices/console/console_spec.cc
+// Links with devices/disk/disk_spec.cc devices/memory/memory_spec.cc devices/nic/nic_fields.cc devices/nic/nic_spec.cc
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>

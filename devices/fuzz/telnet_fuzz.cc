@@ -1,4 +1,5 @@
 // libFuzzer: whatever a telnet client sends, in whatever pieces, the same is heard, and the answer is bounded.
+// Links with devices/console/telnet.cc
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
