@@ -10,9 +10,11 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <climits>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <map>
 #include <memory>
 #include <string>
@@ -154,6 +156,20 @@ TEST_F(Jail, AForbiddenSystemCallEndsTheGuestAndIsNamed) {
 }
 
 // ---------------------------------------------------------------- without the filter of system calls
+
+TEST(JailFilter, IsWhatForbidsACall) {
+  Host host(WithHoles());
+  ASSERT_TRUE(host.Start());
+  Attacker attacker(&host);
+  const std::string tcp = absl::StrCat("tcp=", kPort);
+  EXPECT_THAT(attacker.Reason(tcp), HasSubstr("socket("));
+  EXPECT_THAT(attacker.Reason("namespace"), HasSubstr("unshare("));
+  Remove(host, "seccomp");
+  auto results = attacker.Attack({tcp, "namespace"});
+  EXPECT_EQ(results[tcp], "refused: Network is unreachable");
+  EXPECT_EQ(results["namespace"], "done");
+  EXPECT_TRUE(Ok(host.Shell(absl::StrCat("rm ", host.run_dir(), "/removed_controls"))));
+}
 
 // Every other control has to hold what the filter would have stopped before it came to that.
 class JailUnfiltered : public Jail {
@@ -326,20 +342,53 @@ void PrintTo(const Control& control, std::ostream* out) { *out << control.name; 
 
 class JailControl : public testing::TestWithParam<Control> {};
 
+// A control group of this test's own, which umld and its vmcores begin in.
+class OwnGroup {
+ public:
+  OwnGroup() {
+    for (const char* hierarchy : {"/sys/fs/cgroup/freezer", "/sys/fs/cgroup/unified", "/sys/fs/cgroup"}) {
+      parent_ = hierarchy;
+      if (fs::exists(parent_ + "/cgroup.procs")) break;
+    }
+    std::error_code error;
+    EXPECT_TRUE(fs::create_directory(parent_ + "/" + kGroup, error)) << error.message();
+    Enter(parent_ + "/" + kGroup);
+  }
+  ~OwnGroup() {
+    Enter(parent_);
+    std::error_code error;
+    // Its processes have ended, and not all of them have left it yet.
+    for (int i = 0; i < 100 && !fs::remove(parent_ + "/" + kGroup, error); ++i) usleep(20'000);
+    EXPECT_FALSE(error) << error.message();
+  }
+  static constexpr char kGroup[] = "umld-jail-test";
+
+ private:
+  static void Enter(const std::string& group) { std::ofstream(group + "/cgroup.procs") << getpid() << std::endl; }
+  std::string parent_;
+};
+
 TEST_P(JailControl, PreventsWhatItIsFor) {
+  const OwnGroup group;
   Host host(WithHoles());
   ASSERT_TRUE(host.Start());
   Attacker attacker(&host);
   ASSERT_TRUE(Ok(host.Shell("truncate -s 1M disk; chmod 600 disk")));
   const Control& control = GetParam();
+  char name[HOST_NAME_MAX + 1] = {};
+  gethostname(name, sizeof(name) - 1);
+  auto fill_in = [&](const std::string& text) {
+    return absl::StrReplaceAll(text,
+                               {{"WORK", host.work()}, {"PID", absl::StrCat(getpid())}, {"HOST", std::string(name)}});
+  };
   auto attack = [&](const std::string& removed) {
     Remove(host, removed);
-    const std::string words = absl::StrReplaceAll(control.attack, {{"WORK", host.work()}});
+    const std::string words = fill_in(control.attack);
     return attacker.Attack({words}, control.create)[words];
   };
   const std::string beside = absl::StrCat("seccomp '", control.beside, "'");
   EXPECT_THAT(attack(beside), testing::MatchesRegex(control.prevented));
-  EXPECT_THAT(attack(absl::StrCat(control.name, " ", beside)), testing::MatchesRegex(control.possible));
+  EXPECT_THAT(attack(absl::StrCat(control.name, " ", beside)), testing::MatchesRegex(fill_in(control.possible)));
   EXPECT_TRUE(Ok(host.Shell(absl::StrCat("rm ", host.run_dir(), "/removed_controls"))));
 }
 
@@ -355,9 +404,21 @@ INSTANTIATE_TEST_SUITE_P(
         Control{"landlock", "signal=1", "refused: Operation not permitted", "done", "uid"},
         Control{"read-only", "write=WORK/disk", "refused: Read-only file system", "done", "", {"--disk", "ubdbr=disk"}},
         Control{"memory-limit", "fill=/dev/shm", "80|79", "100"}, Control{"folder-limit", "fill=kernel", "0|1", "100"},
-        Control{"open-files", "files", "10[0-9][0-9]", "[1-9][0-9][0-9][0-9][0-9]+"}),
+        Control{"open-files", "files", "10[0-9][0-9]", "[1-9][0-9][0-9][0-9][0-9]+"},
+        // Another control refuses it too, but would say something else: the process is seen.
+        Control{"pid", "signal=PID", "refused: No such process", "done", "uid landlock"},
+        Control{"uts", "identity", ".* on evil", ".* on HOST"},
+        // Without /proc a guest does not get to see even that.
+        Control{"cgroup", absl::StrCat("group=", OwnGroup::kGroup), "hidden", "done", "root"},
+        // Not what it prevents, but what it makes possible without giving the file away.
+        Control{"idmap", "write=WORK/disk", "done", "refused: Permission denied", "", {"--disk", "ubdb=disk"}},
+        Control{"capabilities", "tap", "refused: Operation not permitted", "done", "uid"},
+        Control{"nodev", "node=/dev/shm/x", "refused: Permission denied", "done", "uid capabilities"},
+        Control{"processes", "limit=processes", "16384", "[2-9][0-9]{4}|[1-9][0-9]{5,}|unlimited"},
+        Control{"core", "limit=core", "0", "[1-9][0-9]*|unlimited"}),
     [](const testing::TestParamInfo<Control>& control) {
-      std::string name = control.param.name;
+      std::string name =
+          absl::StrCat(control.param.name, "_", control.param.attack.substr(0, control.param.attack.find('=')));
       for (char& c : name) c = isalnum(static_cast<unsigned char>(c)) ? c : '_';
       return name;
     });

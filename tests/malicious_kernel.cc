@@ -4,13 +4,17 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/msg.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -106,6 +110,38 @@ std::string Identity() {
   return std::to_string(real) + " " + std::to_string(effective) + " " + std::to_string(saved) + " on " + host;
 }
 
+// A limit that the kernel's process could raise itself to.
+std::string HardLimit(__rlimit_resource resource) {
+  rlimit limit = {};
+  getrlimit(resource, &limit);
+  return limit.rlim_max == RLIM_INFINITY ? "unlimited" : std::to_string(limit.rlim_max);
+}
+
+// A control group's name is among those that this process sees itself in.
+std::string SeesGroup(const std::string& name) {
+  char text[4096] = {};
+  const int fd = open("/proc/self/cgroup", O_RDONLY);
+  if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0) return Outcome(false);
+  close(fd);
+  return strstr(text, name.c_str()) != nullptr ? "done" : "hidden";
+}
+
+std::string MakeTap() {
+  const int fd = open("/dev/net/tun", O_RDWR);
+  ifreq request = {};
+  request.ifr_flags = IFF_TAP | IFF_NO_PI;
+  strcpy(request.ifr_name, "evil0");
+  return Outcome(fd >= 0 && ioctl(fd, TUNSETIFF, &request) == 0);
+}
+
+// A device of one's own making, /dev/null here, that opens.
+std::string OpenNode(const std::string& path) {
+  if (mknod(path.c_str(), S_IFCHR | 0600, makedev(1, 3)) != 0) return "not made: " + Outcome(false);
+  const std::string outcome = Outcome(open(path.c_str(), O_WRONLY) >= 0);
+  unlink(path.c_str());
+  return outcome;
+}
+
 std::string Attempt(const std::string& what, const std::string& target) {
   const int number = atoi(target.c_str());
   if (what == "identity") return Identity();
@@ -127,6 +163,10 @@ std::string Attempt(const std::string& what, const std::string& target) {
   if (what == "files") return Files();
   if (what == "mount") return Outcome(mount("x", target.c_str(), "tmpfs", 0, nullptr) == 0);
   if (what == "device") return Outcome(mknod(target.c_str(), S_IFBLK | 0600, makedev(7, 0)) == 0);
+  if (what == "limit") return HardLimit(target == "core" ? RLIMIT_CORE : RLIMIT_NPROC);
+  if (what == "group") return SeesGroup(target);
+  if (what == "tap") return MakeTap();
+  if (what == "node") return OpenNode(target);
   if (what == "namespace") return Outcome(unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0);
   if (what == "root") return Outcome(setuid(0) == 0);
   return "unknown";

@@ -22,6 +22,7 @@
 
 #include "vmcore/console_layout.h"
 #include "vmcore/jail.h"
+#include "vmcore/jail_controls.h"
 #include "vmcore/seccomp_filter.h"
 
 namespace umld::vmcore {
@@ -92,7 +93,7 @@ void DefaultSignals() {
   CloseRange(kFirstFreeFd, ~0U, CLOSE_RANGE_CLOEXEC);
   // Every panic is an abort: no core files of a guest's memory in the runtime directory.
   rlimit no_core = {0, 0};
-  setrlimit(RLIMIT_CORE, &no_core);
+  if (!IsRemoved("core")) setrlimit(RLIMIT_CORE, &no_core);
   // The guest's memory begins where the host puts the heap, and the kernel's array of struct page begins at the end of
   // the program: a random gap of up to 800 MiB between them would take up to 14 MiB of every guest's memory. UML's text
   // is at a fixed address in any case, and the layout of the guest's own processes is its kernel's to randomise.

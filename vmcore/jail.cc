@@ -203,8 +203,10 @@ absl::StatusOr<Jail::Shown> Jail::Open(const std::string& path, Access access, c
   }
   // What everybody may read is not worth a map.
   const mode_t others = (info.st_mode & S_IXUSR) != 0 ? S_IROTH | S_IXOTH : S_IROTH;
-  if (options_.uid == 0 || info.st_uid == options_.uid || (!writable && (info.st_mode & others) == others))
+  if (options_.uid == 0 || info.st_uid == options_.uid || (!writable && (info.st_mode & others) == others) ||
+      IsRemoved("idmap")) {
     return shown;
+  }
   ASSIGN_OR_RETURN(const int map, OwnerMap(info.st_uid, info.st_gid));
   attributes = {};
   attributes.attr_set = MOUNT_ATTR_IDMAP;
@@ -300,7 +302,9 @@ void Jail::KernelGone() { kernel_mounts_.reset(); }
 // ---------------------------------------------------------------- in the child
 
 uint64_t Jail::Namespaces() {
-  return CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWCGROUP | (IsRemoved("ipc") ? 0 : CLONE_NEWIPC);
+  auto unless_removed = [](const char* control, uint64_t flag) { return IsRemoved(control) ? 0 : flag; };
+  return CLONE_NEWNS | unless_removed("pid", CLONE_NEWPID) | unless_removed("uts", CLONE_NEWUTS) |
+         unless_removed("cgroup", CLONE_NEWCGROUP) | unless_removed("ipc", CLONE_NEWIPC);
 }
 
 const char* Jail::EnterNamespaces() const {
@@ -327,7 +331,8 @@ const char* Jail::EnterNamespaces() const {
   // The guest's memory, and no more than that.
   const uint64_t most = IsRemoved("memory-limit") ? 2 * options_.memory_bytes : options_.memory_bytes;
   const std::string memory = absl::StrCat("mode=0700,nr_inodes=64,size=", most + kMemorySlack, Owner(options_.uid));
-  if (!MakeParents("dev/shm/") || mount("umld", "dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, memory.c_str()) != 0) {
+  const unsigned long nodev = IsRemoved("nodev") ? 0 : MS_NODEV;
+  if (!MakeParents("dev/shm/") || mount("umld", "dev/shm", "tmpfs", MS_NOSUID | nodev, memory.c_str()) != 0) {
     return "mount the guest's memory";
   }
   // For interfaces. It opens taps that belong to the guest's uid, and makes none without a capability. A host that is a
@@ -348,7 +353,7 @@ const char* Jail::EnterNamespaces() const {
   if (syscall(SYS_pivot_root, ".", ".") != 0) return "pivot_root";
   if (umount2(".", MNT_DETACH) != 0 || chdir(here) != 0) return "leave the host's root";
   // The host's name is not the guest's business.
-  if (sethostname(options_.name.data(), options_.name.size()) != 0) return "sethostname";
+  if (!IsRemoved("uts") && sethostname(options_.name.data(), options_.name.size()) != 0) return "sethostname";
   return nullptr;
 }
 
@@ -367,7 +372,7 @@ const char* Jail::DropPrivileges() const {
     if (setgroups(0, nullptr) != 0) return "setgroups";
     if (setresgid(options_.uid, options_.uid, options_.uid) != 0) return "setresgid";
     if (setresuid(options_.uid, options_.uid, options_.uid) != 0) return "setresuid";
-    if (!Limit(RLIMIT_NPROC, kProcesses)) return "limit the processes";
+    if (!IsRemoved("processes") && !Limit(RLIMIT_NPROC, kProcesses)) return "limit the processes";
   }
   if (!IsRemoved("capabilities") && !SetCapabilities(0)) return "drop the capabilities";
   if (!IsRemoved("open-files") && !Limit(RLIMIT_NOFILE, kOpenFiles)) return "limit the open files";
