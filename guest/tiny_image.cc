@@ -281,7 +281,7 @@ absl::Status BuildTinyImage(const std::string& busybox_path, const std::string& 
   std::string folder = fs::path(output_path).parent_path().string();
   if (folder.empty()) folder = ".";
   // Beside the output, so that the last step is a rename.
-  std::string work = absl::StrCat(folder, "/.tiny-image.XXXXXX");
+  std::string work = absl::StrCat(folder, "/.new-tiny.XXXXXX");
   if (mkdtemp(work.data()) == nullptr) return ErrnoError(errno, absl::StrCat("make a folder in ", folder));
   absl::Status status = BuildIn(work, busybox_path, output_path, report);
   absl::Status removed = RemoveFolder(work);

@@ -59,7 +59,8 @@ struct GuestRow {
   std::string name;
   std::string kernel;  // a path, "kernels/NAME", or empty: the default
   uint64_t memory_bytes = 0;
-  std::string image;  // image's name, or empty
+  std::string image;         // the name it was made from, or empty; that may since lead to another image
+  std::string image_digest;  // the image it needs; empty: none
   std::vector<std::string> kernel_args;
   std::string description;
   uint64_t version = 1;  // counts changes of the configuration
@@ -80,11 +81,13 @@ struct GuestRow {
 };
 
 struct ImageRow {
-  std::string name;
+  std::string digest;  // "sha256:HEX"; the name, of an image made by an older umld whose file has not been read yet
   std::string path;
   uint64_t size_bytes = 0;
+  int64_t mtime_ns = 0;  // of the file; the COW files over it rely on the whole seconds
   std::string description;
   int64_t created_ns = 0;
+  std::vector<std::string> names;  // in order
   friend bool operator==(const ImageRow&, const ImageRow&) = default;
 };
 

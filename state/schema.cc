@@ -136,6 +136,21 @@ constexpr const char* kMigrations[] = {
       ALTER TABLE guests ADD COLUMN disk_bps INTEGER NOT NULL DEFAULT 0;
       ALTER TABLE guests ADD COLUMN disk_iops INTEGER NOT NULL DEFAULT 0;
     )sql",
+    // 7: images by the digest of their content, and names that lead to them. An image of before has its name for a
+    // digest until umld has read its file.
+    R"sql(
+      ALTER TABLE images RENAME COLUMN name TO digest;
+      ALTER TABLE images ADD COLUMN mtime_ns INTEGER NOT NULL DEFAULT 0;
+      CREATE TABLE image_names (
+        name   TEXT PRIMARY KEY NOT NULL,
+        digest TEXT NOT NULL REFERENCES images (digest)
+      ) STRICT;
+      CREATE INDEX image_names_by_digest ON image_names (digest);
+      INSERT INTO image_names SELECT digest, digest FROM images;
+      ALTER TABLE guests RENAME COLUMN image TO image_digest;
+      ALTER TABLE guests ADD COLUMN image TEXT NOT NULL DEFAULT '';
+      UPDATE guests SET image = image_digest WHERE image_digest IS NOT NULL;
+    )sql",
 };
 
 absl::Status CheckOrigin(Database& database, int64_t version) {

@@ -61,6 +61,7 @@ TEST_F(SchemaTest, UpgradeFromVersion1KeepsRows) {
   expected.kernel = "/k";
   expected.memory_bytes = 64;
   expected.image = "debian";
+  expected.image_digest = "debian";
   expected.kernel_args = {"quiet"};
   expected.version = 3;
   expected.created_ns = 9;
@@ -68,7 +69,10 @@ TEST_F(SchemaTest, UpgradeFromVersion1KeepsRows) {
   expected.disks = {{.unit = 0, .path = "/c", .backing = "/b", .flags = "c", .serial = "s", .managed = true}};
   ASSERT_EQ(guests->size(), 1u);
   EXPECT_TRUE(guests->front() == expected);
-  EXPECT_EQ(ReadImages(*database_)->at(0).path, "/i");
+  const ImageRow image = ReadImages(*database_)->at(0);
+  EXPECT_EQ(image.path, "/i");
+  EXPECT_EQ(image.digest, "debian") << "its file has not been read yet";
+  EXPECT_EQ(image.names, std::vector<std::string>{"debian"});
   EXPECT_EQ(ReadUnfinishedOperations(*database_)->size(), 2u);
   EXPECT_EQ(ReadEvents(*database_, 0, 10)->at(0).sequence, 11u);
   EXPECT_EQ(ReadEvents(*database_, 0, 10)->at(0).guest_state, 0);

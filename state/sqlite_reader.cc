@@ -64,6 +64,7 @@ absl::StatusOr<GuestRow> GuestFrom(const std::string& path, const Statement& sta
   guest.trusted = statement.Bool(14);
   guest.disk_bps = statement.Uint(15);
   guest.disk_iops = static_cast<uint32_t>(statement.Uint(16));
+  guest.image_digest = statement.Text(17);
   return guest;
 }
 
@@ -173,7 +174,7 @@ absl::StatusOr<std::vector<GuestRow>> ReadGuests(Database& database) {
         Statement statement,
         database.Prepare("SELECT id, name, kernel, memory_bytes, image, kernel_args, description, "
                          "version, created_ns, wanted_running, relaxed, cpu_percent, memory_max, pids_max, trusted, "
-                         "disk_bps, disk_iops "
+                         "disk_bps, disk_iops, image_digest "
                          "FROM guests ORDER BY name"));
     RETURN_IF_ERROR(ForEachRow(statement, [&]() -> absl::Status {
       ASSIGN_OR_RETURN(GuestRow guest, GuestFrom(database.path(), statement));
@@ -196,15 +197,27 @@ absl::StatusOr<std::vector<GuestRow>> ReadGuests(Database& database) {
 }
 
 absl::StatusOr<std::vector<ImageRow>> ReadImages(Database& database) {
-  ASSIGN_OR_RETURN(Statement statement, database.Prepare("SELECT name, path, size_bytes, description, created_ns "
-                                                         "FROM images ORDER BY name"));
+  ASSIGN_OR_RETURN(ScopedTransaction transaction, ScopedTransaction::Begin(database, ScopedTransaction::Kind::kRead));
+  ASSIGN_OR_RETURN(Statement statement,
+                   database.Prepare("SELECT digest, path, size_bytes, mtime_ns, description, created_ns "
+                                    "FROM images ORDER BY digest"));
   std::vector<ImageRow> images;
   RETURN_IF_ERROR(ForEachRow(statement, [&] {
-    images.push_back({.name = statement.Text(0),
+    images.push_back({.digest = statement.Text(0),
                       .path = statement.Text(1),
                       .size_bytes = statement.Uint(2),
-                      .description = statement.Text(3),
-                      .created_ns = statement.Int(4)});
+                      .mtime_ns = statement.Int(3),
+                      .description = statement.Text(4),
+                      .created_ns = statement.Int(5),
+                      .names = {}});
+    return absl::OkStatus();
+  }));
+  ASSIGN_OR_RETURN(Statement names, database.Prepare("SELECT digest, name FROM image_names ORDER BY digest, name"));
+  auto image = images.begin();
+  RETURN_IF_ERROR(ForEachRow(names, [&] {
+    // Every name has its image, by a foreign key; both come in the order of the digests.
+    while (image != images.end() && image->digest < names.Text(0)) ++image;
+    if (image != images.end()) image->names.push_back(names.Text(1));
     return absl::OkStatus();
   }));
   return images;

@@ -40,9 +40,9 @@ absl::Status CheckNameFree(Database& database, const GuestRow& guest, uint64_t o
                    {"GUEST_EXISTS", absl::StrCat("guests/", guest.name), "choose another name, or delete that guest"});
 }
 
-absl::StatusOr<bool> ImageExists(Database& database, absl::string_view name) {
-  ASSIGN_OR_RETURN(Statement statement, database.Prepare("SELECT 1 FROM images WHERE name = ?1"));
-  return statement.Bind(name).Step();
+absl::StatusOr<bool> ImageExists(Database& database, absl::string_view digest) {
+  ASSIGN_OR_RETURN(Statement statement, database.Prepare("SELECT 1 FROM images WHERE digest = ?1"));
+  return statement.Bind(digest).Step();
 }
 
 absl::Status NoImage(absl::string_view name) {
@@ -51,8 +51,8 @@ absl::Status NoImage(absl::string_view name) {
 }
 
 absl::Status CheckImage(Database& database, const GuestRow& guest) {
-  if (guest.image.empty()) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const bool exists, ImageExists(database, guest.image));
+  if (guest.image_digest.empty()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const bool exists, ImageExists(database, guest.image_digest));
   return exists ? absl::OkStatus() : Annotate(NoImage(guest.image), absl::StrCat("guest ", guest.name));
 }
 
@@ -139,11 +139,11 @@ absl::Status DoInsertGuest(Database& database, const GuestRow& guest) {
   ASSIGN_OR_RETURN(Statement insert,
                    database.Prepare("INSERT INTO guests (name, kernel, memory_bytes, image, kernel_args, description, "
                                     "version, created_ns, wanted_running, relaxed, cpu_percent, memory_max, pids_max, "
-                                    "trusted, disk_bps, disk_iops) VALUES (?1, ?2, ?3, NULLIF(?4, ''), ?5, ?6, ?7, ?8, "
-                                    "?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)"));
+                                    "trusted, disk_bps, disk_iops, image_digest) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, "
+                                    "?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, NULLIF(?17, ''))"));
   return insert.Run(guest.name, guest.kernel, guest.memory_bytes, guest.image, args, guest.description, guest.version,
                     guest.created_ns, guest.wanted_running, guest.relaxed, guest.cpu_percent, guest.memory_max,
-                    guest.pids_max, guest.trusted, guest.disk_bps, guest.disk_iops);
+                    guest.pids_max, guest.trusted, guest.disk_bps, guest.disk_iops, guest.image_digest);
 }
 
 absl::Status DoUpdateGuest(Database& database, const GuestRow& guest) {
@@ -153,14 +153,14 @@ absl::Status DoUpdateGuest(Database& database, const GuestRow& guest) {
   ASSIGN_OR_RETURN(const std::string args, ArgsToJson(guest));
   ASSIGN_OR_RETURN(Statement update,
                    database.Prepare("UPDATE guests SET name = ?1, kernel = ?2, memory_bytes = ?3, "
-                                    "image = NULLIF(?4, ''), kernel_args = ?5, description = ?6, version = ?7, "
+                                    "image = ?4, kernel_args = ?5, description = ?6, version = ?7, "
                                     "created_ns = ?8, wanted_running = ?9, relaxed = ?10, cpu_percent = ?11, "
                                     "memory_max = ?12, pids_max = ?13, trusted = ?14, disk_bps = ?15, "
-                                    "disk_iops = ?16 WHERE id = ?17"));
+                                    "disk_iops = ?16, image_digest = NULLIF(?17, '') WHERE id = ?18"));
   RETURN_IF_ERROR(update.Run(guest.name, guest.kernel, guest.memory_bytes, guest.image, args, guest.description,
                              guest.version, guest.created_ns, guest.wanted_running, guest.relaxed, guest.cpu_percent,
                              guest.memory_max, guest.pids_max, guest.trusted, guest.disk_bps, guest.disk_iops,
-                             guest.id));
+                             guest.image_digest, guest.id));
   if (database.Changes() == 0) return NoGuest(guest.id, guest.name);
   RETURN_IF_ERROR(DeleteParts(database, guest.id));
   return InsertParts(database, guest.id, guest);
@@ -172,16 +172,43 @@ absl::Status DoDeleteGuest(Database& database, uint64_t id) {
   return database.Changes() == 0 ? NoGuest(id, "") : absl::OkStatus();
 }
 
+absl::Status ImageTaken(absl::string_view name) {
+  return MakeError(absl::StatusCode::kAlreadyExists, absl::StrCat("there is an image ", name, " already"),
+                   {"IMAGE_EXISTS", absl::StrCat("images/", name), "choose another name, or delete that image"});
+}
+
+absl::Status InsertImageRow(Database& database, const ImageRow& image) {
+  ASSIGN_OR_RETURN(const bool exists, ImageExists(database, image.digest));
+  if (exists) return ImageTaken(image.digest);
+  ASSIGN_OR_RETURN(Statement insert, database.Prepare("INSERT INTO images (digest, path, size_bytes, mtime_ns, "
+                                                      "description, created_ns) VALUES (?1, ?2, ?3, ?4, ?5, ?6)"));
+  return insert.Run(image.digest, image.path, image.size_bytes, image.mtime_ns, image.description, image.created_ns);
+}
+
 absl::Status DoInsertImage(Database& database, const ImageRow& image) {
-  ASSIGN_OR_RETURN(const bool exists, ImageExists(database, image.name));
-  if (exists) {
-    return MakeError(
-        absl::StatusCode::kAlreadyExists, absl::StrCat("there is an image ", image.name, " already"),
-        {"IMAGE_EXISTS", absl::StrCat("images/", image.name), "choose another name, or delete that image"});
+  RETURN_IF_ERROR(InsertImageRow(database, image));
+  for (const std::string& name : image.names) {
+    ASSIGN_OR_RETURN(Statement find, database.Prepare("SELECT 1 FROM image_names WHERE name = ?1"));
+    ASSIGN_OR_RETURN(const bool taken, find.Bind(name).Step());
+    if (taken) return ImageTaken(name);
+    ASSIGN_OR_RETURN(Statement insert, database.Prepare("INSERT INTO image_names (name, digest) VALUES (?1, ?2)"));
+    RETURN_IF_ERROR(insert.Run(name, image.digest));
   }
-  ASSIGN_OR_RETURN(Statement insert, database.Prepare("INSERT INTO images (name, path, size_bytes, description, "
-                                                      "created_ns) VALUES (?1, ?2, ?3, ?4, ?5)"));
-  return insert.Run(image.name, image.path, image.size_bytes, image.description, image.created_ns);
+  return absl::OkStatus();
+}
+
+absl::Status DoSetImageName(Database& database, absl::string_view name, absl::string_view digest) {
+  ASSIGN_OR_RETURN(const bool exists, ImageExists(database, digest));
+  if (!exists) return NoImage(digest);
+  ASSIGN_OR_RETURN(Statement set, database.Prepare("INSERT INTO image_names (name, digest) VALUES (?1, ?2) "
+                                                   "ON CONFLICT (name) DO UPDATE SET digest = excluded.digest"));
+  return set.Run(name, digest);
+}
+
+absl::Status DoDeleteImageName(Database& database, absl::string_view name) {
+  ASSIGN_OR_RETURN(Statement statement, database.Prepare("DELETE FROM image_names WHERE name = ?1"));
+  RETURN_IF_ERROR(statement.Run(name));
+  return database.Changes() == 0 ? NoImage(name) : absl::OkStatus();
 }
 
 // The guests of one column's value, a few of them by name: an image can carry a thousand. Empty: none.
@@ -200,19 +227,44 @@ absl::StatusOr<std::string> NameGuests(Statement statement, absl::string_view va
   return absl::StrCat(count == 1 ? "guest " : "guests ", absl::StrJoin(guests, ", "), rest);
 }
 
-absl::Status CheckImageUnused(Database& database, absl::string_view name) {
-  ASSIGN_OR_RETURN(Statement statement, database.Prepare("SELECT name FROM guests WHERE image = ?1 ORDER BY name"));
-  ASSIGN_OR_RETURN(const std::string guests, NameGuests(std::move(statement), name));
+// A disk that the user made over an image's file needs it as well.
+absl::Status CheckImageUnused(Database& database, absl::string_view digest) {
+  ASSIGN_OR_RETURN(Statement statement,
+                   database.Prepare("SELECT name FROM guests WHERE image_digest = ?1 OR id IN (SELECT guest_id FROM "
+                                    "disks JOIN images ON images.path IN (disks.path, disks.backing) "
+                                    "WHERE images.digest = ?1) ORDER BY name"));
+  ASSIGN_OR_RETURN(const std::string guests, NameGuests(std::move(statement), digest));
   if (guests.empty()) return absl::OkStatus();
-  return MakeError(absl::StatusCode::kFailedPrecondition, absl::StrCat("image ", name, " is used by ", guests),
-                   {"IMAGE_IN_USE", absl::StrCat("images/", name), "delete those guests first"});
+  return MakeError(absl::StatusCode::kFailedPrecondition, absl::StrCat("the image is used by ", guests),
+                   {"IMAGE_IN_USE", absl::StrCat("images/", digest), "delete those guests first"});
 }
 
-absl::Status DoDeleteImage(Database& database, absl::string_view name) {
-  RETURN_IF_ERROR(CheckImageUnused(database, name));
-  ASSIGN_OR_RETURN(Statement statement, database.Prepare("DELETE FROM images WHERE name = ?1"));
-  RETURN_IF_ERROR(statement.Run(name));
-  return database.Changes() == 0 ? NoImage(name) : absl::OkStatus();
+absl::Status DoDeleteImage(Database& database, absl::string_view digest) {
+  RETURN_IF_ERROR(CheckImageUnused(database, digest));
+  ASSIGN_OR_RETURN(Statement names, database.Prepare("DELETE FROM image_names WHERE digest = ?1"));
+  RETURN_IF_ERROR(names.Run(digest));
+  ASSIGN_OR_RETURN(Statement statement, database.Prepare("DELETE FROM images WHERE digest = ?1"));
+  RETURN_IF_ERROR(statement.Run(digest));
+  return database.Changes() == 0 ? NoImage(digest) : absl::OkStatus();
+}
+
+absl::Status DoReplaceImage(Database& database, absl::string_view digest, const ImageRow& image) {
+  ASSIGN_OR_RETURN(const bool exists, ImageExists(database, digest));
+  if (!exists) return NoImage(digest);
+  if (image.digest != digest) {
+    RETURN_IF_ERROR(InsertImageRow(database, image));
+    for (const char* sql : {"UPDATE image_names SET digest = ?2 WHERE digest = ?1",
+                            "UPDATE guests SET image_digest = ?2 WHERE image_digest = ?1"}) {
+      ASSIGN_OR_RETURN(Statement statement, database.Prepare(sql));
+      RETURN_IF_ERROR(statement.Run(digest, image.digest));
+    }
+    ASSIGN_OR_RETURN(Statement old, database.Prepare("DELETE FROM images WHERE digest = ?1"));
+    return old.Run(digest);
+  }
+  ASSIGN_OR_RETURN(Statement update,
+                   database.Prepare("UPDATE images SET path = ?2, size_bytes = ?3, mtime_ns = ?4, description = ?5, "
+                                    "created_ns = ?6 WHERE digest = ?1"));
+  return update.Run(digest, image.path, image.size_bytes, image.mtime_ns, image.description, image.created_ns);
 }
 
 absl::Status DoInsertKernel(Database& database, const KernelRow& kernel) {
@@ -345,9 +397,24 @@ absl::Status SqliteTransaction::InsertImage(const ImageRow& image) {
   return Remember(DoInsertImage(database_, image));
 }
 
-absl::Status SqliteTransaction::DeleteImage(absl::string_view name) {
+absl::Status SqliteTransaction::SetImageName(absl::string_view name, absl::string_view digest) {
   RETURN_IF_ERROR(failure_);
-  return Remember(DoDeleteImage(database_, name));
+  return Remember(DoSetImageName(database_, name, digest));
+}
+
+absl::Status SqliteTransaction::DeleteImageName(absl::string_view name) {
+  RETURN_IF_ERROR(failure_);
+  return Remember(DoDeleteImageName(database_, name));
+}
+
+absl::Status SqliteTransaction::DeleteImage(absl::string_view digest) {
+  RETURN_IF_ERROR(failure_);
+  return Remember(DoDeleteImage(database_, digest));
+}
+
+absl::Status SqliteTransaction::ReplaceImage(absl::string_view digest, const ImageRow& image) {
+  RETURN_IF_ERROR(failure_);
+  return Remember(DoReplaceImage(database_, digest, image));
 }
 
 absl::Status SqliteTransaction::InsertKernel(const KernelRow& kernel) {

@@ -22,7 +22,10 @@ class SqliteTransaction final : public Transaction {
   absl::Status UpdateGuest(const GuestRow& guest) override;
   absl::Status DeleteGuest(uint64_t id) override;
   absl::Status InsertImage(const ImageRow& image) override;
-  absl::Status DeleteImage(absl::string_view name) override;
+  absl::Status SetImageName(absl::string_view name, absl::string_view digest) override;
+  absl::Status DeleteImageName(absl::string_view name) override;
+  absl::Status DeleteImage(absl::string_view digest) override;
+  absl::Status ReplaceImage(absl::string_view digest, const ImageRow& image) override;
   absl::Status InsertKernel(const KernelRow& kernel) override;
   absl::Status DeleteKernel(absl::string_view name) override;
   absl::Status SetDefaultKernel(absl::string_view name) override;

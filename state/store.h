@@ -35,7 +35,7 @@ class Store {
   virtual absl::Status Commit(const std::function<absl::Status(Transaction&)>& body) = 0;
 
   virtual absl::StatusOr<std::vector<GuestRow>> LoadGuests() = 0;                    // by name
-  virtual absl::StatusOr<std::vector<ImageRow>> LoadImages() = 0;                    // by name
+  virtual absl::StatusOr<std::vector<ImageRow>> LoadImages() = 0;                    // by digest
   virtual absl::StatusOr<std::vector<KernelRow>> LoadKernels() = 0;                  // by name
   virtual absl::StatusOr<std::vector<OperationRow>> LoadUnfinishedOperations() = 0;  // oldest first
   virtual absl::StatusOr<std::optional<OperationRow>> FindOperation(uint64_t id) = 0;

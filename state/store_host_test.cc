@@ -103,7 +103,7 @@ TEST_F(StoreHostTest, UpgradesVersion1) {
   }
   auto store = Store::Open(path_);
   ASSERT_TRUE(store.ok()) << store.status();
-  EXPECT_EQ((*store)->LoadImages()->front().name, "debian");
+  EXPECT_EQ((*store)->LoadImages()->front().digest, "debian");
   EXPECT_TRUE(AppendEvent(**store, "").ok());
 }
 
@@ -310,7 +310,7 @@ TEST_F(StoreHostTest, ACrashBeforeTheWalIsOnHeals) {
   {
     auto database = Database::Open(path_, Database::Mode::kReadWrite);
     ASSERT_TRUE(MigrateTo(**database, SchemaVersion()).ok());
-    ASSERT_TRUE((*database)->Execute("INSERT INTO images VALUES ('debian', '/i', 5, 6, '')").ok());
+    ASSERT_TRUE((*database)->Execute("INSERT INTO images VALUES ('debian', '/i', 5, 6, '', 0)").ok());
   }
   // The cache is too small for the change, so half of it reaches the file before the process dies.
   ASSERT_EQ(RunInChild([&] {
@@ -318,7 +318,7 @@ TEST_F(StoreHostTest, ACrashBeforeTheWalIsOnHeals) {
               const absl::Status status = (*database)->Execute(
                   "PRAGMA cache_size = 1; PRAGMA cache_spill = 1; BEGIN; DELETE FROM images; "
                   "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500) "
-                  "INSERT INTO images SELECT 'i' || i, hex(randomblob(2000)), 1, 1, '' FROM n");
+                  "INSERT INTO images SELECT 'i' || i, hex(randomblob(2000)), 1, 1, '', 0 FROM n");
               ::_exit(status.ok() ? 0 : 1);
               return 2;
             }),
@@ -327,7 +327,7 @@ TEST_F(StoreHostTest, ACrashBeforeTheWalIsOnHeals) {
   auto store = Store::Open(path_);
   ASSERT_TRUE(store.ok()) << store.status();
   ASSERT_THAT(*(*store)->LoadImages(), SizeIs(1));
-  EXPECT_EQ((*store)->LoadImages()->front().name, "debian");
+  EXPECT_EQ((*store)->LoadImages()->front().digest, "debian");
 }
 
 }  // namespace

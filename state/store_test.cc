@@ -13,6 +13,7 @@
 namespace umld::state {
 namespace {
 
+using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::SizeIs;
@@ -102,8 +103,8 @@ class StoreTest : public testing::Test {
   absl::Status InsertImage(const ImageRow& image) {
     return store_->Commit([&](Transaction& transaction) { return transaction.InsertImage(image); });
   }
-  absl::Status DeleteImage(const std::string& name) {
-    return store_->Commit([&](Transaction& transaction) { return transaction.DeleteImage(name); });
+  absl::Status DeleteImage(const std::string& digest) {
+    return store_->Commit([&](Transaction& transaction) { return transaction.DeleteImage(digest); });
   }
   absl::Status AppendEvents(int count) {
     return store_->Commit([&](Transaction& transaction) -> absl::Status {
@@ -209,19 +210,32 @@ TEST_F(StoreTest, DeleteTakesDevicesAndKeepsHistory) {
   EXPECT_GT(guest.id, old_id) << "an id was used again";
 }
 
+ImageRow Image(const std::string& digest, std::vector<std::string> names) {
+  return {.digest = digest,
+          .path = "/" + digest,
+          .size_bytes = 7,
+          .mtime_ns = 9,
+          .description = "d",
+          .created_ns = 8,
+          .names = std::move(names)};
+}
+
 TEST_F(StoreTest, ImagesInUseStay) {
-  const ImageRow image = {.name = "debian", .path = "/i", .size_bytes = 7, .description = "d", .created_ns = 8};
+  const ImageRow image = Image("sha256:1", {"debian", "debian:12"});
   ASSERT_TRUE(InsertImage(image).ok());
   EXPECT_EQ(InsertImage(image).code(), absl::StatusCode::kAlreadyExists);
   GuestRow guest = FullGuest("web1");
   guest.image = "debian";
+  guest.image_digest = "sha256:1";
   GuestRow other = FullGuest("web2");
-  other.image = "debian";
+  other.image = "debian:12";
+  other.image_digest = "sha256:1";
   ASSERT_TRUE(InsertGuest(guest).ok());
   ASSERT_TRUE(InsertGuest(other).ok());
   EXPECT_EQ(store_->LoadGuests()->front().image, "debian");
+  EXPECT_EQ(store_->LoadGuests()->front().image_digest, "sha256:1");
 
-  const absl::Status in_use = DeleteImage("debian");
+  const absl::Status in_use = DeleteImage("sha256:1");
   EXPECT_EQ(in_use.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(GetErrorDetail(in_use).reason, "IMAGE_IN_USE");
   EXPECT_THAT(std::string(in_use.message()), HasSubstr("web1, web2"));
@@ -229,14 +243,61 @@ TEST_F(StoreTest, ImagesInUseStay) {
   ASSERT_TRUE(DeleteGuest(guest.id).ok());
   ASSERT_TRUE(DeleteGuest(other.id).ok());
   EXPECT_TRUE(store_->LoadImages()->front() == image);
-  EXPECT_TRUE(DeleteImage("debian").ok());
-  EXPECT_EQ(DeleteImage("debian").code(), absl::StatusCode::kNotFound);
+  EXPECT_TRUE(DeleteImage("sha256:1").ok());
+  EXPECT_EQ(DeleteImage("sha256:1").code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(*store_->LoadImages(), IsEmpty());
+}
+
+TEST_F(StoreTest, ADiskOverAnImagesFileNeedsIt) {
+  ASSERT_TRUE(InsertImage(Image("sha256:1", {})).ok());
+  GuestRow guest = FullGuest("web1");
+  guest.disks[0].backing = "/sha256:1";
+  ASSERT_TRUE(InsertGuest(guest).ok());
+  EXPECT_EQ(GetErrorDetail(DeleteImage("sha256:1")).reason, "IMAGE_IN_USE");
+}
+
+TEST_F(StoreTest, ImageNamesMove) {
+  ASSERT_TRUE(InsertImage(Image("sha256:1", {"a", "b"})).ok());
+  EXPECT_EQ(InsertImage(Image("sha256:2", {"b"})).code(), absl::StatusCode::kAlreadyExists);
+  ASSERT_TRUE(InsertImage(Image("sha256:2", {"c"})).ok());
+  const auto set = [this](const char* name, const char* digest) {
+    return store_->Commit([=](Transaction& transaction) { return transaction.SetImageName(name, digest); });
+  };
+  EXPECT_TRUE(set("b", "sha256:2").ok());
+  EXPECT_EQ(set("b", "sha256:3").code(), absl::StatusCode::kNotFound);
+  const auto images = store_->LoadImages();
+  ASSERT_EQ(images->size(), 2u);
+  EXPECT_THAT(images->at(0).names, ElementsAre("a"));
+  EXPECT_THAT(images->at(1).names, ElementsAre("b", "c"));
+  const auto forget = [this](const char* name) {
+    return store_->Commit([=](Transaction& transaction) { return transaction.DeleteImageName(name); });
+  };
+  EXPECT_TRUE(forget("a").ok());
+  EXPECT_EQ(forget("a").code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(store_->LoadImages()->at(0).names, IsEmpty());
+}
+
+TEST_F(StoreTest, AReplacedImageTakesNamesAndGuestsAlong) {
+  ASSERT_TRUE(InsertImage(Image("tiny", {"tiny"})).ok());
+  GuestRow guest = FullGuest("web1");
+  guest.image = "tiny";
+  guest.image_digest = "tiny";
+  ASSERT_TRUE(InsertGuest(guest).ok());
+  ImageRow image = Image("sha256:1", {});
+  ASSERT_TRUE(store_->Commit([&](Transaction& transaction) { return transaction.ReplaceImage("tiny", image); }).ok());
+  image.names = {"tiny"};
+  EXPECT_THAT(*store_->LoadImages(), ElementsAre(image));
+  EXPECT_EQ(store_->LoadGuests()->front().image_digest, "sha256:1");
+  image.mtime_ns = 77;
+  ASSERT_TRUE(
+      store_->Commit([&](Transaction& transaction) { return transaction.ReplaceImage("sha256:1", image); }).ok());
+  EXPECT_THAT(*store_->LoadImages(), ElementsAre(image));
 }
 
 TEST_F(StoreTest, AGuestNeedsItsImage) {
   GuestRow guest = FullGuest("web");
   guest.image = "gone";
+  guest.image_digest = "sha256:0";
   const absl::Status status = InsertGuest(guest);
   EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(GetErrorDetail(status).subject, "images/gone");

@@ -16,7 +16,8 @@ class Transaction {
  public:
   virtual ~Transaction() = default;
 
-  // Inserts with devices; returns the new id. kAlreadyExists: the name is taken. kNotFound: no such image or kernel.
+  // Inserts with devices; returns the new id. kAlreadyExists: the name is taken. kNotFound: no image with that digest,
+  // no such kernel.
   virtual absl::StatusOr<uint64_t> InsertGuest(const GuestRow& guest) = 0;
   // Replaces the row and all its devices. kNotFound, also for its image and kernel; kAlreadyExists: a rename to a taken
   // name.
@@ -24,8 +25,15 @@ class Transaction {
   // Removes the guest and its devices; its operations and events stay as history.
   virtual absl::Status DeleteGuest(uint64_t id) = 0;
 
-  virtual absl::Status InsertImage(const ImageRow& image) = 0;   // kAlreadyExists
-  virtual absl::Status DeleteImage(absl::string_view name) = 0;  // kNotFound; kFailedPrecondition: guests use it
+  // With its names, which must be free. kAlreadyExists: the digest, or a name (IMAGE_EXISTS).
+  virtual absl::Status InsertImage(const ImageRow& image) = 0;
+  // Makes the name lead to this image, whatever it led to before. kNotFound: no such image.
+  virtual absl::Status SetImageName(absl::string_view name, absl::string_view digest) = 0;
+  virtual absl::Status DeleteImageName(absl::string_view name) = 0;  // kNotFound
+  // With its names. kNotFound; kFailedPrecondition IMAGE_IN_USE: guests need it, or have a disk over its file.
+  virtual absl::Status DeleteImage(absl::string_view digest) = 0;
+  // Puts `image` in the place of the image with `digest`, for its names and guests too. kNotFound; kAlreadyExists.
+  virtual absl::Status ReplaceImage(absl::string_view digest, const ImageRow& image) = 0;
 
   virtual absl::Status InsertKernel(const KernelRow& kernel) = 0;  // kAlreadyExists
   // kNotFound; kFailedPrecondition: it is the default, or guests name it.

@@ -16,6 +16,7 @@
 #include "base/status.h"
 #include "umlctl/address.h"
 #include "umlctl/rpc_status.h"
+#include "umld/v1/images.grpc.pb.h"
 #include "umld/v1/services.grpc.pb.h"
 
 namespace umld::umlctl {
@@ -191,6 +192,9 @@ UMLCTL_CALL(Guests, QueryDevice, QueryDeviceRequest, Device, kSafe, kChangeTimeo
 UMLCTL_CALL(Guests, SendMconsole, SendMconsoleRequest, SendMconsoleResponse, kUnsafe, kChangeTimeout)
 UMLCTL_CALL(Images, GetImage, GetImageRequest, Image, kSafe, kReadTimeout)
 UMLCTL_CALL(Images, BuildImage, BuildImageRequest, Operation, kSafe, kChangeTimeout)
+UMLCTL_CALL(Images, TagImage, TagImageRequest, Image, kSafe, kChangeTimeout)
+UMLCTL_CALL(Images, VerifyImage, VerifyImageRequest, Operation, kSafe, kChangeTimeout)
+UMLCTL_CALL(Operations, CancelOperation, CancelOperationRequest, Operation, kSafe, kChangeTimeout)
 UMLCTL_CALL(Operations, GetOperation, GetOperationRequest, Operation, kSafe, kReadTimeout)
 UMLCTL_CALL(Host, CreateDiskFile, CreateDiskFileRequest, DiskFile, kUnsafe, kChangeTimeout)
 #undef UMLCTL_CALL
@@ -249,6 +253,13 @@ absl::StatusOr<v1::ListImagesResponse> Client::ListImages() {
             impl_->Call<v1::Images>(&v1::Images::Stub::ListImages, request, &page, Resend::kSafe, kReadTimeout));
         return page;
       });
+}
+
+absl::StatusOr<v1::PruneImagesResponse> Client::PruneImages() {
+  v1::PruneImagesResponse response;
+  RETURN_IF_ERROR(impl_->Call<v1::Images>(&v1::Images::Stub::PruneImages, v1::PruneImagesRequest(), &response,
+                                          Resend::kUnsafe, kChangeTimeout));
+  return response;
 }
 
 absl::Status Client::DeleteImage(const v1::DeleteImageRequest& request) {

@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "umld/v1/images.pb.h"
 #include "umld/v1/services.pb.h"
 
 namespace umld::umlctl {
@@ -73,11 +74,15 @@ class Client {
   absl::StatusOr<v1::ListImagesResponse> ListImages();
   absl::StatusOr<v1::Image> GetImage(const v1::GetImageRequest& request);
   absl::StatusOr<v1::Operation> BuildImage(const v1::BuildImageRequest& request);
+  absl::StatusOr<v1::Image> TagImage(const v1::TagImageRequest& request);
   absl::Status DeleteImage(const v1::DeleteImageRequest& request);
+  absl::StatusOr<v1::PruneImagesResponse> PruneImages();
+  absl::StatusOr<v1::Operation> VerifyImage(const v1::VerifyImageRequest& request);
 
   absl::StatusOr<v1::Operation> GetOperation(const v1::GetOperationRequest& request);
   // At most `limit`, newest first.
   absl::StatusOr<v1::ListOperationsResponse> ListOperations(bool unfinished_only, size_t limit);
+  absl::StatusOr<v1::Operation> CancelOperation(const v1::CancelOperationRequest& request);
   absl::StatusOr<v1::Operation> WaitOperation(const v1::WaitOperationRequest& request);
 
   absl::StatusOr<v1::HostInfo> GetHost();

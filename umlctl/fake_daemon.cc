@@ -14,6 +14,7 @@
 #include "absl/time/time.h"
 #include "umlctl/fake_guests.h"
 #include "umlctl/fake_state.h"
+#include "umld/v1/images.grpc.pb.h"
 #include "umld/v1/services.grpc.pb.h"
 
 namespace umld::umlctl {
@@ -104,7 +105,31 @@ class ImagesService final : public v1::Images::Service {
     const std::string name = "images/" + (request->image_id().empty() ? request->kind() : request->image_id());
     s_.images[name].set_name(name);
     s_.images[name].set_size_bytes(8 << 20);
+    s_.images[name].set_digest("sha256:00112233445566778899");
+    if (s_.images[name].aliases().empty()) s_.images[name].add_aliases(name.substr(name.find('/') + 1));
     *response = s_.NewOperation("build-image", name, true);
+    return grpc::Status::OK;
+  }
+  grpc::Status TagImage(ServerContext*, const v1::TagImageRequest* request, v1::Image* response) override {
+    absl::MutexLock lock(&s_.mutex);
+    const auto found = s_.images.find(request->name());
+    if (found == s_.images.end()) return FakeError(StatusCode::NOT_FOUND, "no such image", "IMAGE_NOT_FOUND", "");
+    *response = found->second;
+    response->set_name("images/" + request->image_id());
+    s_.images[response->name()] = *response;
+    return grpc::Status::OK;
+  }
+  grpc::Status VerifyImage(ServerContext*, const v1::VerifyImageRequest* request, v1::Operation* response) override {
+    absl::MutexLock lock(&s_.mutex);
+    if (s_.images.count(request->name()) == 0) {
+      return FakeError(StatusCode::NOT_FOUND, "no such image", "IMAGE_NOT_FOUND", "");
+    }
+    *response = s_.NewOperation("verify-image", request->name(), true);
+    return grpc::Status::OK;
+  }
+  grpc::Status PruneImages(ServerContext*, const v1::PruneImagesRequest*, v1::PruneImagesResponse* response) override {
+    response->add_images()->set_name("images/sha256:0123456789abcdef");
+    response->set_freed_bytes(5 << 20);
     return grpc::Status::OK;
   }
   grpc::Status DeleteImage(ServerContext*, const v1::DeleteImageRequest* request, v1::DeleteImageResponse*) override {

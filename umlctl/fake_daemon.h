@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/synchronization/mutex.h"
+#include "umld/v1/images.pb.h"
 #include "umld/v1/services.pb.h"
 
 namespace umld::umlctl {

@@ -2,6 +2,7 @@
 #include <memory>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/byte_size.h"
 #include "base/status.h"
 #include "umlctl/details.h"
@@ -12,9 +13,13 @@
 namespace umld::umlctl {
 namespace {
 
+// "sha256:" and twelve digits: enough to tell images apart, and taken wherever a name is.
+constexpr size_t kShownDigest = 19;
+
 const std::vector<Column<v1::Image>>& Columns() {
   static const auto* const kColumns = new std::vector<Column<v1::Image>>{
-      {"NAME", [](const v1::Image& image) { return ShortName(image.name()); }},
+      {"NAME", [](const v1::Image& image) { return image.aliases().empty() ? "-" : ShortName(image.name()); }},
+      {"DIGEST", [](const v1::Image& image) { return image.digest().substr(0, kShownDigest); }},
       {"SIZE", [](const v1::Image& image) { return HumanByteSize(image.size_bytes()); }},
       {"ON DISK", [](const v1::Image& image) { return HumanByteSize(image.allocated_bytes()); }},
       {"GUESTS", [](const v1::Image& image) { return std::to_string(image.guests()); }},
@@ -28,7 +33,9 @@ const std::vector<Column<v1::Image>>& Columns() {
 Details Describe(const v1::Image& image) {
   Details details;
   details.Add("Name", ShortName(image.name()));
+  if (image.aliases_size() > 1) details.Add("All names", absl::StrJoin(image.aliases(), ", "));
   if (!image.description().empty()) details.Add("Description", image.description());
+  if (!image.digest().empty()) details.Add("Digest", image.digest());
   details.Add("Path", image.path());
   details.Add("Size", HumanByteSize(image.size_bytes()));
   details.Add("On disk", HumanByteSize(image.allocated_bytes()));
@@ -37,8 +44,9 @@ Details Describe(const v1::Image& image) {
   return details;
 }
 
-absl::Status Build(Session& session, const std::string& kind, const std::string& name) {
+absl::Status Build(Session& session, const std::string& kind, const std::string& name, bool replace) {
   v1::BuildImageRequest request;
+  request.set_replace(replace);
   request.set_kind(kind);
   if (!name.empty()) {
     ASSIGN_OR_RETURN(const std::string full, NameIn("images", name));
@@ -79,6 +87,53 @@ absl::Status DescribeImages(Session& session, const std::vector<std::string>& ty
   return absl::OkStatus();
 }
 
+absl::Status Tag(Session& session, const std::string& typed, const std::string& name, bool replace) {
+  v1::TagImageRequest request;
+  ASSIGN_OR_RETURN(*request.mutable_name(), NameIn("images", typed));
+  ASSIGN_OR_RETURN(const std::string full, NameIn("images", name));
+  request.set_image_id(ShortName(full));
+  request.set_replace(replace);
+  ASSIGN_OR_RETURN(Client* const client, session.client());
+  ASSIGN_OR_RETURN(const v1::Image image, client->TagImage(request));
+  if (session.output.ForPrograms()) {
+    PrintMessage(image, session.output.format, session.out());
+  } else {
+    session.Say(absl::StrCat(ShortName(image.name()), ": ", image.digest().substr(0, kShownDigest)));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Verify(Session& session, const std::vector<std::string>& typed, bool repair) {
+  ASSIGN_OR_RETURN(Client* const client, session.client());
+  const InterruptNotice notice;
+  for (const std::string& text : typed) {
+    v1::VerifyImageRequest request;
+    ASSIGN_OR_RETURN(*request.mutable_name(), NameIn("images", text));
+    request.set_repair(repair);
+    request.set_request_id(NewRequestId());
+    absl::StatusOr<v1::Operation> operation = client->VerifyImage(request);
+    if (operation.ok()) operation = WaitForOperation(session, *client, *std::move(operation));
+    session.Report(operation.status());
+    if (operation.ok() && !session.output.ForPrograms())
+      session.Say(absl::StrCat(ShortName(text), ": as it should be"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Prune(Session& session) {
+  ASSIGN_OR_RETURN(Client* const client, session.client());
+  ASSIGN_OR_RETURN(const v1::PruneImagesResponse response, client->PruneImages());
+  if (session.output.ForPrograms()) {
+    PrintMessage(response, session.output.format, session.out());
+    return absl::OkStatus();
+  }
+  for (const v1::Image& image : response.images()) {
+    session.Say(absl::StrCat(ShortName(image.name()).substr(0, kShownDigest), ": deleted"));
+  }
+  session.Say(absl::StrCat(HumanByteSize(response.freed_bytes()), " freed"));
+  return absl::OkStatus();
+}
+
 absl::Status Delete(Session& session, const std::vector<std::string>& typed) {
   ASSIGN_OR_RETURN(Client* const client, session.client());
   for (const std::string& text : typed) {
@@ -102,7 +157,9 @@ void AddImage(CLI::App& app, Session& session) {
   auto name = std::make_shared<std::string>();
   build->add_option("KIND", *kind, "tiny: a few MiB of busybox")->required();
   build->add_option("--name", *name, "the image's name; without it the kind's");
-  OnVerb(build, session, [&session, kind, name] { return Build(session, *kind, *name); });
+  auto build_replace = std::make_shared<bool>(false);
+  build->add_flag("--replace", *build_replace, "move the name, if it is taken; guests keep the image they have");
+  OnVerb(build, session, [=, &session] { return Build(session, *kind, *name, *build_replace); });
 
   OnVerb(noun->add_subcommand("list", "List the images"), session, [&session] { return List(session); });
 
@@ -110,6 +167,25 @@ void AddImage(CLI::App& app, Session& session) {
   auto described = std::make_shared<std::vector<std::string>>();
   describe->add_option("NAME", *described, "images")->required();
   OnVerb(describe, session, [&session, described] { return DescribeImages(session, *described); });
+
+  CLI::App* tag = noun->add_subcommand("tag", "Give an image one more name");
+  auto tagged = std::make_shared<std::string>();
+  auto tag_name = std::make_shared<std::string>();
+  auto tag_replace = std::make_shared<bool>(false);
+  tag->add_option("IMAGE", *tagged, "an image, or sha256:DIGITS")->required();
+  tag->add_option("NAME", *tag_name, "NAME or NAME:TAG")->required();
+  tag->add_flag("--replace", *tag_replace, "move the name, if it is taken");
+  OnVerb(tag, session, [=, &session] { return Tag(session, *tagged, *tag_name, *tag_replace); });
+
+  CLI::App* verify = noun->add_subcommand("verify", "Read images again: are they what their digests say?");
+  auto verified = std::make_shared<std::vector<std::string>>();
+  auto repair = std::make_shared<bool>(false);
+  verify->add_option("NAME", *verified, "images")->required();
+  verify->add_flag("--repair", *repair, "set the file's time and mode right, when its content is");
+  OnVerb(verify, session, [=, &session] { return Verify(session, *verified, *repair); });
+
+  OnVerb(noun->add_subcommand("prune", "Remove images that have no name and that no guest needs"), session,
+         [&session] { return Prune(session); });
 
   CLI::App* remove = noun->add_subcommand("delete", "Remove images that no guest is made from");
   auto removed = std::make_shared<std::vector<std::string>>();

@@ -79,6 +79,23 @@ absl::Status DescribeOperations(Session& session, const std::vector<std::string>
   return absl::OkStatus();
 }
 
+absl::Status Cancel(Session& session, const std::vector<std::string>& typed) {
+  ASSIGN_OR_RETURN(Client* const client, session.client());
+  for (const std::string& text : typed) {
+    v1::CancelOperationRequest request;
+    ASSIGN_OR_RETURN(*request.mutable_name(), NameIn("operations", text));
+    const absl::StatusOr<v1::Operation> operation = client->CancelOperation(request);
+    session.Report(operation.status());
+    if (!operation.ok()) continue;
+    if (session.output.ForPrograms()) {
+      PrintMessage(*operation, session.output.format, session.out());
+    } else {
+      session.Say(absl::StrCat(ShortName(text), operation->done() ? ": has ended already" : ": will end"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 void AddOperations(CLI::App& app, Session& session) {
@@ -94,6 +111,11 @@ void AddOperations(CLI::App& app, Session& session) {
   auto names = std::make_shared<std::vector<std::string>>();
   describe->add_option("ID", *names, "operations, as 42")->required();
   OnVerb(describe, session, [&session, names] { return DescribeOperations(session, *names); });
+
+  CLI::App* cancel = noun->add_subcommand("cancel", "Have operations give up; what they made so far goes");
+  auto cancelled = std::make_shared<std::vector<std::string>>();
+  cancel->add_option("ID", *cancelled, "operations, as 42")->required();
+  OnVerb(cancel, session, [&session, cancelled] { return Cancel(session, *cancelled); });
 }
 
 }  // namespace umld::umlctl

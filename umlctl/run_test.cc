@@ -231,9 +231,14 @@ TEST_F(RunTest, ImagesDisksHost) {
   EXPECT_EQ(Umlctl("image build tiny --name base"), 0);
   EXPECT_EQ(out_, "base: built\n");
   EXPECT_EQ(Umlctl("image list"), 0);
-  EXPECT_TRUE(absl::StrContains(out_, "base  8 MiB")) << out_;
+  EXPECT_TRUE(absl::StrContains(out_, "base  sha256:001122334455  8 MiB")) << out_;
   EXPECT_EQ(Umlctl("image describe base -o yaml"), 0);
   EXPECT_TRUE(absl::StrContains(out_, "size_bytes: 8388608\n")) << out_;
+  EXPECT_EQ(Umlctl("image tag base base:old"), 0);
+  EXPECT_EQ(Umlctl("image verify base base:old"), 0);
+  EXPECT_EQ(Umlctl("image verify nothing"), kExitNotFound);
+  EXPECT_EQ(Umlctl("image prune"), 0);
+  EXPECT_NE(out_.find("sha256:0123456789ab: deleted\n5 MiB freed"), std::string::npos) << out_;
   EXPECT_EQ(Umlctl("image delete base"), 0);
   EXPECT_EQ(Umlctl("image delete base"), kExitNotFound);
   EXPECT_EQ(Umlctl("disk create /srv/x --size 1G"), 0);

@@ -31,6 +31,7 @@
 #include "umld/guest_runtime.h"
 #include "umld/guest_service.h"
 #include "umld/host_service.h"
+#include "umld/image_service.h"
 #include "umld/images.h"
 #include "umld/mconsole_bridge.h"
 #include "umld/operation_service.h"
@@ -141,13 +142,14 @@ class DaemonImpl final : public Daemon {
     ASSIGN_OR_RETURN(events_, EventLog::Create(store_.get()));
     operations_ = std::make_unique<Operations>(store_.get(), loop_.get());
     table_ = std::make_unique<GuestTable>(store_.get(), events_.get(), operations_.get());
+    images_ = std::make_unique<Images>(&config_, store_.get(), table_.get(), operations_.get(), events_.get(),
+                                       &operations_pool_);
+    RETURN_IF_ERROR(images_->Recover());
     RETURN_IF_ERROR(table_->Load());
     runtime_ = std::make_unique<GuestRuntime>(&config_, table_.get(), loop_.get(), &facts_);
     guests_ = std::make_unique<Guests>(&config_, store_.get(), table_.get(), operations_.get(), runtime_.get(),
                                        &operations_pool_, &requests_);
     runtime_->OnConfigAhead([this](const GuestPtr& guest) { guests_->TakeOverConfig(guest); });
-    images_ = std::make_unique<Images>(&config_, store_.get(), table_.get(), operations_.get(), events_.get(),
-                                       &operations_pool_);
     guest_service_ = std::make_unique<GuestService>(guests_.get(), table_.get(), &requests_);
     console_service_ = std::make_unique<ConsoleService>(&config_, table_.get(), loop_.get(), &requests_);
     image_service_ = std::make_unique<ImageService>(images_.get(), &requests_);

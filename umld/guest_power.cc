@@ -78,7 +78,7 @@ absl::StatusOr<OperationView> Guests::Begin(const std::string& name, const char*
   ASSIGN_OR_RETURN(Operations::Begun begun, operations_->Begin(row));
   if (!begun.is_new) return operations_->Get(begun.row.id);
   Run(guest, begun.row, beside_the_line, /*resumed=*/false, std::move(body));
-  return OperationView{begun.row, 0, ""};
+  return OperationView{.row = begun.row};
 }
 
 void Guests::Run(const GuestPtr& guest, const state::OperationRow& operation, bool beside_the_line, bool resumed,

@@ -213,6 +213,7 @@ v1::Guest ToProto(const GuestView& view, const std::string& state_dir, const std
   out.set_kernel(view.row.kernel);
   out.set_memory_bytes(view.row.memory_bytes);
   if (!view.row.image.empty()) out.set_image(absl::StrCat("images/", view.row.image));
+  out.set_image_digest(view.row.image_digest);
   for (const std::string& argument : view.row.kernel_args) out.add_kernel_args(argument);
   out.set_description(view.row.description);
   out.mutable_limits()->set_cpu_percent(view.row.cpu_percent);

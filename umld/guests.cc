@@ -21,6 +21,7 @@
 #include "devices/memory/memory_spec.h"
 #include "kernel/kernel_inspect.h"
 #include "spdlog/spdlog.h"
+#include "umld/image_name.h"
 
 namespace umld {
 namespace {
@@ -263,10 +264,7 @@ absl::StatusOr<state::GuestRow> Guests::NewRow(const v1::CreateGuestRequest& req
   if (row.relaxed) RETURN_IF_ERROR(NeedsAdmin(caller, kRelaxedGuest));
   RETURN_IF_ERROR(TakeLimits(wanted.limits(), &row));
   row.created_ns = absl::ToUnixNanos(absl::Now());
-  if (!wanted.image().empty()) {
-    ASSIGN_OR_RETURN(row.image, ResourceId(wanted.image(), "images/"));
-  }
-  ASSIGN_OR_RETURN(row.disks, NewDisks(request, !row.image.empty(), caller));
+  ASSIGN_OR_RETURN(row.disks, NewDisks(request, !wanted.image().empty(), caller));
   ASSIGN_OR_RETURN(row.consoles, NewConsoles(request, caller));
   ASSIGN_OR_RETURN(row.nics, NewNics(request, row.relaxed));
   return row;
@@ -282,17 +280,12 @@ absl::StatusOr<v1::Guest> Guests::Create(const v1::CreateGuestRequest& request, 
   }
   ASSIGN_OR_RETURN(state::GuestRow row, NewRow(request, caller));
   std::string backing;
-  if (!row.image.empty()) {
-    ASSIGN_OR_RETURN(std::vector<state::ImageRow> images, store_->LoadImages());
-    for (const state::ImageRow& image : images) {
-      if (image.name == row.image) backing = image.path;
-    }
-    if (backing.empty()) {
-      return MakeError(
-          absl::StatusCode::kNotFound, absl::StrCat("there is no image \"", row.image, "\""),
-          {"IMAGE_NOT_FOUND", "images/" + row.image,
-           row.image == "tiny" ? "`umlctl image build tiny` makes it" : "`umlctl image list` shows those there are"});
-    }
+  if (const std::string& wanted = request.guest().image(); !wanted.empty()) {
+    ASSIGN_OR_RETURN(const std::vector<state::ImageRow> images, store_->LoadImages());
+    ASSIGN_OR_RETURN(const state::ImageRow* image, FindImage(images, wanted));
+    row.image = IsDigest(wanted) ? image->digest : *ParseImageName(wanted);
+    row.image_digest = image->digest;
+    backing = image->path;
     if (access(backing.c_str(), R_OK) != 0)
       return Annotate(ErrnoError(errno, backing), absl::StrCat("image ", row.image));
   }

@@ -207,38 +207,4 @@ grpc::ServerUnaryReactor* HostService::CreateDiskFile(grpc::CallbackServerContex
   });
 }
 
-grpc::ServerUnaryReactor* ImageService::ListImages(grpc::CallbackServerContext* context, const v1::ListImagesRequest*,
-                                                   v1::ListImagesResponse* response) {
-  return AnswerOnPool<v1::ListImagesResponse>(context, pool_, response,
-                                              [this]() -> absl::StatusOr<v1::ListImagesResponse> {
-                                                ASSIGN_OR_RETURN(std::vector<v1::Image> images, images_->List());
-                                                v1::ListImagesResponse list;
-                                                for (v1::Image& image : images) *list.add_images() = std::move(image);
-                                                return list;
-                                              });
-}
-
-grpc::ServerUnaryReactor* ImageService::GetImage(grpc::CallbackServerContext* context,
-                                                 const v1::GetImageRequest* request, v1::Image* response) {
-  return AnswerOnPool<v1::Image>(context, pool_, response, [=, this] { return images_->Get(request->name()); });
-}
-
-grpc::ServerUnaryReactor* ImageService::BuildImage(grpc::CallbackServerContext* context,
-                                                   const v1::BuildImageRequest* request, v1::Operation* response) {
-  return AnswerOnPool<v1::Operation>(context, pool_, response, [=, this]() -> absl::StatusOr<v1::Operation> {
-    ASSIGN_OR_RETURN(OperationView view, images_->Build(request->kind(), request->image_id(), request->request_id()));
-    return ToProto(view);
-  });
-}
-
-grpc::ServerUnaryReactor* ImageService::DeleteImage(grpc::CallbackServerContext* context,
-                                                    const v1::DeleteImageRequest* request,
-                                                    v1::DeleteImageResponse* response) {
-  return AnswerOnPool<v1::DeleteImageResponse>(context, pool_, response,
-                                               [=, this]() -> absl::StatusOr<v1::DeleteImageResponse> {
-                                                 RETURN_IF_ERROR(images_->Delete(request->name()));
-                                                 return v1::DeleteImageResponse();
-                                               });
-}
-
 }  // namespace umld

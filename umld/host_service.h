@@ -4,7 +4,6 @@
 #include "absl/time/time.h"
 #include "umld/daemon_config.h"
 #include "umld/guest_table.h"
-#include "umld/images.h"
 #include "umld/v1/services.grpc.pb.h"
 #include "umld/worker_pool.h"
 
@@ -24,23 +23,6 @@ class HostService final : public v1::Host::CallbackService {
   GuestTable* const table_;
   WorkerPool* const pool_;
   const absl::Time started_;
-};
-
-// The gRPC edge of Images.
-class ImageService final : public v1::Images::CallbackService {
- public:
-  ImageService(Images* images, WorkerPool* pool) : images_(images), pool_(pool) {}
-  grpc::ServerUnaryReactor* ListImages(grpc::CallbackServerContext*, const v1::ListImagesRequest*,
-                                       v1::ListImagesResponse*) override;
-  grpc::ServerUnaryReactor* GetImage(grpc::CallbackServerContext*, const v1::GetImageRequest*, v1::Image*) override;
-  grpc::ServerUnaryReactor* BuildImage(grpc::CallbackServerContext*, const v1::BuildImageRequest*,
-                                       v1::Operation*) override;
-  grpc::ServerUnaryReactor* DeleteImage(grpc::CallbackServerContext*, const v1::DeleteImageRequest*,
-                                        v1::DeleteImageResponse*) override;
-
- private:
-  Images* const images_;
-  WorkerPool* const pool_;
 };
 
 }  // namespace umld

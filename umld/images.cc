@@ -1,129 +1,323 @@
 #include "umld/images.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <functional>
+#include <algorithm>
+#include <cerrno>
+#include <memory>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
-#include "base/file.h"
+#include "absl/strings/str_join.h"
 #include "base/status.h"
-#include "base/umid.h"
 #include "google/protobuf/util/time_util.h"
 #include "guest/tiny_image.h"
+#include "spdlog/spdlog.h"
+#include "umld/image_name.h"
 
 namespace umld {
 namespace {
 
-// Builds of images share one line: they are rare, and two of one name must not run at once. Guests' ids begin at 1.
-constexpr uint64_t kBuildLine = 0;
+constexpr mode_t kMode = 0400;
+constexpr int64_t kSecond = 1000000000;
 
-absl::StatusOr<std::string> ImageId(const std::string& name) {
-  absl::string_view id = name;
-  absl::ConsumePrefix(&id, "images/");
-  absl::StatusOr<Umid> parsed = Umid::Parse(id);
-  if (parsed.ok()) return parsed->str();
-  return MakeError(absl::StatusCode::kInvalidArgument,
-                   absl::StrCat("\"", id.substr(0, 80), "\" is not an image's name"),
-                   {"INVALID_NAME", name, "use 1 to 64 letters, digits, '-', '_' and '.'"});
+absl::Status NameTaken(const std::string& name) {
+  return MakeError(absl::StatusCode::kAlreadyExists, absl::StrCat("there is an image \"", name, "\" already"),
+                   {"IMAGE_EXISTS", "images/" + name,
+                    absl::StrCat("use it, choose another name, or move the name to the new image with --replace")});
 }
 
-}  // namespace
-
-v1::Image Images::Show(const state::ImageRow& row) {
+v1::Image ShowRow(const state::ImageRow& row) {
   v1::Image image;
-  image.set_name("images/" + row.name);
   image.set_path(row.path);
   image.set_size_bytes(row.size_bytes);
   struct stat info = {};
   if (stat(row.path.c_str(), &info) == 0) image.set_allocated_bytes(static_cast<uint64_t>(info.st_blocks) * 512);
   *image.mutable_create_time() = google::protobuf::util::TimeUtil::NanosecondsToTimestamp(row.created_ns);
   image.set_description(row.description);
-  uint32_t guests = 0;
-  for (const GuestView& view : table_->Views()) guests += view.row.image == row.name ? 1 : 0;
-  image.set_guests(guests);
+  if (IsDigest(row.digest)) image.set_digest(row.digest);
+  for (const std::string& alias : row.names) image.add_aliases(alias);
+  return image;
+}
+
+}  // namespace
+
+Images::Images(const DaemonConfig* config, state::Store* store, GuestTable* table, Operations* operations,
+               EventLog* events, WorkerPool* pool)
+    : config_(config),
+      store_(store),
+      table_(table),
+      operations_(operations),
+      events_(events),
+      pool_(pool),
+      contents_(config->state_dir + "/images", ".img", kMode) {}
+
+absl::Status Images::Recover() {
+  ASSIGN_OR_RETURN(std::vector<state::ImageRow> rows, store_->LoadImages());
+  std::set<std::string> needed;
+  for (state::ImageRow& row : rows) {
+    needed.insert(row.path);
+    if (IsDigest(row.digest)) continue;
+    spdlog::info("reading image {}, made by an older umld", row.digest);
+    absl::StatusOr<Content> content = ContentStore::Read(row.path, nullptr);
+    absl::Status status = content.status();
+    if (status.ok()) {
+      // The file stays where it is: the COW files over it name it.
+      if (chmod(row.path.c_str(), kMode) != 0) spdlog::warn("image {}: its mode cannot be set", row.digest);
+      state::ImageRow read = row;
+      read.digest = content->digest;
+      read.size_bytes = content->size_bytes;
+      read.mtime_ns = content->mtime_ns;
+      status =
+          store_->Commit([&](state::Transaction& transaction) { return transaction.ReplaceImage(row.digest, read); });
+    }
+    // It stays an image without a digest, which can be deleted.
+    if (!status.ok()) spdlog::error("image {}: {}", row.digest, std::string(status.message()));
+  }
+  contents_.RemoveLeftovers(needed);
+  return absl::OkStatus();
+}
+
+std::set<std::string> Images::GuestsOf(const state::ImageRow& row) const {
+  std::set<std::string> guests;
+  const auto over = [&](const state::DiskRow& disk) { return disk.path == row.path || disk.backing == row.path; };
+  for (const GuestView& view : table_->Views()) {
+    bool needs = view.row.image_digest == row.digest || std::any_of(view.row.disks.begin(), view.row.disks.end(), over);
+    if (view.alive) {
+      for (const vmcore::v1::Disk& live : view.facts.live_disks()) needs = needs || over(FromVmcoreDisk(live));
+    }
+    if (needs) guests.insert(view.row.name);
+  }
+  return guests;
+}
+
+v1::Image Images::Show(const state::ImageRow& row, const std::string& name) {
+  v1::Image image = ShowRow(row);
+  image.set_name("images/" + name);
+  image.set_guests(static_cast<uint32_t>(GuestsOf(row).size()));
   return image;
 }
 
 absl::StatusOr<std::vector<v1::Image>> Images::List() {
   ASSIGN_OR_RETURN(std::vector<state::ImageRow> rows, store_->LoadImages());
   std::vector<v1::Image> images;
-  images.reserve(rows.size());
-  for (const state::ImageRow& row : rows) images.push_back(Show(row));
+  std::vector<v1::Image> nameless;
+  for (const state::ImageRow& row : rows) {
+    const v1::Image shown = Show(row, row.digest);
+    if (row.names.empty()) nameless.push_back(shown);
+    for (const std::string& name : row.names) {
+      images.push_back(shown);
+      images.back().set_name("images/" + name);
+    }
+  }
+  std::sort(images.begin(), images.end(), [](const auto& a, const auto& b) { return a.name() < b.name(); });
+  images.insert(images.end(), nameless.begin(), nameless.end());
   return images;
 }
 
-absl::StatusOr<v1::Image> Images::Get(const std::string& name) {
-  ASSIGN_OR_RETURN(std::string id, ImageId(name));
+absl::StatusOr<state::ImageRow> Images::Find(const std::string& name) {
   ASSIGN_OR_RETURN(std::vector<state::ImageRow> rows, store_->LoadImages());
-  for (const state::ImageRow& row : rows) {
-    if (row.name == id) return Show(row);
-  }
-  return MakeError(absl::StatusCode::kNotFound, absl::StrCat("there is no image \"", id, "\""),
-                   {"IMAGE_NOT_FOUND", "images/" + id, "`umlctl image list` shows those there are"});
+  ASSIGN_OR_RETURN(const state::ImageRow* row, FindImage(rows, name));
+  return *row;
 }
 
-absl::StatusOr<OperationView> Images::Build(const std::string& kind, const std::string& image_id,
-                                            const std::string& request_id) {
+absl::StatusOr<v1::Image> Images::Get(const std::string& name) {
+  ASSIGN_OR_RETURN(const state::ImageRow row, Find(name));
+  if (!IsDigest(name)) return Show(row, *ParseImageName(name));
+  return Show(row, row.digest);
+}
+
+absl::StatusOr<std::string> Images::NewName(const std::string& image_id, bool replace) {
+  ASSIGN_OR_RETURN(std::string name, ParseImageName(image_id));
+  if (!replace && Find(name).ok()) return NameTaken(name);
+  return name;
+}
+
+absl::StatusOr<OperationView> Images::Begin(const char* verb, const std::string& target, const std::string& request_id,
+                                            std::function<absl::Status(uint64_t operation)> body) {
+  state::OperationRow row;
+  row.verb = verb;
+  row.target = "images/" + target;
+  row.request_id = request_id;
+  ASSIGN_OR_RETURN(Operations::Begun begun, operations_->Begin(row));
+  if (!begun.is_new) return operations_->Get(begun.row.id);
+  operations_->AllowCancel(begun.row.id);
+  pool_->Submit([this, target, body = std::move(body), operation = begun.row] {
+    operations_->Finish(operation, Annotate(body(operation.id), absl::StrCat("image ", target)));
+  });
+  return OperationView{.row = begun.row};
+}
+
+absl::StatusOr<OperationView> Images::BeginMaking(const char* verb, const std::string& name, bool replace,
+                                                  const std::string& request_id, Fill fill) {
+  const char* const event = absl::StartsWith(verb, "build") ? "image.built" : "image.imported";
+  return Begin(verb, name, request_id, [this, event, name, replace, fill = std::move(fill)](uint64_t operation) {
+    return Make(event, name, replace, fill, operation);
+  });
+}
+
+// Nothing is there under its name before the last step; a draft that is given up removes itself.
+absl::Status Images::Make(const char* event, const std::string& name, bool replace, const Fill& fill,
+                          uint64_t operation) {
+  ASSIGN_OR_RETURN(Draft draft, contents_.Begin());
+  state::ImageRow row;
+  ASSIGN_OR_RETURN(row.description, fill(draft, operation));
+  ASSIGN_OR_RETURN(Content content, contents_.Seal(draft, [&](uint64_t done, uint64_t total) {
+    return operations_->SetByteProgress(operation, "reading it once more for its digest", done, total);
+  }));
+  absl::MutexLock lock(&mutex_);
+  ASSIGN_OR_RETURN(const std::vector<state::ImageRow> rows, store_->LoadImages());
+  const auto same = std::find_if(rows.begin(), rows.end(), [&](const auto& r) { return r.digest == content.digest; });
+  if (same == rows.end()) {
+    RETURN_IF_ERROR(contents_.Place(std::move(draft), &content));
+    row.digest = content.digest;
+    row.path = content.path;
+    row.size_bytes = content.size_bytes;
+    row.mtime_ns = content.mtime_ns;
+    row.created_ns = absl::ToUnixNanos(absl::Now());
+  }
+  absl::Status status = Commit(event, name, content.digest, [&](state::Transaction& transaction) -> absl::Status {
+    if (!replace && FindImage(rows, name).ok()) return NameTaken(name);
+    if (same == rows.end()) RETURN_IF_ERROR(transaction.InsertImage(row));
+    return transaction.SetImageName(name, content.digest);
+  });
+  // A row that is there after all keeps its file; without one, the next start removes it too.
+  if (!status.ok() && same == rows.end() && absl::IsNotFound(Find(content.digest).status())) {
+    contents_.Remove(content.path).IgnoreError();
+  }
+  return status;
+}
+
+absl::StatusOr<OperationView> Images::Build(const v1::BuildImageRequest& request) {
+  const std::string& kind = request.kind();
   if (kind != "tiny") {
     return MakeError(absl::StatusCode::kInvalidArgument, absl::StrCat("\"", kind, "\" is not a kind of image"),
                      {"INVALID_IMAGE_KIND", kind, "this umld builds: tiny"});
   }
-  ASSIGN_OR_RETURN(std::string id, ImageId(image_id.empty() ? kind : image_id));
-  if (Get(id).ok()) {
-    return MakeError(absl::StatusCode::kAlreadyExists, absl::StrCat("there is an image \"", id, "\" already"),
-                     {"IMAGE_EXISTS", "images/" + id, absl::StrCat("use it, or `umlctl image delete ", id, "` first")});
-  }
-  state::OperationRow row;
-  row.verb = "build-image";
-  row.target = "images/" + id;
-  row.request_id = request_id;
-  ASSIGN_OR_RETURN(Operations::Begun begun, operations_->Begin(row));
-  if (!begun.is_new) return operations_->Get(begun.row.id);
-  pool_->SubmitInLine(kBuildLine, [this, id, operation = begun.row] {
-    operations_->Finish(operation, Annotate(RunBuild(id, operation), absl::StrCat("image ", id)));
-  });
-  return OperationView{begun.row, 0, ""};
+  ASSIGN_OR_RETURN(const std::string name,
+                   NewName(request.image_id().empty() ? kind : request.image_id(), request.replace()));
+  return BeginMaking("build-image", name, request.replace(), request.request_id(),
+                     [this](const Draft& draft, uint64_t operation) -> absl::StatusOr<std::string> {
+                       RETURN_IF_ERROR(guest::BuildTinyImage(
+                           guest::kDefaultBusybox, draft.path(), [&](int percent, const std::string& what) {
+                             operations_->SetProgress(operation, static_cast<uint32_t>(percent), what);
+                           }));
+                       return "busybox on ext4";
+                     });
 }
 
-absl::Status Images::RunBuild(const std::string& id, const state::OperationRow& operation) {
-  const std::string folder = config_->state_dir + "/images";
-  RETURN_IF_ERROR(MakeFolders(folder, 0700));
-  state::ImageRow row;
-  row.name = id;
-  row.path = absl::StrCat(folder, "/", id, ".img");
-  row.description = "busybox on ext4";
-  RETURN_IF_ERROR(guest::BuildTinyImage(guest::kDefaultBusybox, row.path, [&](int percent, const std::string& what) {
-    operations_->SetProgress(operation.id, static_cast<uint32_t>(percent), what);
-  }));
-  struct stat info = {};
-  if (stat(row.path.c_str(), &info) != 0) return ErrnoError(errno, row.path);
-  row.size_bytes = static_cast<uint64_t>(info.st_size);
-  row.created_ns = absl::ToUnixNanos(absl::Now());
-  absl::Status status =
-      Commit("image.built", id, [&](state::Transaction& transaction) { return transaction.InsertImage(row); });
-  if (!status.ok() && !Get(id).ok()) unlink(row.path.c_str());
-  return status;
+absl::StatusOr<v1::Image> Images::Tag(const v1::TagImageRequest& request) {
+  absl::MutexLock lock(&mutex_);
+  ASSIGN_OR_RETURN(const state::ImageRow row, Find(request.name()));
+  ASSIGN_OR_RETURN(const std::string name, ParseImageName(request.image_id()));
+  if (absl::StatusOr<state::ImageRow> taken = Find(name); taken.ok()) {
+    if (taken->digest == row.digest) return Show(row, name);
+    if (!request.replace()) return NameTaken(name);
+  }
+  RETURN_IF_ERROR(Commit("image.tagged", name, row.digest,
+                         [&](state::Transaction& transaction) { return transaction.SetImageName(name, row.digest); }));
+  return Get(name);
 }
 
 absl::Status Images::Delete(const std::string& name) {
-  ASSIGN_OR_RETURN(v1::Image image, Get(name));
-  ASSIGN_OR_RETURN(std::string id, ImageId(name));
-  // The row goes first: a file without a row is only untidy, a row without a file is a guest that does not start.
-  RETURN_IF_ERROR(Annotate(
-      Commit("image.deleted", id, [&](state::Transaction& transaction) { return transaction.DeleteImage(id); }),
-      absl::StrCat("image ", id)));
-  if (unlink(image.path().c_str()) != 0 && errno != ENOENT) return ErrnoError(errno, image.path());
-  return absl::OkStatus();
+  absl::MutexLock lock(&mutex_);
+  ASSIGN_OR_RETURN(const state::ImageRow row, Find(name));
+  const bool whole = IsDigest(name) || row.names.size() <= 1;
+  if (!whole) {
+    ASSIGN_OR_RETURN(const std::string plain, ParseImageName(name));
+    return Commit("image.deleted", plain, "",
+                  [&](state::Transaction& transaction) { return transaction.DeleteImageName(plain); });
+  }
+  const std::string shown = IsDigest(name) ? row.digest : *ParseImageName(name);
+  // The transaction knows the guests' rows; what is plugged for now only they themselves know.
+  if (const std::set<std::string> guests = GuestsOf(row); !guests.empty()) {
+    std::vector<std::string> some(guests.begin(), std::next(guests.begin(), std::min<size_t>(guests.size(), 5)));
+    if (guests.size() > some.size()) some.push_back(absl::StrCat("and ", guests.size() - some.size(), " more"));
+    return MakeError(absl::StatusCode::kFailedPrecondition,
+                     absl::StrCat("image ", shown, " is needed by guest", guests.size() == 1 ? " " : "s ",
+                                  absl::StrJoin(some, ", ")),
+                     {"IMAGE_IN_USE", "images/" + shown, "delete those guests first"});
+  }
+  // The row goes first: a file without a row is removed at the next start, a row without a file is a guest that does
+  // not start.
+  RETURN_IF_ERROR(Annotate(Commit("image.deleted", shown, "",
+                                  [&](state::Transaction& transaction) { return transaction.DeleteImage(row.digest); }),
+                           absl::StrCat("image ", shown)));
+  return contents_.Remove(row.path);
 }
 
-absl::Status Images::Commit(const char* event_type, const std::string& id,
+absl::StatusOr<v1::PruneImagesResponse> Images::Prune() {
+  absl::MutexLock lock(&mutex_);
+  ASSIGN_OR_RETURN(const std::vector<state::ImageRow> rows, store_->LoadImages());
+  v1::PruneImagesResponse response;
+  for (const state::ImageRow& row : rows) {
+    if (!row.names.empty() || !GuestsOf(row).empty()) continue;
+    const v1::Image image = Show(row, row.digest);
+    const absl::Status status = Commit("image.deleted", row.digest, "", [&](state::Transaction& transaction) {
+      return transaction.DeleteImage(row.digest);
+    });
+    // A guest that was made this very moment.
+    if (absl::IsFailedPrecondition(status)) continue;
+    RETURN_IF_ERROR(status);
+    RETURN_IF_ERROR(contents_.Remove(row.path));
+    response.set_freed_bytes(response.freed_bytes() + image.allocated_bytes());
+    *response.add_images() = image;
+  }
+  return response;
+}
+
+absl::StatusOr<OperationView> Images::Verify(const v1::VerifyImageRequest& request) {
+  ASSIGN_OR_RETURN(const state::ImageRow row, Find(request.name()));
+  if (!IsDigest(row.digest)) {
+    return MakeError(absl::StatusCode::kFailedPrecondition, "it has no digest: its file could not be read at the start",
+                     {"IMAGE_UNREAD", "images/" + row.digest, "umld's log says why"});
+  }
+  const std::string shown = IsDigest(request.name()) ? row.digest : *ParseImageName(request.name());
+  return Begin("verify-image", shown, request.request_id(), [this, row, repair = request.repair()](uint64_t operation) {
+    return RunVerify(row, repair, operation);
+  });
+}
+
+absl::Status Images::RunVerify(const state::ImageRow& row, bool repair, uint64_t operation) {
+  ASSIGN_OR_RETURN(const Content content, ContentStore::Read(row.path, [&](uint64_t done, uint64_t total) {
+                     return operations_->SetByteProgress(operation, "reading", done, total);
+                   }));
+  if (content.digest != row.digest) {
+    return MakeError(
+        absl::StatusCode::kDataLoss, absl::StrCat(row.path, " has been changed: it is now ", content.digest),
+        {"IMAGE_DAMAGED", row.path, "put the file back from a copy, or delete the image and import it again"});
+  }
+  struct stat info = {};
+  if (stat(row.path.c_str(), &info) != 0) return ErrnoError(errno, row.path);
+  const bool writable = (info.st_mode & 0222) != 0;
+  const bool moved = content.mtime_ns / kSecond != row.mtime_ns / kSecond;
+  if (!writable && !moved) return absl::OkStatus();
+  if (repair) {
+    const timespec time = {.tv_sec = row.mtime_ns / kSecond, .tv_nsec = row.mtime_ns % kSecond};
+    const timespec times[2] = {time, time};
+    if (chmod(row.path.c_str(), kMode) != 0 || utimensat(AT_FDCWD, row.path.c_str(), times, 0) != 0) {
+      return ErrnoError(errno, absl::StrCat("set the time of ", row.path));
+    }
+    return absl::OkStatus();
+  }
+  return MakeError(
+      absl::StatusCode::kFailedPrecondition,
+      moved ? absl::StrCat(row.path,
+                           " has the right content, but another modification time: the guests over "
+                           "it would not start")
+            : absl::StrCat(row.path, " has the right content, but can be written to"),
+      {moved ? "IMAGE_TIME_CHANGED" : "IMAGE_WRITABLE", row.path, "`umlctl image verify --repair` sets it right"});
+}
+
+absl::Status Images::Commit(const char* event_type, const std::string& name, const std::string& message,
                             const std::function<absl::Status(state::Transaction&)>& change) {
   std::vector<state::EventRow> events(1);
   events[0].type = event_type;
-  events[0].subject = "images/" + id;
+  events[0].subject = "images/" + name;
+  events[0].message = message;
   events[0].time_ns = absl::ToUnixNanos(absl::Now());
   RETURN_IF_ERROR(store_->Commit([&](state::Transaction& transaction) -> absl::Status {
     RETURN_IF_ERROR(change(transaction));

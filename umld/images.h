@@ -1,40 +1,67 @@
 #ifndef UMLD_UMLD_IMAGES_H_
 #define UMLD_UMLD_IMAGES_H_
 
+#include <cstdint>
+#include <functional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
 #include "state/store.h"
+#include "umld/content_store.h"
 #include "umld/daemon_config.h"
+#include "umld/event_log.h"
 #include "umld/guest_table.h"
 #include "umld/operations.h"
-#include "umld/v1/resources.pb.h"
+#include "umld/v1/images.pb.h"
 #include "umld/worker_pool.h"
 
 namespace umld {
 
-// The root filesystems of this host: files in STATE/images that never change, and their rows. Thread-safe; blocks on
-// the disk.
+// The images of this host: contents that never change in STATE/images, and the names that lead to them.
+// A content is kept as long as a name leads to it or a guest needs it. Thread-safe; blocks on the disk.
 class Images {
  public:
   // All outlive it.
   Images(const DaemonConfig* config, state::Store* store, GuestTable* table, Operations* operations, EventLog* events,
-         WorkerPool* pool)
-      : config_(config), store_(store), table_(table), operations_(operations), events_(events), pool_(pool) {}
+         WorkerPool* pool);
 
+  // Before the guests are loaded: images of an older umld get their digests (their files are read), and what a killed
+  // umld left half-made is removed.
+  absl::Status Recover();
+
+  // By name, and what has none after that.
   absl::StatusOr<std::vector<v1::Image>> List();
   absl::StatusOr<v1::Image> Get(const std::string& name);
-  // Commits the intent and returns; the image is there, whole, when the operation is done.
-  absl::StatusOr<OperationView> Build(const std::string& kind, const std::string& image_id,
-                                      const std::string& request_id);
+  // The next four commit the intent and return; the operation says how it ends.
+  absl::StatusOr<OperationView> Build(const v1::BuildImageRequest& request);
+  absl::StatusOr<OperationView> Verify(const v1::VerifyImageRequest& request);
+
+  absl::StatusOr<v1::Image> Tag(const v1::TagImageRequest& request);
   absl::Status Delete(const std::string& name);
+  absl::StatusOr<v1::PruneImagesResponse> Prune();
 
  private:
-  v1::Image Show(const state::ImageRow& row);
-  absl::Status RunBuild(const std::string& id, const state::OperationRow& operation);
-  absl::Status Commit(const char* event_type, const std::string& id,
+  // What fills a draft; returns what the image is, in words.
+  using Fill = std::function<absl::StatusOr<std::string>(const Draft& draft, uint64_t operation)>;
+
+  v1::Image Show(const state::ImageRow& row, const std::string& name);
+  absl::StatusOr<state::ImageRow> Find(const std::string& name);
+  // The names of guests that need this file: by their rows, or by a disk plugged for now.
+  std::set<std::string> GuestsOf(const state::ImageRow& row) const;
+
+  // The name that a new image gets. kAlreadyExists: it is taken.
+  absl::StatusOr<std::string> NewName(const std::string& image_id, bool replace);
+  absl::StatusOr<OperationView> Begin(const char* verb, const std::string& target, const std::string& request_id,
+                                      std::function<absl::Status(uint64_t operation)> body);
+  absl::StatusOr<OperationView> BeginMaking(const char* verb, const std::string& name, bool replace,
+                                            const std::string& request_id, Fill fill);
+  absl::Status Make(const char* event, const std::string& name, bool replace, const Fill& fill, uint64_t operation);
+  absl::Status RunVerify(const state::ImageRow& row, bool repair, uint64_t operation);
+  absl::Status Commit(const char* event_type, const std::string& name, const std::string& message,
                       const std::function<absl::Status(state::Transaction&)>& change);
 
   const DaemonConfig* const config_;
@@ -43,6 +70,9 @@ class Images {
   Operations* const operations_;
   EventLog* const events_;
   WorkerPool* const pool_;
+  const ContentStore contents_;
+  // Held while a file and its row come or go together.
+  absl::Mutex mutex_;
 };
 
 }  // namespace umld

@@ -42,6 +42,8 @@ v1::Operation ToProto(const OperationView& operation) {
   out.set_done(row.done);
   out.set_percent(row.done ? 100 : operation.percent);
   out.set_progress(operation.progress);
+  out.set_done_bytes(operation.done_bytes);
+  out.set_total_bytes(operation.total_bytes);
   *out.mutable_create_time() = TimeUtil::NanosecondsToTimestamp(row.created_ns);
   if (row.done) *out.mutable_end_time() = TimeUtil::NanosecondsToTimestamp(row.ended_ns);
   if (row.done && row.code != absl::StatusCode::kOk) {
@@ -70,6 +72,17 @@ grpc::ServerUnaryReactor* OperationService::ListOperations(grpc::CallbackServerC
                                                            v1::ListOperationsResponse* response) {
   return AnswerOnPool<v1::ListOperationsResponse>(context, pool_, response,
                                                   [=, this] { return List(operations_, *request); });
+}
+
+grpc::ServerUnaryReactor* OperationService::CancelOperation(grpc::CallbackServerContext* context,
+                                                            const v1::CancelOperationRequest* request,
+                                                            v1::Operation* response) {
+  return AnswerOnPool<v1::Operation>(context, pool_, response, [=, this]() -> absl::StatusOr<v1::Operation> {
+    ASSIGN_OR_RETURN(uint64_t id, ParseOperationName(request->name()));
+    RETURN_IF_ERROR(operations_->Cancel(id));
+    ASSIGN_OR_RETURN(OperationView view, operations_->Get(id));
+    return ToProto(view);
+  });
 }
 
 grpc::ServerUnaryReactor* OperationService::WaitOperation(grpc::CallbackServerContext* context,

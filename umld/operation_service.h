@@ -20,6 +20,8 @@ class OperationService final : public v1::Operations::CallbackService {
                                            v1::ListOperationsResponse*) override;
   grpc::ServerUnaryReactor* WaitOperation(grpc::CallbackServerContext*, const v1::WaitOperationRequest*,
                                           v1::Operation*) override;
+  grpc::ServerUnaryReactor* CancelOperation(grpc::CallbackServerContext*, const v1::CancelOperationRequest*,
+                                            v1::Operation*) override;
 
  private:
   Operations* const operations_;

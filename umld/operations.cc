@@ -1,5 +1,6 @@
 #include "umld/operations.h"
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
 #include <utility>
@@ -67,6 +68,41 @@ void Operations::SetProgress(uint64_t id, uint32_t percent, absl::string_view wh
   if (found == active_.end()) return;
   found->second.view.percent = percent;
   found->second.view.progress = std::string(what);
+  found->second.view.done_bytes = found->second.view.total_bytes = 0;
+}
+
+absl::Status Operations::SetByteProgress(uint64_t id, absl::string_view what, uint64_t done, uint64_t total) {
+  absl::MutexLock lock(&mutex_);
+  auto found = active_.find(id);
+  if (found == active_.end()) return absl::OkStatus();
+  OperationView& view = found->second.view;
+  view.percent = total == 0 ? 0 : static_cast<uint32_t>(std::min(1.0, static_cast<double>(done) / total) * 100);
+  view.progress = std::string(what);
+  view.done_bytes = done;
+  view.total_bytes = total;
+  if (!found->second.cancelled) return absl::OkStatus();
+  return MakeError(absl::StatusCode::kCancelled, "it was cancelled", {"CANCELLED", view.row.target, ""});
+}
+
+void Operations::AllowCancel(uint64_t id) {
+  absl::MutexLock lock(&mutex_);
+  if (auto found = active_.find(id); found != active_.end()) found->second.cancellable = true;
+}
+
+absl::Status Operations::Cancel(uint64_t id) {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (auto found = active_.find(id); found != active_.end()) {
+      if (!found->second.cancellable) {
+        return MakeError(absl::StatusCode::kFailedPrecondition,
+                         absl::StrCat(OperationName(id), " (", found->second.view.row.verb, ") cannot be cancelled"),
+                         {"NOT_CANCELLABLE", OperationName(id), "wait for its end"});
+      }
+      found->second.cancelled = true;
+      return absl::OkStatus();
+    }
+  }
+  return Get(id).status();
 }
 
 state::OperationRow Operations::Outcome(state::OperationRow row, const absl::Status& status) {
@@ -90,7 +126,7 @@ void Operations::Published(const state::OperationRow& done) {
     ended = std::move(found->second);
     active_.erase(found);
   }
-  for (auto& [id, waiter] : ended.waiters) waiter(OperationView{done, 100, ""});
+  for (auto& [id, waiter] : ended.waiters) waiter(OperationView{.row = done, .percent = 100});
 }
 
 void Operations::Finish(const state::OperationRow& row, const absl::Status& status) {
@@ -111,7 +147,7 @@ absl::StatusOr<OperationView> Operations::Get(uint64_t id) {
   }
   ASSIGN_OR_RETURN(auto row, store_->FindOperation(id));
   if (!row.has_value()) return NoSuchOperation(OperationName(id));
-  return OperationView{*row, row->done ? 100u : 0u, ""};
+  return OperationView{.row = *row, .percent = row->done ? 100u : 0u};
 }
 
 absl::StatusOr<std::vector<OperationView>> Operations::List(uint64_t before_id, int limit, bool unfinished_only) {
@@ -123,7 +159,7 @@ absl::StatusOr<std::vector<OperationView>> Operations::List(uint64_t before_id, 
     if (found != active_.end()) {
       views.push_back(found->second.view);
     } else {
-      views.push_back({std::move(row), 100, ""});
+      views.push_back({.row = std::move(row), .percent = 100});
     }
   }
   return views;

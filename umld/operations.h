@@ -24,7 +24,9 @@ namespace umld {
 struct OperationView {
   state::OperationRow row;
   uint32_t percent = 0;
-  std::string progress;
+  std::string progress = {};
+  uint64_t done_bytes = 0;  // of the present step
+  uint64_t total_bytes = 0;
 };
 
 // The operations of this daemon: intents committed before anything is done, and who waits for their outcome.
@@ -46,6 +48,14 @@ class Operations {
   // What is shown while it runs; does nothing when it is done.
   void SetProgress(uint64_t id, uint32_t percent, absl::string_view what);
 
+  // The same for a step that is measured in bytes; kCancelled when somebody wants it to end.
+  absl::Status SetByteProgress(uint64_t id, absl::string_view what, uint64_t done, uint64_t total);
+
+  // From here on Cancel may be asked of it: whoever runs it looks at SetByteProgress's answer.
+  void AllowCancel(uint64_t id);
+  // Returns at once. kFailedPrecondition NOT_CANCELLABLE. One that has ended stays as it is.
+  absl::Status Cancel(uint64_t id);
+
   // The row with its outcome, for the transaction that commits the effect; then Published once that is committed.
   static state::OperationRow Outcome(state::OperationRow row, const absl::Status& status);
   void Published(const state::OperationRow& done);
@@ -63,6 +73,8 @@ class Operations {
  private:
   struct Active {
     OperationView view;
+    bool cancellable = false;
+    bool cancelled = false;
     std::map<uint64_t, std::function<void(absl::StatusOr<OperationView>)>> waiters;
   };
 
