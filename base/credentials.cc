@@ -1,7 +1,6 @@
 #include "base/credentials.h"
 
 #include <grp.h>
-#include <pwd.h>
 #include <sys/fsuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -57,14 +56,6 @@ absl::StatusOr<Credentials> Credentials::Parse(absl::string_view text) {
                    {"INVALID_CREDENTIALS", "", ""});
 }
 
-std::string Credentials::Describe() const {
-  passwd entry = {};
-  passwd* found = nullptr;
-  char buffer[4096];
-  if (getpwuid_r(uid, &entry, buffer, sizeof(buffer), &found) != 0 || found == nullptr) return absl::StrCat("uid ", uid);
-  return absl::StrCat("user ", entry.pw_name, " (uid ", uid, ")");
-}
-
 absl::StatusOr<ActingUser> ActingUser::Become(const std::optional<Credentials>& user) {
   ActingUser acting;
   if (!user.has_value() || user->uid == geteuid()) return acting;
@@ -72,7 +63,7 @@ absl::StatusOr<ActingUser> ActingUser::Become(const std::optional<Credentials>& 
   acting.changed_ = true;
   if (SetThreadGroups(user->groups) && SetThreadUser(user->uid, user->gid)) return acting;
   return MakeError(absl::StatusCode::kPermissionDenied,
-                   absl::StrCat("umld, which runs as uid ", geteuid(), ", cannot open files for ", user->Describe()),
+                   absl::StrCat("umld, which runs as uid ", geteuid(), ", cannot open files for uid ", user->uid),
                    {"CANNOT_ACT_FOR_USER", "", "ask as the user that umld runs as, or run umld as root"});
 }
 
@@ -87,7 +78,7 @@ ActingUser::~ActingUser() {
 
 absl::Status NameUser(const absl::Status& status, const std::optional<Credentials>& user) {
   if (!user.has_value() || !absl::IsPermissionDenied(status)) return status;
-  return Annotate(status, absl::StrCat("for ", user->Describe()));
+  return Annotate(status, absl::StrCat("for uid ", user->uid));
 }
 
 }  // namespace umld

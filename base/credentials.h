@@ -27,8 +27,6 @@ struct Credentials {
   std::string ToText() const;
   // kInvalidArgument: not what ToText prints.
   static absl::StatusOr<Credentials> Parse(absl::string_view text);
-  // "user alice (uid 1000)", for people. Asks the host's user database.
-  std::string Describe() const;
 };
 
 // While it lives, this thread, and no other, opens files with the permissions of another user: capabilities that
@@ -50,7 +48,8 @@ class ActingUser {
   std::vector<gid_t> groups_;  // our own
 };
 
-// `status`, which came of acting for `user`, with the user named when it is about permissions.
+// `status`, which came of acting for `user`, with the user named when it is about permissions: by the number, since vmcore
+// cannot ask the host's user database (its modules do not stand a process with so little around it).
 absl::Status NameUser(const absl::Status& status, const std::optional<Credentials>& user);
 
 // What `action` returns, a Status or a StatusOr, when it opens files as `user`.

@@ -45,7 +45,7 @@ absl::StatusOr<Caller> CallerOf(const grpc::ServerContextBase& context) {
 absl::Status NeedsAdmin(const Caller& caller, absl::string_view what) {
   if (caller.is_admin()) return absl::OkStatus();
   return MakeError(absl::StatusCode::kPermissionDenied,
-                   absl::StrCat(what, " is not for ", caller.user->Describe(), " to ask"),
+                   absl::StrCat(what, " is not for uid ", caller.user->uid, " to ask"),
                    {"NEEDS_ADMIN", "", "ask as root, or as the user that umld runs as"});
 }
 
