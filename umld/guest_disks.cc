@@ -8,6 +8,7 @@
 #include "devices/disk/disk_spec.h"
 #include "spdlog/spdlog.h"
 #include "umld/guests.h"
+#include "umld/vmcore_wire.h"
 
 namespace umld {
 namespace {

@@ -12,6 +12,7 @@
 #include "devices/disk/disk_spec.h"
 #include "devices/disk/grow_disk.h"
 #include "umld/guests.h"
+#include "umld/vmcore_wire.h"
 
 namespace umld {
 

@@ -22,6 +22,7 @@
 #include "kernel/kernel_inspect.h"
 #include "spdlog/spdlog.h"
 #include "umld/image_name.h"
+#include "umld/vmcore_wire.h"
 
 namespace umld {
 namespace {

@@ -17,6 +17,7 @@
 #include "guest/tiny_image.h"
 #include "spdlog/spdlog.h"
 #include "umld/image_name.h"
+#include "umld/vmcore_wire.h"
 
 namespace umld {
 namespace {
