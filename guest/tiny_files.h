@@ -1,21 +1,14 @@
 #ifndef UMLD_GUEST_TINY_FILES_H_
 #define UMLD_GUEST_TINY_FILES_H_
 
-#include <sys/types.h>
-
-#include <string>
 #include <vector>
+
+#include "guest/guest_file.h"
 
 namespace umld::guest {
 
-// A file of the image "tiny" beside busybox. The contents are those of guest/tiny/, built into this program.
-struct TinyFile {
-  std::string path;  // in the image, "/etc/inittab"
-  mode_t mode;
-  std::string content;
-};
-
-std::vector<TinyFile> TinyFiles();
+// The files of the image "tiny" beside busybox: those of guest/tiny/.
+std::vector<GuestFile> TinyFiles();
 
 }  // namespace umld::guest
 

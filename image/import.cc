@@ -317,7 +317,30 @@ absl::Status ImportTree(const std::vector<std::unique_ptr<EntrySource>>& layers,
   return writer->Finish();
 }
 
+namespace {
+
+using AsReader = std::function<absl::Status(const std::function<absl::Status()>&)>;
+
+// What reads a source with other permissions. Nothing but the source is opened meanwhile.
+class ActingSource final : public EntrySource {
+ public:
+  ActingSource(std::unique_ptr<EntrySource> source, AsReader as_reader)
+      : source_(std::move(source)), as_reader_(std::move(as_reader)) {}
+  absl::Status ForEach(const EntryVisitor& visit) override {
+    return as_reader_([&] { return source_->ForEach(visit); });
+  }
+  std::pair<uint64_t, uint64_t> Position() const override { return source_->Position(); }
+
+ private:
+  const std::unique_ptr<EntrySource> source_;
+  const AsReader as_reader_;
+};
+
+}  // namespace
+
 absl::Status Import(int source, const std::string& output, const ImportOptions& options, const StepProgress& progress) {
+  const AsReader as_reader =
+      options.as_reader ? options.as_reader : [](const std::function<absl::Status()>& read) { return read(); };
   std::vector<std::unique_ptr<EntrySource>> layers;
   switch (options.format) {
     case Format::kRaw:
@@ -337,17 +360,23 @@ absl::Status Import(int source, const std::string& output, const ImportOptions& 
     }
     case Format::kTar:
       layers.push_back(ArchiveSource(source));
-      return ImportTree(layers, /*layered=*/false, output, options.size_bytes, progress);
+      break;
     case Format::kFolder:
       layers.push_back(FolderSource(source));
-      return ImportTree(layers, /*layered=*/false, output, options.size_bytes, progress);
+      break;
     case Format::kOci:
-    case Format::kDocker: {
-      ASSIGN_OR_RETURN(layers, FindLayers(source));
-      return ImportTree(layers, /*layered=*/true, output, options.size_bytes, progress);
-    }
+    case Format::kDocker:
+      RETURN_IF_ERROR(as_reader([&]() -> absl::Status {
+        ASSIGN_OR_RETURN(layers, FindLayers(source));
+        return absl::OkStatus();
+      }));
+      break;
   }
-  return absl::OkStatus();
+  for (std::unique_ptr<EntrySource>& layer : layers) {
+    layer = std::make_unique<ActingSource>(std::move(layer), as_reader);
+  }
+  const bool layered = options.format == Format::kOci || options.format == Format::kDocker;
+  return ImportTree(layers, layered, output, options.size_bytes, progress);
 }
 
 }  // namespace umld::image

@@ -27,6 +27,9 @@ struct ImportOptions {
   uint64_t size_bytes = 0;  // of the filesystem that is made; 0: what is in it and as much again, at least 1 GiB
   // A private copy of the source is needed (qcow2): an empty file beside the output.
   std::function<absl::StatusOr<std::string>()> scratch;
+  // Runs what opens files below a source that is a folder, with the permissions of whoever owns the request. Empty:
+  // with those of the thread.
+  std::function<absl::Status(const std::function<absl::Status()>&)> as_reader;
 };
 
 // Makes an image of what `source` is, in the empty file `output`. Reads the source twice where it becomes a filesystem:

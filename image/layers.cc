@@ -299,14 +299,15 @@ absl::StatusOr<std::vector<std::unique_ptr<EntrySource>>> FindLayers(int fd) {
   } else {
     blobs = std::make_shared<TarBlobs>(fd);
   }
+  absl::StatusOr<Layers> layers;
   absl::StatusOr<Json> index = blobs->ReadJson("index.json");
-  absl::StatusOr<Layers> layers = index.status();
   if (index.ok()) {
     layers = OciLayers(blobs, *std::move(index));
   } else if (GetErrorDetail(index.status()).reason == "BAD_CONTAINER_IMAGE") {
-    absl::StatusOr<Json> manifest = blobs->ReadJson("manifest.json");
-    if (!manifest.ok()) return manifest.status();
-    layers = DockerLayers(blobs, *manifest);
+    ASSIGN_OR_RETURN(const Json manifest, blobs->ReadJson("manifest.json"));
+    layers = DockerLayers(blobs, manifest);
+  } else {
+    layers = index.status();
   }
   if (layers.ok() && layers->empty()) return BadImage("it has no layers");
   return layers;

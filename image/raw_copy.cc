@@ -90,8 +90,14 @@ absl::Status CheckQcow2(int fd) {
   return absl::OkStatus();
 }
 
-absl::Status Convert(std::vector<std::string> argv, int from, int to, const std::string& what, uint64_t total,
-                     const StepProgress& progress) {
+// qemu-img's own words about a file are about what is wrong with it.
+absl::Status AboutQcow2(const absl::Status& status) {
+  if (GetErrorDetail(status).reason != "TOOL_FAILED") return status;
+  return MakeError(absl::StatusCode::kInvalidArgument, status.message(),
+                   {"BAD_QCOW2", GetErrorDetail(status).subject, "`qemu-img check` says more about the file"});
+}
+
+absl::Status Convert(std::vector<std::string> argv, int from, int to, uint64_t total, const StepProgress& progress) {
   Tool tool;
   ASSIGN_OR_RETURN(const std::string program, FindTool("qemu-img", "qemu-utils"));
   argv.insert(argv.begin(), {program, "convert", "-p"});
@@ -106,13 +112,9 @@ absl::Status Convert(std::vector<std::string> argv, int from, int to, const std:
         percent = std::clamp(value, 0.0, 100.0);
     }
     if (!progress) return absl::OkStatus();
-    return progress(what, static_cast<uint64_t>(percent / 100 * static_cast<double>(total)), total);
+    return progress("converting", static_cast<uint64_t>(percent / 100 * static_cast<double>(total)), total);
   });
-  if (GetErrorDetail(said.status()).reason == "TOOL_FAILED") {
-    return MakeError(absl::StatusCode::kInvalidArgument, said.status().message(),
-                     {"BAD_QCOW2", program, "`qemu-img check` says more about the file"});
-  }
-  return said.status();
+  return AboutQcow2(said.status());
 }
 
 }  // namespace
@@ -161,16 +163,25 @@ absl::Status CopyRaw(int from, int to, const StepProgress& progress) {
 
 absl::Status ConvertQcow2(int from, int to, const StepProgress& progress) {
   RETURN_IF_ERROR(CheckQcow2(from));
+  // What lies behind the end of a file that was cut short would be read as zeros.
+  Tool check;
+  ASSIGN_OR_RETURN(const std::string program, FindTool("qemu-img", "qemu-utils"));
+  check.argv = {program, "check", "-q", "-f", "qcow2", "/dev/fd/3"};
+  check.fds = {{3, from}};
+  check.fine = 3;  // clusters that nobody uses
+  RETURN_IF_ERROR(AboutQcow2(RunTool(check, [&](absl::string_view) {
+                               return progress ? progress("checking", 0, 0) : absl::OkStatus();
+                             }).status()));
   struct stat info = {};
   fstat(from, &info);
-  return Convert({"-f", "qcow2", "-O", "raw", "/dev/fd/3", "/dev/fd/4"}, from, to, "converting",
-                 static_cast<uint64_t>(info.st_size), progress);
+  return Convert({"-f", "qcow2", "-O", "raw", "/dev/fd/3", "/dev/fd/4"}, from, to, static_cast<uint64_t>(info.st_size),
+                 progress);
 }
 
 absl::Status WriteQcow2(int from, int to, const StepProgress& progress) {
   struct stat info = {};
   fstat(from, &info);
-  return Convert({"-c", "-f", "raw", "-O", "qcow2", "/dev/fd/3", "/dev/fd/4"}, from, to, "converting",
+  return Convert({"-c", "-f", "raw", "-O", "qcow2", "/dev/fd/3", "/dev/fd/4"}, from, to,
                  static_cast<uint64_t>(info.st_size), progress);
 }
 

@@ -72,7 +72,7 @@ absl::StatusOr<std::string> RunTool(const Tool& tool, const std::function<absl::
   while (waitpid(child.pid, &ended, 0) < 0 && errno == EINTR) {
   }
   RETURN_IF_ERROR(status);
-  if (WIFEXITED(ended) && WEXITSTATUS(ended) == 0) return said;
+  if (WIFEXITED(ended) && (WEXITSTATUS(ended) == 0 || WEXITSTATUS(ended) == tool.fine)) return said;
   absl::string_view words = absl::StripAsciiWhitespace(said);
   if (words.size() > 500) words.remove_prefix(words.size() - 500);
   const std::string how =

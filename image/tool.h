@@ -17,6 +17,7 @@ struct Tool {
   std::vector<std::string> argv;
   std::vector<std::string> environment;  // empty: PATH and LC_ALL=C
   std::vector<std::pair<int, int>> fds;  // {the program's number, ours}; from 3 on
+  int fine = 0;                          // the exit code that is as good as 0
 };
 
 // The program's path: the sbin folders are not in everybody's PATH. kFailedPrecondition TOOL_MISSING names the package.

@@ -192,10 +192,14 @@ UMLCTL_CALL(Guests, QueryDevice, QueryDeviceRequest, Device, kSafe, kChangeTimeo
 UMLCTL_CALL(Guests, SendMconsole, SendMconsoleRequest, SendMconsoleResponse, kUnsafe, kChangeTimeout)
 UMLCTL_CALL(Images, GetImage, GetImageRequest, Image, kSafe, kReadTimeout)
 UMLCTL_CALL(Images, BuildImage, BuildImageRequest, Operation, kSafe, kChangeTimeout)
+UMLCTL_CALL(Images, ImportImage, ImportImageRequest, Operation, kSafe, kChangeTimeout)
+UMLCTL_CALL(Images, ExportImage, ExportImageRequest, Operation, kSafe, kChangeTimeout)
 UMLCTL_CALL(Images, TagImage, TagImageRequest, Image, kSafe, kChangeTimeout)
 UMLCTL_CALL(Images, VerifyImage, VerifyImageRequest, Operation, kSafe, kChangeTimeout)
 UMLCTL_CALL(Operations, CancelOperation, CancelOperationRequest, Operation, kSafe, kChangeTimeout)
 UMLCTL_CALL(Operations, GetOperation, GetOperationRequest, Operation, kSafe, kReadTimeout)
+UMLCTL_CALL(Host, GetDiskFile, GetDiskFileRequest, DiskFile, kSafe, kReadTimeout)
+UMLCTL_CALL(Host, RebaseDiskFile, RebaseDiskFileRequest, DiskFile, kSafe, kChangeTimeout)
 UMLCTL_CALL(Host, CreateDiskFile, CreateDiskFileRequest, DiskFile, kUnsafe, kChangeTimeout)
 #undef UMLCTL_CALL
 
@@ -316,6 +320,45 @@ absl::Status Client::ReadConsoleLog(const v1::ReadConsoleLogRequest& request,
   const auto stub = v1::Consoles::NewStub(impl_->channel());
   const auto reader = stub->ReadConsoleLog(&context, request);
   v1::ReadConsoleLogResponse response;
+  bool enough = false;
+  while (!enough && reader->Read(&response)) enough = !take(response);
+  if (enough) context.TryCancel();
+  const absl::Status status = Explain(FromRpc(reader->Finish()), impl_->socket_path());
+  return enough ? absl::OkStatus() : status;
+}
+
+absl::StatusOr<v1::Operation> Client::UploadImage(const v1::ImportImageRequest& request,
+                                                  absl::FunctionRef<absl::StatusOr<std::string>()> next) {
+  grpc::ClientContext context;
+  const auto stub = v1::Images::NewStub(impl_->channel());
+  v1::Operation operation;
+  const auto writer = stub->UploadImage(&context, &operation);
+  v1::UploadImageRequest message;
+  *message.mutable_request() = request;
+  while (writer->Write(message)) {
+    message.clear_request();
+    absl::StatusOr<std::string> data = next();
+    if (!data.ok()) {
+      context.TryCancel();
+      writer->Finish();
+      return data.status();
+    }
+    if (data->empty()) break;
+    message.set_data(*std::move(data));
+  }
+  writer->WritesDone();
+  RETURN_IF_ERROR(Explain(FromRpc(writer->Finish()), impl_->socket_path()));
+  return operation;
+}
+
+absl::Status Client::DownloadImage(const std::string& name,
+                                   absl::FunctionRef<bool(const v1::DownloadImageResponse&)> take) {
+  grpc::ClientContext context;
+  const auto stub = v1::Images::NewStub(impl_->channel());
+  v1::DownloadImageRequest request;
+  request.set_name(name);
+  const auto reader = stub->DownloadImage(&context, request);
+  v1::DownloadImageResponse response;
   bool enough = false;
   while (!enough && reader->Read(&response)) enough = !take(response);
   if (enough) context.TryCancel();

@@ -74,6 +74,14 @@ class Client {
   absl::StatusOr<v1::ListImagesResponse> ListImages();
   absl::StatusOr<v1::Image> GetImage(const v1::GetImageRequest& request);
   absl::StatusOr<v1::Operation> BuildImage(const v1::BuildImageRequest& request);
+  absl::StatusOr<v1::Operation> ImportImage(const v1::ImportImageRequest& request);
+  // Sends what `next` gives, on this thread, until that is empty; an error from it ends the call, which then has done
+  // nothing. Not sent again when the connection breaks.
+  absl::StatusOr<v1::Operation> UploadImage(const v1::ImportImageRequest& request,
+                                            absl::FunctionRef<absl::StatusOr<std::string>()> next);
+  absl::StatusOr<v1::Operation> ExportImage(const v1::ExportImageRequest& request);
+  // As Watch, without a deadline.
+  absl::Status DownloadImage(const std::string& name, absl::FunctionRef<bool(const v1::DownloadImageResponse&)> take);
   absl::StatusOr<v1::Image> TagImage(const v1::TagImageRequest& request);
   absl::Status DeleteImage(const v1::DeleteImageRequest& request);
   absl::StatusOr<v1::PruneImagesResponse> PruneImages();
@@ -86,6 +94,8 @@ class Client {
   absl::StatusOr<v1::Operation> WaitOperation(const v1::WaitOperationRequest& request);
 
   absl::StatusOr<v1::HostInfo> GetHost();
+  absl::StatusOr<v1::DiskFile> GetDiskFile(const v1::GetDiskFileRequest& request);
+  absl::StatusOr<v1::DiskFile> RebaseDiskFile(const v1::RebaseDiskFileRequest& request);
   absl::StatusOr<v1::DiskFile> CreateDiskFile(const v1::CreateDiskFileRequest& request);
 
   // Calls `take` with each message, on this thread, until it returns false (OK), the daemon ends the stream (OK) or

@@ -2,9 +2,13 @@
 #include <memory>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/byte_size.h"
 #include "base/status.h"
+#include "umlctl/details.h"
 #include "umlctl/each_guest.h"
+#include "umlctl/interrupt.h"
+#include "umlctl/operation_wait.h"
 #include "umlctl/spec_path.h"
 #include "umlctl/verbs.h"
 
@@ -25,6 +29,107 @@ absl::Status Create(Session& session, const std::string& file, const std::string
     session.Say(disk.path());
   }
   return absl::OkStatus();
+}
+
+Details DescribeFile(const v1::DiskFile& file) {
+  Details details;
+  details.Add("File", file.path());
+  details.Add("Kind", file.has_cow() ? "COW" : "plain");
+  details.Add("Size", HumanByteSize(file.size_bytes()));
+  details.Add("On disk", HumanByteSize(file.allocated_bytes()));
+  if (file.guests_size() > 0) details.Add("Guests", absl::StrJoin(file.guests(), ", "));
+  if (!file.has_cow()) return details;
+  const v1::CowFile& cow = file.cow();
+  details.Add("Written", absl::StrCat(HumanByteSize(cow.written_bytes()), " of ", HumanByteSize(cow.backing_bytes())));
+  details.Add("Backing file", cow.backing());
+  details.AddUnder("size", absl::StrCat(cow.backing_bytes()));
+  details.AddUnder("modified", TimeText(cow.backing_time()));
+  details.AddUnder("now", cow.problem().empty() ? "as it was" : cow.problem());
+  details.Add("Layout", absl::StrCat("version 3, alignment ", cow.alignment()));
+  details.AddUnder("bitmap", absl::StrCat(cow.bitmap_bytes(), " bytes at ", cow.bitmap_offset()));
+  details.AddUnder("data", absl::StrCat("at ", cow.data_offset()));
+  return details;
+}
+
+absl::Status PrintFile(Session& session, const v1::DiskFile& file) {
+  if (session.output.ForPrograms()) {
+    PrintMessage(file, session.output.format, session.out());
+  } else {
+    DescribeFile(file).Print(session.out());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Info(Session& session, const std::string& file) {
+  v1::GetDiskFileRequest request;
+  ASSIGN_OR_RETURN(const std::string folder, CurrentFolder());
+  request.set_path(AbsolutePath(file, folder));
+  ASSIGN_OR_RETURN(Client* const client, session.client());
+  ASSIGN_OR_RETURN(const v1::DiskFile disk, client->GetDiskFile(request));
+  return PrintFile(session, disk);
+}
+
+absl::Status Rebase(Session& session, const std::string& file, const std::string& backing, bool same_content) {
+  v1::RebaseDiskFileRequest request;
+  ASSIGN_OR_RETURN(const std::string folder, CurrentFolder());
+  request.set_path(AbsolutePath(file, folder));
+  request.set_backing(AbsolutePath(backing, folder));
+  request.set_same_content(same_content);
+  ASSIGN_OR_RETURN(Client* const client, session.client());
+  ASSIGN_OR_RETURN(const v1::DiskFile disk, client->RebaseDiskFile(request));
+  return PrintFile(session, disk);
+}
+
+struct CommitWords {
+  std::string file, image, backing;
+  bool replace = false;
+};
+
+absl::Status Commit(Session& session, const CommitWords& words) {
+  v1::ImportImageRequest request;
+  ASSIGN_OR_RETURN(const std::string full, NameIn("images", words.image));
+  ASSIGN_OR_RETURN(const std::string folder, CurrentFolder());
+  request.set_image_id(ShortName(full));
+  request.set_source(AbsolutePath(words.file, folder));
+  if (!words.backing.empty()) request.set_backing(AbsolutePath(words.backing, folder));
+  request.set_format(v1::IMAGE_COW);
+  request.set_replace(words.replace);
+  request.set_request_id(NewRequestId());
+  ASSIGN_OR_RETURN(Client* const client, session.client());
+  const InterruptNotice notice;
+  ASSIGN_OR_RETURN(v1::Operation operation, client->ImportImage(request));
+  ASSIGN_OR_RETURN(operation, WaitForOperation(session, *client, std::move(operation)));
+  if (session.output.ForPrograms()) {
+    PrintMessage(operation, session.output.format, session.out());
+  } else {
+    session.Say(absl::StrCat(ShortName(operation.target()), ": imported"));
+  }
+  return absl::OkStatus();
+}
+
+void AddCow(CLI::App* noun, Session& session) {
+  CLI::App* info =
+      noun->add_subcommand("info", "Say what a disk's file is; of a COW file, header, use and backing file");
+  auto file = std::make_shared<std::string>();
+  info->add_option("FILE", *file, "the file")->required();
+  OnVerb(info, session, [=, &session] { return Info(session, *file); });
+
+  CLI::App* commit = noun->add_subcommand("commit", "Merge a COW file and its backing file into a new image");
+  auto words = std::make_shared<CommitWords>();
+  commit->add_option("COW", words->file, "the COW file, of a guest that does not run")->required();
+  commit->add_option("--image", words->image, "the image's name: NAME or NAME:TAG")->required();
+  commit->add_option("--backing", words->backing, "the backing file, of a COW file that is no guest's disk");
+  commit->add_flag("--replace", words->replace, "move the name, if it is taken");
+  OnVerb(commit, session, [=, &session] { return Commit(session, *words); });
+
+  CLI::App* rebase = noun->add_subcommand("rebase", "Say where the backing file of a COW file is now");
+  auto cow = std::make_shared<std::string>();
+  auto backing = std::make_shared<std::string>();
+  auto same = std::make_shared<bool>(false);
+  rebase->add_option("COW", *cow, "the COW file, of a guest that does not run")->required();
+  rebase->add_option("BACKING", *backing, "the file that it was made over, or a copy of that")->required();
+  rebase->add_flag("--same-content", *same, "its modification time is another, its content is not");
+  OnVerb(rebase, session, [=, &session] { return Rebase(session, *cow, *backing, *same); });
 }
 
 struct ResizeWords {
@@ -76,6 +181,7 @@ void AddDisk(CLI::App& app, Session& session) {
   verb->add_option("--size", words->second, "its size, as 1G")->required();
   OnVerb(verb, session, [&session, words] { return Create(session, words->first, words->second); });
   AddResize(noun, session);
+  AddCow(noun, session);
 }
 
 }  // namespace umld::umlctl

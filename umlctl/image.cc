@@ -6,6 +6,7 @@
 #include "base/byte_size.h"
 #include "base/status.h"
 #include "umlctl/details.h"
+#include "umlctl/image_transfer.h"
 #include "umlctl/interrupt.h"
 #include "umlctl/operation_wait.h"
 #include "umlctl/verbs.h"
@@ -44,12 +45,25 @@ Details Describe(const v1::Image& image) {
   return details;
 }
 
-absl::Status Build(Session& session, const std::string& kind, const std::string& name, bool replace) {
+struct BuildWords {
+  std::string kind, name, suite, mirror, size;
+  std::vector<std::string> include;
+  bool replace = false;
+};
+
+absl::Status Build(Session& session, const BuildWords& words) {
   v1::BuildImageRequest request;
-  request.set_replace(replace);
-  request.set_kind(kind);
-  if (!name.empty()) {
-    ASSIGN_OR_RETURN(const std::string full, NameIn("images", name));
+  request.set_replace(words.replace);
+  request.set_kind(words.kind);
+  request.set_suite(words.suite);
+  request.set_mirror(words.mirror);
+  for (const std::string& package : words.include) request.add_include(package);
+  if (!words.size.empty()) {
+    ASSIGN_OR_RETURN(const uint64_t bytes, ParseByteSize(words.size));
+    request.set_size_bytes(bytes);
+  }
+  if (!words.name.empty()) {
+    ASSIGN_OR_RETURN(const std::string full, NameIn("images", words.name));
     request.set_image_id(ShortName(full));
   }
   request.set_request_id(NewRequestId());
@@ -61,7 +75,7 @@ absl::Status Build(Session& session, const std::string& kind, const std::string&
     PrintMessage(operation, session.output.format, session.out());
     return absl::OkStatus();
   }
-  const std::string built = name.empty() ? kind : ShortName(name);
+  const std::string built = words.name.empty() ? words.kind : ShortName(words.name);
   session.Say(session.output.format == Format::kName ? built : absl::StrCat(built, ": built"));
   return absl::OkStatus();
 }
@@ -153,13 +167,17 @@ void AddImage(CLI::App& app, Session& session) {
   noun->require_subcommand(1);
 
   CLI::App* build = noun->add_subcommand("build", "Make an image on the daemon's host");
-  auto kind = std::make_shared<std::string>();
-  auto name = std::make_shared<std::string>();
-  build->add_option("KIND", *kind, "tiny: a few MiB of busybox")->required();
-  build->add_option("--name", *name, "the image's name; without it the kind's");
-  auto build_replace = std::make_shared<bool>(false);
-  build->add_flag("--replace", *build_replace, "move the name, if it is taken; guests keep the image they have");
-  OnVerb(build, session, [=, &session] { return Build(session, *kind, *name, *build_replace); });
+  auto words = std::make_shared<BuildWords>();
+  build->add_option("KIND", words->kind, "tiny: a few MiB of busybox; debian: systemd, sshd, network by DHCP")
+      ->required();
+  build->add_option("--name", words->name, "the image's name; without it the kind's");
+  build->add_flag("--replace", words->replace, "move the name, if it is taken; guests keep the image they have");
+  build->add_option("--suite", words->suite, "debian: which one (bookworm)");
+  build->add_option("--include", words->include, "debian: more packages, as nginx,htop")->delimiter(',');
+  build->add_option("--mirror", words->mirror, "debian: where its packages come from, as http://HOST/debian");
+  build->add_option("--size", words->size,
+                    "debian: of the filesystem, as 8G (what is in it and as much again, at least 1G)");
+  OnVerb(build, session, [=, &session] { return Build(session, *words); });
 
   OnVerb(noun->add_subcommand("list", "List the images"), session, [&session] { return List(session); });
 
@@ -167,6 +185,8 @@ void AddImage(CLI::App& app, Session& session) {
   auto described = std::make_shared<std::vector<std::string>>();
   describe->add_option("NAME", *described, "images")->required();
   OnVerb(describe, session, [&session, described] { return DescribeImages(session, *described); });
+
+  AddImageTransfer(noun, session);
 
   CLI::App* tag = noun->add_subcommand("tag", "Give an image one more name");
   auto tagged = std::make_shared<std::string>();

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -85,6 +86,13 @@ absl::StatusOr<Draft> ContentStore::Begin() const {
   UniqueFd fd(mkostemp(path.data(), O_CLOEXEC));
   if (!fd.ok()) return ErrnoError(errno, absl::StrCat("create a file in ", folder_));
   return Draft(std::move(path), std::move(fd));
+}
+
+absl::StatusOr<std::string> ContentStore::BeginFolder() const {
+  RETURN_IF_ERROR(MakeFolders(folder_, 0700));
+  std::string path = absl::StrCat(folder_, "/", kDraftPrefix, "XXXXXX");
+  if (mkdtemp(path.data()) == nullptr) return ErrnoError(errno, absl::StrCat("make a folder in ", folder_));
+  return path;
 }
 
 absl::StatusOr<Content> ContentStore::Seal(const Draft& draft, const ByteProgress& progress) const {

@@ -60,6 +60,8 @@ class ContentStore {
       : folder_(std::move(folder)), suffix_(std::move(suffix)), mode_(mode) {}
 
   absl::StatusOr<Draft> Begin() const;
+  // A folder for what comes before a draft; the caller removes it, or RemoveLeftovers does.
+  absl::StatusOr<std::string> BeginFolder() const;
   // The draft is complete: syncs it, makes it unwritable, and reads what is in it. `path` in the result is where it
   // will be. kResourceExhausted and others from the host.
   absl::StatusOr<Content> Seal(const Draft& draft, const ByteProgress& progress) const;

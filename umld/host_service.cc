@@ -24,6 +24,7 @@
 #include "google/protobuf/util/time_util.h"
 #include "kernel/kernel_inspect.h"
 #include "umld/caller.h"
+#include "umld/disk_files.h"
 #include "umld/grpc_status.h"
 #include "umld/guest_cgroup.h"
 #include "umld/operation_service.h"
@@ -205,6 +206,19 @@ grpc::ServerUnaryReactor* HostService::CreateDiskFile(grpc::CallbackServerContex
     ASSIGN_OR_RETURN(const Caller caller, CallerOf(*context));
     return ActAs(caller.user, [request] { return MakeDiskFile(*request); });
   });
+}
+
+grpc::ServerUnaryReactor* HostService::GetDiskFile(grpc::CallbackServerContext* context,
+                                                   const v1::GetDiskFileRequest* request, v1::DiskFile* response) {
+  return AnswerOnPool<v1::DiskFile>(context, pool_, response,
+                                    [=, this] { return DescribeDiskFile(request->path(), *table_); });
+}
+
+grpc::ServerUnaryReactor* HostService::RebaseDiskFile(grpc::CallbackServerContext* context,
+                                                      const v1::RebaseDiskFileRequest* request,
+                                                      v1::DiskFile* response) {
+  return AnswerOnPool<v1::DiskFile>(context, pool_, response,
+                                    [=, this] { return umld::RebaseDiskFile(*request, table_); });
 }
 
 }  // namespace umld

@@ -17,6 +17,10 @@ class HostService final : public v1::Host::CallbackService {
   grpc::ServerUnaryReactor* GetHost(grpc::CallbackServerContext*, const v1::GetHostRequest*, v1::HostInfo*) override;
   grpc::ServerUnaryReactor* CreateDiskFile(grpc::CallbackServerContext*, const v1::CreateDiskFileRequest*,
                                            v1::DiskFile*) override;
+  grpc::ServerUnaryReactor* GetDiskFile(grpc::CallbackServerContext*, const v1::GetDiskFileRequest*,
+                                        v1::DiskFile*) override;
+  grpc::ServerUnaryReactor* RebaseDiskFile(grpc::CallbackServerContext*, const v1::RebaseDiskFileRequest*,
+                                           v1::DiskFile*) override;
 
  private:
   const DaemonConfig* const config_;

@@ -1,5 +1,13 @@
 #include "umld/image_service.h"
 
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -14,6 +22,110 @@ absl::StatusOr<v1::Operation> Shown(const absl::StatusOr<OperationView>& view) {
   if (!view.ok()) return view.status();
   return ToProto(*view);
 }
+
+// What a client sends goes into a hidden file; the import begins when all of it is there. One message at a time, and
+// nothing blocks in gRPC's threads.
+class Upload final : public grpc::ServerReadReactor<v1::UploadImageRequest> {
+ public:
+  Upload(Images* images, WorkerPool* pool, v1::Operation* response)
+      : images_(images), pool_(pool), response_(response) {
+    StartRead(&message_);
+  }
+  void OnReadDone(bool ok) override {
+    pool_->Submit([this, ok] {
+      if (!ok) return End();
+      if (absl::Status status = Take(); !status.ok()) return Finish(ToGrpc(status));
+      StartRead(&message_);
+    });
+  }
+  void OnCancel() override { cancelled_ = true; }
+  void OnDone() override {
+    // Removing a large file may take its time.
+    pool_->Submit([this] { delete this; });
+  }
+
+ private:
+  absl::Status Take() {
+    if (!draft_.has_value()) {
+      request_ = message_.request();
+      ASSIGN_OR_RETURN(draft_, images_->BeginUpload(request_));
+    }
+    absl::string_view data = message_.data();
+    while (!data.empty()) {
+      const ssize_t written = write(draft_->fd(), data.data(), data.size());
+      if (written < 0 && errno == EINTR) continue;
+      if (written < 0) return ErrnoError(errno, "keep what is sent");
+      data.remove_prefix(static_cast<size_t>(written));
+    }
+    return absl::OkStatus();
+  }
+  // The client has sent all, or is gone.
+  void End() {
+    if (cancelled_) return Finish(grpc::Status::CANCELLED);
+    if (!draft_.has_value()) {
+      return Finish(ToGrpc(MakeError(absl::StatusCode::kInvalidArgument, "nothing was sent",
+                                     {"EMPTY_SOURCE", "", "begin with a message that has `request`"})));
+    }
+    const absl::StatusOr<OperationView> view = images_->ImportUpload(request_, *std::move(draft_));
+    if (view.ok()) *response_ = ToProto(*view);
+    Finish(ToGrpc(view.status()));
+  }
+
+  Images* const images_;
+  WorkerPool* const pool_;
+  v1::Operation* const response_;
+  v1::UploadImageRequest message_;
+  v1::ImportImageRequest request_;
+  std::optional<Draft> draft_;
+  std::atomic<bool> cancelled_ = false;
+};
+
+class Download final : public grpc::ServerWriteReactor<v1::DownloadImageResponse> {
+ public:
+  Download(Images* images, WorkerPool* pool, const std::string& name) : pool_(pool) {
+    pool_->Submit([this, images, name] {
+      absl::StatusOr<UniqueFd> fd = images->Open(name);
+      if (!fd.ok()) return Finish(ToGrpc(fd.status()));
+      fd_ = *std::move(fd);
+      struct stat info = {};
+      fstat(fd_.get(), &info);
+      size_ = static_cast<uint64_t>(info.st_size);
+      message_.set_size_bytes(size_);
+      StartWrite(&message_);
+    });
+  }
+  void OnWriteDone(bool ok) override {
+    if (!ok) return Finish(grpc::Status::CANCELLED);
+    pool_->Submit([this] { Next(); });
+  }
+  void OnDone() override { delete this; }
+
+ private:
+  static constexpr uint64_t kPiece = 1 << 20;
+  void Next() {
+    if (at_ >= data_end_) {
+      const off_t begin = lseek(fd_.get(), static_cast<off_t>(at_), SEEK_DATA);
+      if (begin < 0 && errno == ENXIO) return Finish(grpc::Status::OK);
+      if (begin >= 0) at_ = static_cast<uint64_t>(begin);
+      const off_t end = lseek(fd_.get(), static_cast<off_t>(at_), SEEK_HOLE);
+      data_end_ = end < 0 ? size_ : static_cast<uint64_t>(end);
+    }
+    std::string data(std::min(kPiece, data_end_ - at_), '\0');
+    const ssize_t got = pread(fd_.get(), data.data(), data.size(), static_cast<off_t>(at_));
+    if (got < 0) return Finish(ToGrpc(ErrnoError(errno, "read the image")));
+    if (got == 0) return Finish(grpc::Status::OK);
+    data.resize(static_cast<size_t>(got));
+    message_.set_offset(at_);
+    message_.set_data(std::move(data));
+    at_ += static_cast<uint64_t>(got);
+    StartWrite(&message_);
+  }
+
+  WorkerPool* const pool_;
+  UniqueFd fd_;
+  uint64_t size_ = 0, at_ = 0, data_end_ = 0;
+  v1::DownloadImageResponse message_;
+};
 
 }  // namespace
 
@@ -36,6 +148,26 @@ grpc::ServerUnaryReactor* ImageService::GetImage(grpc::CallbackServerContext* co
 grpc::ServerUnaryReactor* ImageService::BuildImage(grpc::CallbackServerContext* context,
                                                    const v1::BuildImageRequest* request, v1::Operation* response) {
   return AnswerOnPool<v1::Operation>(context, pool_, response, [=, this] { return Shown(images_->Build(*request)); });
+}
+
+grpc::ServerUnaryReactor* ImageService::ImportImage(grpc::CallbackServerContext* context,
+                                                    const v1::ImportImageRequest* request, v1::Operation* response) {
+  return AnswerOnPool<v1::Operation>(context, pool_, response, [=, this] { return Shown(images_->Import(*request)); });
+}
+
+grpc::ServerReadReactor<v1::UploadImageRequest>* ImageService::UploadImage(grpc::CallbackServerContext*,
+                                                                           v1::Operation* response) {
+  return new Upload(images_, pool_, response);
+}
+
+grpc::ServerUnaryReactor* ImageService::ExportImage(grpc::CallbackServerContext* context,
+                                                    const v1::ExportImageRequest* request, v1::Operation* response) {
+  return AnswerOnPool<v1::Operation>(context, pool_, response, [=, this] { return Shown(images_->Export(*request)); });
+}
+
+grpc::ServerWriteReactor<v1::DownloadImageResponse>* ImageService::DownloadImage(
+    grpc::CallbackServerContext*, const v1::DownloadImageRequest* request) {
+  return new Download(images_, pool_, request->name());
 }
 
 grpc::ServerUnaryReactor* ImageService::TagImage(grpc::CallbackServerContext* context,

@@ -17,6 +17,9 @@ class ImageService final : public v1::Images::CallbackService {
   grpc::ServerUnaryReactor* GetImage(grpc::CallbackServerContext*, const v1::GetImageRequest*, v1::Image*) override;
   grpc::ServerUnaryReactor* BuildImage(grpc::CallbackServerContext*, const v1::BuildImageRequest*,
                                        v1::Operation*) override;
+  grpc::ServerUnaryReactor* ImportImage(grpc::CallbackServerContext*, const v1::ImportImageRequest*,
+                                        v1::Operation*) override;
+  grpc::ServerReadReactor<v1::UploadImageRequest>* UploadImage(grpc::CallbackServerContext*, v1::Operation*) override;
   grpc::ServerUnaryReactor* TagImage(grpc::CallbackServerContext*, const v1::TagImageRequest*, v1::Image*) override;
   grpc::ServerUnaryReactor* DeleteImage(grpc::CallbackServerContext*, const v1::DeleteImageRequest*,
                                         v1::DeleteImageResponse*) override;
@@ -24,6 +27,10 @@ class ImageService final : public v1::Images::CallbackService {
                                         v1::PruneImagesResponse*) override;
   grpc::ServerUnaryReactor* VerifyImage(grpc::CallbackServerContext*, const v1::VerifyImageRequest*,
                                         v1::Operation*) override;
+  grpc::ServerUnaryReactor* ExportImage(grpc::CallbackServerContext*, const v1::ExportImageRequest*,
+                                        v1::Operation*) override;
+  grpc::ServerWriteReactor<v1::DownloadImageResponse>* DownloadImage(grpc::CallbackServerContext*,
+                                                                     const v1::DownloadImageRequest*) override;
 
  private:
   Images* const images_;

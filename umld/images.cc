@@ -12,10 +12,16 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/file.h"
 #include "base/status.h"
+#include "devices/disk/cow_content.h"
 #include "google/protobuf/util/time_util.h"
 #include "guest/tiny_image.h"
+#include "image/import.h"
+#include "image/raw_copy.h"
 #include "spdlog/spdlog.h"
+#include "umld/debian_image.h"
+#include "umld/disk_files.h"
 #include "umld/image_name.h"
 #include "umld/vmcore_wire.h"
 
@@ -194,12 +200,28 @@ absl::Status Images::Make(const char* event, const std::string& name, bool repla
 
 absl::StatusOr<OperationView> Images::Build(const v1::BuildImageRequest& request) {
   const std::string& kind = request.kind();
-  if (kind != "tiny") {
+  if (kind != "tiny" && kind != "debian") {
     return MakeError(absl::StatusCode::kInvalidArgument, absl::StrCat("\"", kind, "\" is not a kind of image"),
-                     {"INVALID_IMAGE_KIND", kind, "this umld builds: tiny"});
+                     {"INVALID_IMAGE_KIND", kind, "this umld builds: tiny, debian"});
   }
+  DebianOptions debian;
+  if (!request.suite().empty()) debian.suite = request.suite();
+  debian.mirror = request.mirror();
+  debian.include.assign(request.include().begin(), request.include().end());
+  debian.size_bytes = request.size_bytes();
+  RETURN_IF_ERROR(CheckDebianOptions(debian));
   ASSIGN_OR_RETURN(const std::string name,
                    NewName(request.image_id().empty() ? kind : request.image_id(), request.replace()));
+  if (kind == "debian") {
+    return BeginMaking("build-image", name, request.replace(), request.request_id(),
+                       [this, debian](const Draft& draft, uint64_t operation) -> absl::StatusOr<std::string> {
+                         ASSIGN_OR_RETURN(const std::string work, contents_.BeginFolder());
+                         const absl::Status status = BuildDebianImage(debian, work, draft.path(), ReportTo(operation));
+                         RemoveFolder(work).IgnoreError();
+                         RETURN_IF_ERROR(status);
+                         return absl::StrCat("Debian ", debian.suite);
+                       });
+  }
   return BeginMaking("build-image", name, request.replace(), request.request_id(),
                      [this](const Draft& draft, uint64_t operation) -> absl::StatusOr<std::string> {
                        RETURN_IF_ERROR(guest::BuildTinyImage(
@@ -208,6 +230,207 @@ absl::StatusOr<OperationView> Images::Build(const v1::BuildImageRequest& request
                            }));
                        return "busybox on ext4";
                      });
+}
+
+image::StepProgress Images::ReportTo(uint64_t operation) {
+  return [this, operation](const std::string& what, uint64_t done, uint64_t total) {
+    return operations_->SetByteProgress(operation, what, done, total);
+  };
+}
+
+// What an import reads: a file or folder of the host, or what was uploaded.
+struct Images::Source {
+  UniqueFd fd;
+  std::string text;  // for people
+  Draft upload;
+};
+
+namespace {
+
+absl::StatusOr<image::Format> ChosenFormat(v1::ImageFormat format, int source) {
+  switch (format) {
+    case v1::IMAGE_RAW:
+      return image::Format::kRaw;
+    case v1::IMAGE_QCOW2:
+      return image::Format::kQcow2;
+    case v1::IMAGE_TAR:
+      return image::Format::kTar;
+    case v1::IMAGE_FOLDER:
+      return image::Format::kFolder;
+    case v1::IMAGE_OCI:
+      return image::Format::kOci;
+    case v1::IMAGE_DOCKER:
+      return image::Format::kDocker;
+    default:
+      return image::DetectFormat(source);
+  }
+}
+
+absl::Status CheckPath(const std::string& path) {
+  if (!path.empty() && path[0] == '/' && path.find('\0') == std::string::npos) return absl::OkStatus();
+  return MakeError(absl::StatusCode::kInvalidArgument, absl::StrCat("\"", path, "\" is not an absolute path"),
+                   {"INVALID_PATH", path, "begin it with a slash"});
+}
+
+// Never waits: a FIFO is found to be one afterwards.
+absl::StatusOr<UniqueFd> OpenSource(const std::string& path) {
+  RETURN_IF_ERROR(CheckPath(path));
+  UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  if (!fd.ok()) return ErrnoError(errno, absl::StrCat("open ", path));
+  return fd;
+}
+
+// A file that is nowhere before it gets its name, whole.
+absl::StatusOr<UniqueFd> BeginFile(const std::string& path) {
+  RETURN_IF_ERROR(CheckPath(path));
+  const std::string folder = path.substr(0, std::max<size_t>(path.rfind('/'), 1));
+  struct stat info = {};
+  if (lstat(path.c_str(), &info) == 0) {
+    return MakeError(absl::StatusCode::kAlreadyExists, absl::StrCat(path, " is there already"),
+                     {"FILE_EXISTS", path, "choose another name, or remove it"});
+  }
+  UniqueFd fd(open(folder.c_str(), O_RDWR | O_TMPFILE | O_CLOEXEC, 0600));
+  if (fd.ok()) return fd;
+  if (errno == EOPNOTSUPP || errno == EISDIR) {
+    return MakeError(absl::StatusCode::kFailedPrecondition,
+                     absl::StrCat("the filesystem of ", folder, " cannot make a file that has no name yet"),
+                     {"NO_TMPFILE", folder, "export to another filesystem, or to stdout (-)"});
+  }
+  return ErrnoError(errno, absl::StrCat("create a file in ", folder));
+}
+
+absl::Status EndFile(int fd, const std::string& path) {
+  if (fsync(fd) != 0) return ErrnoError(errno, absl::StrCat("write ", path));
+  if (linkat(AT_FDCWD, absl::StrCat("/proc/self/fd/", fd).c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) != 0) {
+    return ErrnoError(errno, absl::StrCat("create ", path));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<OperationView> Images::BeginImport(const v1::ImportImageRequest& request,
+                                                  std::shared_ptr<Source> source) {
+  ASSIGN_OR_RETURN(const std::string name, NewName(request.image_id(), request.replace()));
+  struct stat info = {};
+  const bool is_folder = fstat(source->fd.get(), &info) == 0 && S_ISDIR(info.st_mode);
+  if (!is_folder && !S_ISREG(info.st_mode) && !S_ISBLK(info.st_mode)) {
+    return MakeError(absl::StatusCode::kInvalidArgument,
+                     absl::StrCat(source->text, " is no file, folder or block device"),
+                     {"UNKNOWN_FORMAT", source->text, "give one of those"});
+  }
+  absl::StatusOr<image::Format> format = ChosenFormat(request.format(), source->fd.get());
+  if (!format.ok()) return Annotate(format.status(), source->text);
+  const bool takes_folder =
+      *format == image::Format::kFolder || *format == image::Format::kOci || *format == image::Format::kDocker;
+  if (is_folder ? !takes_folder : *format == image::Format::kFolder) {
+    return MakeError(absl::StatusCode::kInvalidArgument,
+                     absl::StrCat(source->text, " is ", is_folder ? "a" : "no", " folder, and cannot be ",
+                                  image::FormatText(*format)),
+                     {"UNKNOWN_FORMAT", source->text, "leave --format away, or give the right one"});
+  }
+  std::string description = request.description();
+  if (description.empty()) description = absl::StrCat("from ", source->text, " (", image::FormatText(*format), ")");
+  if (description.size() > 4096) {
+    return MakeError(absl::StatusCode::kInvalidArgument, "the description is longer than 4,096 bytes",
+                     {"INVALID_DESCRIPTION", name, "shorten it"});
+  }
+  return BeginMaking(
+      "import-image", name, request.replace(), request.request_id(),
+      [=, this, size = request.size_bytes()](const Draft& draft, uint64_t operation) -> absl::StatusOr<std::string> {
+        Draft scratch;
+        image::ImportOptions options;
+        options.format = *format;
+        options.size_bytes = size;
+        options.scratch = [&]() -> absl::StatusOr<std::string> {
+          ASSIGN_OR_RETURN(scratch, contents_.Begin());
+          return scratch.path();
+        };
+        RETURN_IF_ERROR(
+            Annotate(image::Import(source->fd.get(), draft.path(), options, ReportTo(operation)), source->text));
+        return description;
+      });
+}
+
+absl::StatusOr<OperationView> Images::Import(const v1::ImportImageRequest& request) {
+  if (request.format() == v1::IMAGE_COW) return BeginMerge(request);
+  auto source = std::make_shared<Source>();
+  ASSIGN_OR_RETURN(source->fd, OpenSource(request.source()));
+  source->text = request.source();
+  return BeginImport(request, source);
+}
+
+// A guest that is started meanwhile would write to what is read; its file is looked at once more at the end.
+absl::StatusOr<OperationView> Images::BeginMerge(const v1::ImportImageRequest& request) {
+  if (request.size_bytes() != 0) {
+    return MakeError(absl::StatusCode::kInvalidArgument, "a disk keeps the size that it has",
+                     {"INVALID_SIZE", request.source(), "leave --size away"});
+  }
+  ASSIGN_OR_RETURN(const std::string name, NewName(request.image_id(), request.replace()));
+  ASSIGN_OR_RETURN(OpenCow opened, OpenCowFile(request.source(), request.backing(), *table_));
+  auto cow = std::make_shared<OpenCow>(std::move(opened));
+  struct stat before = {};
+  fstat(cow->cow.get(), &before);
+  std::string description = request.description();
+  if (description.empty()) description = absl::StrCat("from ", request.source(), " over ", cow->backing_path);
+  return BeginMaking(
+      "import-image", name, request.replace(), request.request_id(),
+      [=, this](const Draft& draft, uint64_t operation) -> absl::StatusOr<std::string> {
+        const image::StepProgress report = ReportTo(operation);
+        RETURN_IF_ERROR(image::CopyRaw(cow->backing.get(), draft.fd(), report));
+        RETURN_IF_ERROR(devices::MergeCow(cow->cow.get(), cow->header, draft.fd(), [&](uint64_t done, uint64_t total) {
+          return report("merging", done, total);
+        }));
+        struct stat after = {};
+        fstat(cow->cow.get(), &after);
+        if (after.st_mtim.tv_sec != before.st_mtim.tv_sec || after.st_mtim.tv_nsec != before.st_mtim.tv_nsec) {
+          return MakeError(absl::StatusCode::kAborted, "the COW file changed while it was read",
+                           {"SOURCE_CHANGED", "", "stop its guest, and ask again"});
+        }
+        return description;
+      });
+}
+
+absl::StatusOr<Draft> Images::BeginUpload(const v1::ImportImageRequest& request) {
+  RETURN_IF_ERROR(NewName(request.image_id(), request.replace()).status());
+  return contents_.Begin();
+}
+
+absl::StatusOr<OperationView> Images::ImportUpload(const v1::ImportImageRequest& request, Draft upload) {
+  auto source = std::make_shared<Source>();
+  source->fd.reset(open(upload.path().c_str(), O_RDONLY | O_CLOEXEC));
+  if (!source->fd.ok()) return ErrnoError(errno, upload.path());
+  source->text = "what was sent";
+  source->upload = std::move(upload);
+  return BeginImport(request, source);
+}
+
+absl::StatusOr<UniqueFd> Images::Open(const std::string& name) {
+  ASSIGN_OR_RETURN(const state::ImageRow row, Find(name));
+  UniqueFd fd(open(row.path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd.ok()) return ErrnoError(errno, row.path);
+  return fd;
+}
+
+absl::StatusOr<OperationView> Images::Export(const v1::ExportImageRequest& request) {
+  if (request.format() != v1::IMAGE_FORMAT_UNSPECIFIED && request.format() != v1::IMAGE_RAW &&
+      request.format() != v1::IMAGE_QCOW2) {
+    return MakeError(absl::StatusCode::kInvalidArgument, "images are exported as raw or qcow2",
+                     {"UNKNOWN_FORMAT", request.name(), "give one of those"});
+  }
+  ASSIGN_OR_RETURN(const state::ImageRow row, Find(request.name()));
+  ASSIGN_OR_RETURN(UniqueFd from_fd, Open(request.name()));
+  ASSIGN_OR_RETURN(UniqueFd to_fd, BeginFile(request.path()));
+  auto from = std::make_shared<UniqueFd>(std::move(from_fd));
+  auto to = std::make_shared<UniqueFd>(std::move(to_fd));
+  const std::string shown = IsDigest(request.name()) ? row.digest : *ParseImageName(request.name());
+  return Begin("export-image", shown, request.request_id(),
+               [this, from, to, path = request.path(), format = request.format()](uint64_t operation) -> absl::Status {
+                 const image::StepProgress progress = ReportTo(operation);
+                 RETURN_IF_ERROR(format == v1::IMAGE_QCOW2 ? image::WriteQcow2(from->get(), to->get(), progress)
+                                                           : image::CopyRaw(from->get(), to->get(), progress));
+                 return EndFile(to->get(), path);
+               });
 }
 
 absl::StatusOr<v1::Image> Images::Tag(const v1::TagImageRequest& request) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <set>
 #include <string>
 #include <vector>
@@ -10,6 +11,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "base/unique_fd.h"
+#include "image/entry.h"
 #include "state/store.h"
 #include "umld/content_store.h"
 #include "umld/daemon_config.h"
@@ -36,18 +39,28 @@ class Images {
   // By name, and what has none after that.
   absl::StatusOr<std::vector<v1::Image>> List();
   absl::StatusOr<v1::Image> Get(const std::string& name);
-  // The next four commit the intent and return; the operation says how it ends.
+  // The next five commit the intent and return; the operation says how it ends.
   absl::StatusOr<OperationView> Build(const v1::BuildImageRequest& request);
+  absl::StatusOr<OperationView> Import(const v1::ImportImageRequest& request);
+  absl::StatusOr<OperationView> Export(const v1::ExportImageRequest& request);
   absl::StatusOr<OperationView> Verify(const v1::VerifyImageRequest& request);
+
+  // A source that arrives piece by piece. Whether it may be imported is asked first.
+  absl::StatusOr<Draft> BeginUpload(const v1::ImportImageRequest& request);
+  absl::StatusOr<OperationView> ImportUpload(const v1::ImportImageRequest& request, Draft source);
+  // The image's content, open for reading.
+  absl::StatusOr<UniqueFd> Open(const std::string& name);
 
   absl::StatusOr<v1::Image> Tag(const v1::TagImageRequest& request);
   absl::Status Delete(const std::string& name);
   absl::StatusOr<v1::PruneImagesResponse> Prune();
 
  private:
+  struct Source;
   // What fills a draft; returns what the image is, in words.
   using Fill = std::function<absl::StatusOr<std::string>(const Draft& draft, uint64_t operation)>;
 
+  image::StepProgress ReportTo(uint64_t operation);
   v1::Image Show(const state::ImageRow& row, const std::string& name);
   absl::StatusOr<state::ImageRow> Find(const std::string& name);
   // The names of guests that need this file: by their rows, or by a disk plugged for now.
@@ -60,6 +73,8 @@ class Images {
   absl::StatusOr<OperationView> BeginMaking(const char* verb, const std::string& name, bool replace,
                                             const std::string& request_id, Fill fill);
   absl::Status Make(const char* event, const std::string& name, bool replace, const Fill& fill, uint64_t operation);
+  absl::StatusOr<OperationView> BeginImport(const v1::ImportImageRequest& request, std::shared_ptr<Source> source);
+  absl::StatusOr<OperationView> BeginMerge(const v1::ImportImageRequest& request);
   absl::Status RunVerify(const state::ImageRow& row, bool repair, uint64_t operation);
   absl::Status Commit(const char* event_type, const std::string& name, const std::string& message,
                       const std::function<absl::Status(state::Transaction&)>& change);

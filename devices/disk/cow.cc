@@ -225,6 +225,32 @@ absl::Status CreateCow(const std::string& path, const std::string& backing) {
   return status;
 }
 
+absl::Status RebaseCow(const std::string& path, const std::string& backing, bool same_content) {
+  ASSIGN_OR_RETURN(OpenDisk disk, OpenDiskFile(path, DiskAccess::kReadWrite, /*shared=*/true));
+  ASSIGN_OR_RETURN(const std::string start, ReadStart(disk, path, kCowHeaderBytes));
+  const auto old = ParseCowHeader(start);
+  if (!old.ok()) return Annotate(old.status(), path);
+  if (!old->has_value()) return Annotate(BadHeader("is missing"), path);
+  ASSIGN_OR_RETURN(CowHeader header, NewCowHeader(backing));
+  if (header.size != (*old)->size || (header.mtime != (*old)->mtime && !same_content)) {
+    return MakeError(
+        absl::StatusCode::kFailedPrecondition,
+        header.size != (*old)->size
+            ? absl::StrCat(backing, " has ", header.size, " bytes, and ", path, " was made over ", (*old)->size)
+            : absl::StrCat(backing, " was modified since ", path, " was made over it, or is a copy"),
+        {"BACKING_DIFFERS", backing,
+         header.size != (*old)->size ? "name the file that it was made over"
+                                     : "if its content is surely the same: --same-content"});
+  }
+  header.alignment = (*old)->alignment;
+  const std::string bytes = SerializeCowHeader(header);
+  if (pwrite(disk.fd.get(), bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size()) ||
+      fsync(disk.fd.get()) != 0) {
+    return ErrnoError(errno, absl::StrCat("write ", path));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status SetCowBacking(const std::string& path, const std::string& backing) {
   ASSIGN_OR_RETURN(OpenDisk disk, OpenDiskFile(path, DiskAccess::kReadWrite, /*shared=*/true));
   ASSIGN_OR_RETURN(const std::string start, ReadStart(disk, path, kCowHeaderBytes));

@@ -1,0 +1,183 @@
+#include "umld/disk_files.h"
+
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <optional>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "base/status.h"
+#include "devices/disk/cow_content.h"
+#include "devices/disk/open_disk.h"
+#include "google/protobuf/util/time_util.h"
+
+namespace umld {
+namespace {
+
+using google::protobuf::util::TimeUtil;
+
+absl::Status CheckPath(const std::string& path) {
+  if (!path.empty() && path[0] == '/' && path.find('\0') == std::string::npos) return absl::OkStatus();
+  return MakeError(absl::StatusCode::kInvalidArgument, absl::StrCat("\"", path, "\" is not an absolute path"),
+                   {"INVALID_PATH", path, "begin it with a slash"});
+}
+
+// By what it is, not by its name.
+bool IsSameFile(const struct stat& info, const std::string& path) {
+  struct stat other = {};
+  return !path.empty() && stat(path.c_str(), &other) == 0 && other.st_dev == info.st_dev && other.st_ino == info.st_ino;
+}
+
+struct Use {
+  std::string guest;
+  state::DiskRow disk;
+  bool under = false;  // as the backing file
+  bool runs = false;
+};
+
+std::vector<Use> UsesOf(const struct stat& info, const GuestTable& table) {
+  std::vector<Use> uses;
+  for (const GuestView& view : table.Views()) {
+    std::vector<state::DiskRow> disks = view.row.disks;
+    if (view.alive) {
+      for (const vmcore::v1::Disk& live : view.facts.live_disks()) disks.push_back(FromVmcoreDisk(live));
+    }
+    for (const state::DiskRow& disk : disks) {
+      if (IsSameFile(info, disk.path)) {
+        uses.push_back({view.row.name, disk, false, view.alive});
+      } else if (IsSameFile(info, disk.backing)) {
+        uses.push_back({view.row.name, disk, true, view.alive});
+      }
+    }
+  }
+  return uses;
+}
+
+absl::Status CheckNotRunning(const std::vector<Use>& uses, const std::string& path) {
+  for (const Use& use : uses) {
+    if (!use.runs || use.under) continue;
+    return MakeError(absl::StatusCode::kFailedPrecondition,
+                     absl::StrCat(path, " is in use by guest ", use.guest, ", which runs"),
+                     {"DISK_IN_USE", path, absl::StrCat("`umlctl stop ", use.guest, "` first")});
+  }
+  return absl::OkStatus();
+}
+
+std::string Problem(const devices::CowHeader& header) {
+  struct stat info = {};
+  if (stat(header.backing.c_str(), &info) != 0) {
+    return absl::StrCat(header.backing, errno == ENOENT ? " is not there" : " cannot be reached",
+                        ": `umlctl disk rebase` says where it is now");
+  }
+  absl::StatusOr<devices::CowHeader> now = devices::NewCowHeader(header.backing);
+  if (!now.ok()) return std::string(now.status().message());
+  if (now->size != header.size) {
+    return absl::StrCat(header.backing, " has ", now->size, " bytes, and had ", header.size);
+  }
+  if (now->mtime != header.mtime) {
+    return absl::StrCat(header.backing, " was modified: `umlctl disk rebase --same-content` if it is the same");
+  }
+  return "";
+}
+
+absl::StatusOr<std::optional<devices::CowHeader>> ReadHeader(const devices::OpenDisk& disk, const std::string& path) {
+  ASSIGN_OR_RETURN(const std::string start, devices::ReadStart(disk, path, devices::kCowHeaderBytes));
+  auto header = devices::ParseCowHeader(start);
+  if (!header.ok()) return Annotate(header.status(), path);
+  return header;
+}
+
+}  // namespace
+
+absl::StatusOr<v1::DiskFile> DescribeDiskFile(const std::string& path, const GuestTable& table) {
+  RETURN_IF_ERROR(CheckPath(path));
+  ASSIGN_OR_RETURN(const devices::OpenDisk disk,
+                   devices::OpenDiskFile(path, devices::DiskAccess::kRead, /*shared=*/true));
+  v1::DiskFile file;
+  file.set_path(path);
+  file.set_size_bytes(disk.size_bytes);
+  file.set_allocated_bytes(static_cast<uint64_t>(disk.info.st_blocks) * 512);
+  std::set<std::string> guests;
+  for (const Use& use : UsesOf(disk.info, table)) guests.insert(use.guest);
+  for (const std::string& guest : guests) file.add_guests(guest);
+  ASSIGN_OR_RETURN(const auto header, ReadHeader(disk, path));
+  if (!header.has_value()) return file;
+  const devices::CowLayout layout = devices::LayOutCow(*header);
+  v1::CowFile* const cow = file.mutable_cow();
+  cow->set_backing(header->backing);
+  cow->set_backing_bytes(header->size);
+  *cow->mutable_backing_time() = TimeUtil::SecondsToTimestamp(header->mtime);
+  cow->set_alignment(header->alignment);
+  cow->set_bitmap_offset(layout.bitmap_offset);
+  cow->set_bitmap_bytes(layout.bitmap_bytes);
+  cow->set_data_offset(layout.data_offset);
+  absl::StatusOr<uint64_t> sectors = devices::CountCowSectors(disk.fd.get(), *header);
+  if (!sectors.ok()) return Annotate(sectors.status(), path);
+  cow->set_written_bytes(*sectors * 512);
+  cow->set_problem(Problem(*header));
+  return file;
+}
+
+absl::StatusOr<v1::DiskFile> RebaseDiskFile(const v1::RebaseDiskFileRequest& request, GuestTable* table) {
+  RETURN_IF_ERROR(CheckPath(request.path()));
+  RETURN_IF_ERROR(CheckPath(request.backing()));
+  struct stat info = {};
+  if (stat(request.path().c_str(), &info) != 0) return ErrnoError(errno, request.path());
+  const std::vector<Use> uses = UsesOf(info, *table);
+  RETURN_IF_ERROR(CheckNotRunning(uses, request.path()));
+  RETURN_IF_ERROR(devices::RebaseCow(request.path(), request.backing(), request.same_content()));
+  for (const Use& use : uses) {
+    if (use.under) continue;
+    ASSIGN_OR_RETURN(const GuestPtr guest, table->Find(use.guest));
+    GuestTable::Change change;
+    change.edit = [&](state::GuestRow& row) {
+      for (state::DiskRow& disk : row.disks) {
+        if (disk.unit == use.disk.unit && disk.path == use.disk.path) disk.backing = request.backing();
+      }
+      return absl::OkStatus();
+    };
+    RETURN_IF_ERROR(Annotate(table->Commit(guest, change), absl::StrCat("guest ", use.guest)));
+  }
+  return DescribeDiskFile(request.path(), *table);
+}
+
+absl::StatusOr<OpenCow> OpenCowFile(const std::string& path, const std::string& backing, const GuestTable& table) {
+  RETURN_IF_ERROR(CheckPath(path));
+  ASSIGN_OR_RETURN(devices::OpenDisk cow, devices::OpenDiskFile(path, devices::DiskAccess::kRead, /*shared=*/true));
+  ASSIGN_OR_RETURN(const auto header, ReadHeader(cow, path));
+  if (!header.has_value()) {
+    return MakeError(absl::StatusCode::kFailedPrecondition, absl::StrCat(path, " is no COW file"),
+                     {"COW_INVALID", path, "give a COW file"});
+  }
+  const std::vector<Use> uses = UsesOf(cow.info, table);
+  RETURN_IF_ERROR(CheckNotRunning(uses, path));
+  OpenCow open;
+  open.header = *header;
+  open.backing_path = backing;
+  for (const Use& use : uses) {
+    if (open.backing_path.empty() && !use.under) open.backing_path = use.disk.backing;
+  }
+  if (open.backing_path.empty()) {
+    return MakeError(
+        absl::StatusCode::kInvalidArgument,
+        absl::StrCat(path, " is no guest's disk, and what its header says of its backing file is not believed"),
+        {"BACKING_UNKNOWN", path, absl::StrCat("say so, if it is true: --backing ", header->backing)});
+  }
+  RETURN_IF_ERROR(CheckPath(open.backing_path));
+  ASSIGN_OR_RETURN(devices::OpenDisk under,
+                   devices::OpenDiskFile(open.backing_path, devices::DiskAccess::kRead, /*shared=*/true));
+  if (under.size_bytes != header->size || under.info.st_mtime != int64_t{header->mtime}) {
+    return MakeError(absl::StatusCode::kFailedPrecondition,
+                     absl::StrCat(open.backing_path, " is not as it was when ", path, " was made over it"),
+                     {"BACKING_DIFFERS", open.backing_path, absl::StrCat("`umlctl disk info ", path, "` says more")});
+  }
+  open.cow = std::move(cow.fd);
+  open.backing = std::move(under.fd);
+  return open;
+}
+
+}  // namespace umld
