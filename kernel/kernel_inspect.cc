@@ -1,37 +1,26 @@
 #include "kernel/kernel_inspect.h"
 
-#include <elf.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
 #include <climits>
-#include <cstdint>
-#include <cstring>
-#include <utility>
+#include <cstdlib>
 
-#include "absl/status/statusor.h"
-#include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
-#include "base/process.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
+#include "kernel/elf_file.h"
 
 namespace umld::kernel {
 namespace {
 
-constexpr absl::string_view kUmlSection = ".uml.setup.init";
+constexpr char kUmlSection[] = ".uml.setup.init";
 constexpr char kPackageHint[] =
     "install the package user-mode-linux and use /usr/bin/linux.uml, or name another kernel";
-// A kernel has about 60 sections and 1 KiB of their names; a file that claims much more is not one.
-constexpr uint32_t kMaxSections = 4096;
-constexpr uint64_t kMaxNames = 1 << 20;
 
 absl::Status NotAKernel(const std::string& path, absl::string_view why) {
   return MakeError(absl::StatusCode::kInvalidArgument, absl::StrCat(path, " is not a UML kernel: ", why),
@@ -46,123 +35,87 @@ absl::Status OpenError(int error_number, const std::string& path) {
   return ErrnoError(error_number, absl::StrCat("open the kernel ", path));
 }
 
-// False also when the file ends before.
-bool ReadAt(int fd, uint64_t offset, void* buffer, size_t size) {
-  auto* at = static_cast<char*>(buffer);
-  while (size > 0) {
-    ssize_t n = pread(fd, at, size, static_cast<off_t>(offset));
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return false;
-    at += n;
-    offset += static_cast<uint64_t>(n);
-    size -= static_cast<size_t>(n);
-  }
-  return true;
-}
-
-// The machine this program was built for.
-absl::StatusOr<Elf64_Ehdr> ReadOwnHeader() {
-  UniqueFd fd(open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
-  Elf64_Ehdr header = {};
-  if (!fd.ok() || !ReadAt(fd.get(), 0, &header, sizeof(header))) return ErrnoError(errno, "read /proc/self/exe");
-  return header;
-}
-
-absl::StatusOr<std::string> ReadSectionNames(int fd, const Elf64_Ehdr& header, const std::string& path) {
-  Elf64_Shdr names = {};
-  uint64_t at = header.e_shoff + uint64_t{header.e_shstrndx} * sizeof(Elf64_Shdr);
-  bool has_sections = header.e_shoff != 0 && header.e_shentsize == sizeof(Elf64_Shdr) && header.e_shnum != 0 &&
-                      header.e_shnum <= kMaxSections && header.e_shstrndx < header.e_shnum;
-  if (!has_sections || !ReadAt(fd, at, &names, sizeof(names)) || names.sh_size == 0 || names.sh_size > kMaxNames) {
-    return NotAKernel(path, "it has no table of sections");
-  }
-  std::string text(names.sh_size, '\0');
-  if (!ReadAt(fd, names.sh_offset, text.data(), text.size())) return NotAKernel(path, "the file is cut short");
-  return text;
-}
-
-absl::StatusOr<bool> HasUmlSection(int fd, const Elf64_Ehdr& header, const std::string& path) {
-  ASSIGN_OR_RETURN(std::string names, ReadSectionNames(fd, header, path));
-  for (uint32_t i = 0; i < header.e_shnum; ++i) {
-    Elf64_Shdr section = {};
-    if (!ReadAt(fd, header.e_shoff + uint64_t{i} * sizeof(section), &section, sizeof(section))) {
-      return NotAKernel(path, "the file is cut short");
-    }
-    if (section.sh_name >= names.size()) continue;
-    // The string ends at its NUL, or at worst at the one after the last byte of `names`.
-    if (absl::string_view(names.c_str() + section.sh_name) == kUmlSection) return true;
-  }
-  return false;
+bool SameFile(int fd, const std::string& path) {
+  struct stat one = {}, other = {};
+  return fstat(fd, &one) == 0 && stat(path.c_str(), &other) == 0 && one.st_dev == other.st_dev &&
+         one.st_ino == other.st_ino;
 }
 
 absl::Status CheckElf(int fd, const std::string& path) {
-  Elf64_Ehdr header = {};
-  if (!ReadAt(fd, 0, &header, sizeof(header)) || std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0) {
-    return NotAKernel(path, "it is not an ELF program");
-  }
-  ASSIGN_OR_RETURN(Elf64_Ehdr own, ReadOwnHeader());
-  if (header.e_ident[EI_CLASS] != own.e_ident[EI_CLASS] || header.e_ident[EI_DATA] != own.e_ident[EI_DATA] ||
-      header.e_machine != own.e_machine) {
-    return NotAKernel(path, "it was built for another kind of machine");
-  }
-  ASSIGN_OR_RETURN(bool found, HasUmlSection(fd, header, path));
-  if (!found) return NotAKernel(path, absl::StrCat("the section ", kUmlSection, " is missing"));
+  const absl::StatusOr<ElfFile> file = ElfFile::Read(fd);
+  if (!file.ok()) return NotAKernel(path, file.status().message());
+  if (!file->HasSection(kUmlSection)) return NotAKernel(path, absl::StrCat("the section ", kUmlSection, " is missing"));
   return absl::OkStatus();
 }
 
-// The program interpreter that the file names; empty: none.
-absl::StatusOr<std::string> Interpreter(int fd, const std::string& path) {
-  Elf64_Ehdr header = {};
-  if (!ReadAt(fd, 0, &header, sizeof(header)) || header.e_phentsize != sizeof(Elf64_Phdr)) {
-    return NotAKernel(path, "it is not an ELF program");
+// Where this system's loader looks; what it finds by its cache is in these too.
+std::vector<std::string> LibraryFolders(const std::string& interpreter) {
+  std::vector<std::string> folders = {"/lib/x86_64-linux-gnu",
+                                      "/usr/lib/x86_64-linux-gnu",
+                                      "/lib64",
+                                      "/usr/lib64",
+                                      "/lib",
+                                      "/usr/lib",
+                                      "/usr/local/lib/x86_64-linux-gnu",
+                                      "/usr/local/lib"};
+  char resolved[PATH_MAX] = {};
+  if (realpath(interpreter.c_str(), resolved) != nullptr) {
+    const absl::string_view file = resolved;
+    folders.emplace_back(file.substr(0, file.rfind('/')));
   }
-  for (uint32_t i = 0; i < header.e_phnum; ++i) {
-    Elf64_Phdr part = {};
-    if (!ReadAt(fd, header.e_phoff + uint64_t{i} * sizeof(part), &part, sizeof(part))) break;
-    if (part.p_type != PT_INTERP) continue;
-    std::string name(std::min<uint64_t>(part.p_filesz, PATH_MAX), '\0');
-    if (!ReadAt(fd, part.p_offset, name.data(), name.size())) break;
-    return std::string(name.c_str());
-  }
-  return std::string();
+  return folders;
 }
 
-// "libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f...)"; empty: a line that names no file.
-absl::StatusOr<std::string> LibraryIn(absl::string_view line, const std::string& path) {
-  const size_t arrow = line.find(" => ");
-  if (arrow == absl::string_view::npos) return std::string();
-  absl::string_view file = line.substr(arrow + 4);
-  if (absl::StartsWith(file, "not found")) {
-    return MakeError(absl::StatusCode::kInvalidArgument,
-                     absl::StrCat("the kernel ", path, " needs ", absl::StripAsciiWhitespace(line.substr(0, arrow)),
-                                  ", which this host does not have"),
-                     {"LIBRARY_NOT_FOUND", path, "install the package that has it"});
+// The libraries of the program in `fd`, and theirs, added to `files`.
+absl::Status AddLibraries(int fd, const std::string& path, const std::vector<std::string>& folders,
+                          std::vector<std::string>* files) {
+  constexpr size_t kMaxFiles = 256;
+  const absl::StatusOr<ElfFile> program = ElfFile::Read(fd);
+  if (!program.ok()) return NotAKernel(path, program.status().message());
+  const absl::StatusOr<std::vector<std::string>> needed = program->Needed();
+  if (!needed.ok()) return NotAKernel(path, needed.status().message());
+  for (const std::string& name : *needed) {
+    UniqueFd library;
+    std::string found;
+    for (const std::string& folder : folders) {
+      found = absl::StrCat(folder, "/", name);
+      library.reset(open(found.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+      if (library.ok()) break;
+    }
+    if (!library.ok()) {
+      return MakeError(absl::StatusCode::kInvalidArgument,
+                       absl::StrCat("the kernel ", path, " needs ", name, ", which this host does not have"),
+                       {"LIBRARY_NOT_FOUND", path, "install the package that has it"});
+    }
+    if (std::find(files->begin(), files->end(), found) != files->end()) continue;
+    if (files->size() == kMaxFiles) return NotAKernel(path, "it needs too many libraries");
+    // The interpreter is a library of libc's too, and is there already under the name that the program gives it.
+    if (SameFile(library.get(), files->front())) continue;
+    files->push_back(found);
+    RETURN_IF_ERROR(AddLibraries(library.get(), path, folders, files));
   }
-  return std::string(file.substr(0, file.rfind(" (")));
+  return absl::OkStatus();
 }
 
 }  // namespace
 
 absl::StatusOr<std::vector<std::string>> KernelLibraries(const std::string& path) {
-  constexpr std::chrono::seconds kPatience(10);
   constexpr char kLoaderCache[] = "/etc/ld.so.cache";
   UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!fd.ok()) return OpenError(errno, path);
-  ASSIGN_OR_RETURN(const std::string interpreter, Interpreter(fd.get(), path));
+  const absl::StatusOr<ElfFile> program = ElfFile::Read(fd.get());
+  if (!program.ok()) return NotAKernel(path, program.status().message());
+  const absl::StatusOr<std::string> interpreter = program->Interpreter();
+  if (!interpreter.ok()) return NotAKernel(path, interpreter.status().message());
   std::vector<std::string> files;
-  if (interpreter.empty()) return files;
+  if (interpreter->empty()) return files;
   struct stat info = {};
-  if (stat(interpreter.c_str(), &info) != 0 || info.st_uid != 0 || (info.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
-    return NotAKernel(path, absl::StrCat("its interpreter ", interpreter, " is not this system's"));
+  if (stat(interpreter->c_str(), &info) != 0 || info.st_uid != 0 || (info.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+    return NotAKernel(path, absl::StrCat("its interpreter ", *interpreter, " is not this system's"));
   }
-  ASSIGN_OR_RETURN(const CommandResult listed, RunCommand({interpreter, "--list", path}, kPatience));
-  if (listed.exit_code != 0) return NotAKernel(path, absl::StripAsciiWhitespace(listed.output));
-  files.push_back(interpreter);
+  files.push_back(*interpreter);
   if (access(kLoaderCache, R_OK) == 0) files.push_back(kLoaderCache);
-  for (absl::string_view line : absl::StrSplit(listed.output, '\n')) {
-    ASSIGN_OR_RETURN(std::string library, LibraryIn(line, path));
-    if (absl::StartsWith(library, "/") && library != interpreter) files.push_back(std::move(library));
-  }
+  RETURN_IF_ERROR(AddLibraries(fd.get(), path, LibraryFolders(*interpreter), &files));
   return files;
 }
 

@@ -15,8 +15,9 @@ namespace umld::kernel {
 absl::Status InspectKernel(const std::string& path);
 
 // What a kernel needs to be run: its program interpreter, that one's cache, and its libraries, as absolute paths; none
-// for one that is linked statically. Asks the interpreter, which runs nothing of the kernel; one that is not root's is
-// not asked. Blocks: a process of a millisecond. kInvalidArgument: a library is missing, or it is no program.
+// for one that is linked statically. Read from the files: the interpreter itself, asked with --list, would map what the
+// kernel tells it to. Blocks on the disk. kInvalidArgument: a library is missing, the interpreter is not root's, or it
+// is no program.
 absl::StatusOr<std::vector<std::string>> KernelLibraries(const std::string& path);
 
 }  // namespace umld::kernel
