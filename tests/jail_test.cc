@@ -229,7 +229,7 @@ TEST_F(JailUnfiltered, TheHostsNetworkIsNotThere) {
   EXPECT_EQ(results[tcp], "refused: Network is unreachable");
   EXPECT_EQ(results[abstract], "refused: Connection refused");
   // The attacks would work.
-  results = attacker.Attack({tcp, abstract}, {"--confinement", "relaxed"});
+  results = attacker.Attack({tcp, abstract}, {"--confinement", "relaxed", "--trust", "trusted"});
   EXPECT_EQ(results[tcp], "done");
   EXPECT_EQ(results[abstract], "done");
 }
@@ -317,7 +317,7 @@ TEST_F(Jail, DescribeSaysWhatIsInForce) {
   ASSERT_TRUE(host_->CreateAndStart("web1"));
   const std::string strict = host_->Run({"describe", "web1"}).out;
   EXPECT_THAT(strict, AllOf(HasSubstr("strict"), HasSubstr("no_new_privs"), Not(HasSubstr("not in force: 18790"))));
-  ASSERT_TRUE(Ok(host_->Run({"set", "web1", "--confinement", "relaxed"})));
+  ASSERT_TRUE(Ok(host_->Run({"set", "web1", "--confinement", "relaxed", "--trust", "trusted"})));
   ASSERT_TRUE(Ok(host_->Run({"stop", "web1"})));
   ASSERT_TRUE(Ok(host_->Run({"start", "web1"})));
   EXPECT_THAT(host_->Run({"describe", "web1"}).out, AllOf(HasSubstr("relaxed"), Not(HasSubstr("no_new_privs"))));

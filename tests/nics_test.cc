@@ -193,7 +193,8 @@ TEST_F(Nics, StaysOverRebootsAndGoesWithTheGuest) {
 // The kernel of a relaxed guest is in the host's network, and opens taps there.
 TEST_F(Nics, ATapThatWasThereIsUsedAndStays) {
   ASSERT_TRUE(Ok(host_->Shell("ip tuntap add dev mine mode tap && ip addr add 10.2.0.254/24 dev mine")));
-  ASSERT_TRUE(host_->CreateAndStart("web1", {"--confinement", "relaxed", "--nic", "eth0=tuntap,mine"}));
+  ASSERT_TRUE(
+      host_->CreateAndStart("web1", {"--confinement", "relaxed", "--trust", "trusted", "--nic", "eth0=tuntap,mine"}));
   BringUp("web1", "eth0", "10.2.0.1");
   EXPECT_TRUE(HostPings("10.2.0.1"));
   EXPECT_FALSE(NicOf("web1", "eth0").value("interface_made", false));
@@ -223,9 +224,9 @@ TEST_F(Nics, TheStockToolPlugsAsksAndRemoves) {
 
 TEST_F(Nics, RefusesWhatCannotWork) {
   ASSERT_TRUE(Ok(host_->Shell("mkfifo fifo; ip link add other type bridge")));
-  ASSERT_TRUE(host_->CreateAndStart(
-      "web1", {"--confinement", "relaxed", "--nic", "eth0=tuntap,tap0,02:00:00:00:00:01,192.168.0.254"}));
-  ASSERT_TRUE(host_->Create("web2", {"--confinement", "relaxed"}));
+  ASSERT_TRUE(host_->CreateAndStart("web1", {"--confinement", "relaxed", "--trust", "trusted", "--nic",
+                                             "eth0=tuntap,tap0,02:00:00:00:00:01,192.168.0.254"}));
+  ASSERT_TRUE(host_->Create("web2", {"--confinement", "relaxed", "--trust", "trusted"}));
   auto plug = [&](const std::string& spec) { return host_->Run({"plug", "web1", spec}); };
   EXPECT_TRUE(Refused(plug("eth1=slirp,,/usr/bin/slirp"), kUsage, {"position 6", "slirp"}));
   EXPECT_TRUE(Refused(plug("eth1=bogus"), kUsage, {"no transport \"bogus\""}));
@@ -281,7 +282,7 @@ TEST_F(Nics, AConfinedGuestHasItsInterfacesAlone) {
   EXPECT_TRUE(HostPings("10.9.0.1"));
   EXPECT_TRUE(GuestPings("web1", "10.9.0.254"));
   // A guest that has what a confined one cannot have does not become one.
-  ASSERT_TRUE(host_->Create("web2", {"--confinement", "relaxed", "--nic", "eth0=mcast"}));
+  ASSERT_TRUE(host_->Create("web2", {"--confinement", "relaxed", "--trust", "trusted", "--nic", "eth0=mcast"}));
   EXPECT_TRUE(Refused(host_->Run({"set", "web2", "--confinement", "strict"}), kWrongState, {"web2", "mcast"}));
   ASSERT_TRUE(Ok(host_->Run({"stop", "web1"})));
   EXPECT_EQ(Links(), "lo\nmine\nbr0\n");
@@ -316,18 +317,18 @@ TEST_F(Nics, TcpBothWays) {
 TEST_F(Nics, TunnelsAndRawSockets) {
   ASSERT_TRUE(Ok(host_->Shell("ip link add va type veth peer name vb && ip link set va up && ip link set vb up")));
   ASSERT_TRUE(host_->CreateAndStart(
-      "web1",
-      {"--confinement", "relaxed", "--nic", "vec0:transport=gre,src=127.0.0.2,dst=127.0.0.3,rx_key=1,tx_key=2", "--nic",
-       "vec1:transport=l2tpv3,src=127.0.0.2,dst=127.0.0.3,rx_session=1,tx_session=2,udp=1,srcport=1706,"
-       "dstport=1707",
-       "--nic", "vec2:transport=raw,ifname=va", "--nic", "eth3=ucast,,127.0.0.1,1102,1103", "--nic",
-       "vec4:transport=hybrid,ifname=tap4,host=10.4.0.254"}));
+      "web1", {"--confinement", "relaxed", "--trust", "trusted", "--nic",
+               "vec0:transport=gre,src=127.0.0.2,dst=127.0.0.3,rx_key=1,tx_key=2", "--nic",
+               "vec1:transport=l2tpv3,src=127.0.0.2,dst=127.0.0.3,rx_session=1,tx_session=2,udp=1,srcport=1706,"
+               "dstport=1707",
+               "--nic", "vec2:transport=raw,ifname=va", "--nic", "eth3=ucast,,127.0.0.1,1102,1103", "--nic",
+               "vec4:transport=hybrid,ifname=tap4,host=10.4.0.254"}));
   ASSERT_TRUE(host_->CreateAndStart(
-      "web2",
-      {"--confinement", "relaxed", "--nic", "vec0:transport=gre,src=127.0.0.3,dst=127.0.0.2,rx_key=2,tx_key=1", "--nic",
-       "vec1:transport=l2tpv3,src=127.0.0.3,dst=127.0.0.2,rx_session=2,tx_session=1,udp=1,srcport=1707,"
-       "dstport=1706",
-       "--nic", "vec2:transport=raw,ifname=vb", "--nic", "eth3=ucast,,127.0.0.1,1103,1102"}));
+      "web2", {"--confinement", "relaxed", "--trust", "trusted", "--nic",
+               "vec0:transport=gre,src=127.0.0.3,dst=127.0.0.2,rx_key=2,tx_key=1", "--nic",
+               "vec1:transport=l2tpv3,src=127.0.0.3,dst=127.0.0.2,rx_session=2,tx_session=1,udp=1,srcport=1707,"
+               "dstport=1706",
+               "--nic", "vec2:transport=raw,ifname=vb", "--nic", "eth3=ucast,,127.0.0.1,1103,1102"}));
   for (const char* device : {"vec0", "vec1", "vec2", "eth3"}) {
     const std::string net = absl::StrCat("10.", absl::string_view(device).substr(3), ".0.");
     BringUp("web1", device, net + "1");
@@ -347,8 +348,9 @@ TEST_F(Nics, GuestsOnSwitchesAndBuses) {
   std::unique_ptr<Running> vde_switch = beside({"vde_switch", "-s", host_->Work("vde")});
   ASSERT_TRUE(WaitFor([&] { return host_->Shell("test -S lab.ctl && test -S vde/ctl").exit_code == 0; }));
   ASSERT_TRUE(Ok(host_->Shell("ip link set lo multicast on; ip route add 239.0.0.0/8 dev lo")));
-  const std::vector<std::string> nics = {"--confinement", "relaxed",    "--nic", "eth0=daemon,,unix,lab.ctl",
-                                         "--nic",         "eth1=mcast", "--nic", "eth2=vde,vde"};
+  const std::vector<std::string> nics = {
+      "--confinement", "relaxed",    "--trust", "trusted",     "--nic", "eth0=daemon,,unix,lab.ctl",
+      "--nic",         "eth1=mcast", "--nic",   "eth2=vde,vde"};
   ASSERT_TRUE(host_->CreateAndStart("web1", nics));
   ASSERT_TRUE(host_->CreateAndStart("web2", nics));
   for (int net = 0; net < 3; ++net) {

@@ -17,6 +17,7 @@
 #include "umlctl/address.h"
 #include "umlctl/rpc_status.h"
 #include "umld/v1/images.grpc.pb.h"
+#include "umld/v1/kernels.grpc.pb.h"
 #include "umld/v1/services.grpc.pb.h"
 
 namespace umld::umlctl {
@@ -197,6 +198,10 @@ UMLCTL_CALL(Images, ExportImage, ExportImageRequest, Operation, kSafe, kChangeTi
 UMLCTL_CALL(Images, TagImage, TagImageRequest, Image, kSafe, kChangeTimeout)
 UMLCTL_CALL(Images, VerifyImage, VerifyImageRequest, Operation, kSafe, kChangeTimeout)
 UMLCTL_CALL(Operations, CancelOperation, CancelOperationRequest, Operation, kSafe, kChangeTimeout)
+UMLCTL_CALL(Kernels, GetKernel, GetKernelRequest, Kernel, kSafe, kReadTimeout)
+UMLCTL_CALL(Kernels, GetKernelConfig, GetKernelConfigRequest, KernelConfig, kSafe, kReadTimeout)
+UMLCTL_CALL(Kernels, ImportKernel, ImportKernelRequest, Operation, kSafe, kChangeTimeout)
+UMLCTL_CALL(Kernels, SetDefaultKernel, SetDefaultKernelRequest, Kernel, kSafe, kChangeTimeout)
 UMLCTL_CALL(Operations, GetOperation, GetOperationRequest, Operation, kSafe, kReadTimeout)
 UMLCTL_CALL(Host, GetDiskFile, GetDiskFileRequest, DiskFile, kSafe, kReadTimeout)
 UMLCTL_CALL(Host, RebaseDiskFile, RebaseDiskFileRequest, DiskFile, kSafe, kChangeTimeout)
@@ -269,6 +274,25 @@ absl::StatusOr<v1::PruneImagesResponse> Client::PruneImages() {
 absl::Status Client::DeleteImage(const v1::DeleteImageRequest& request) {
   v1::DeleteImageResponse response;
   return impl_->Call<v1::Images>(&v1::Images::Stub::DeleteImage, request, &response, Resend::kUnsafe, kChangeTimeout);
+}
+
+absl::StatusOr<v1::ListKernelsResponse> Client::ListKernels() {
+  v1::ListKernelsRequest first;
+  first.set_page_size(kPageSize);
+  return AllPages<v1::ListKernelsRequest, v1::ListKernelsResponse>(
+      first, SIZE_MAX, [](v1::ListKernelsResponse* page) { return page->mutable_kernels(); },
+      [this](const v1::ListKernelsRequest& request) -> absl::StatusOr<v1::ListKernelsResponse> {
+        v1::ListKernelsResponse page;
+        RETURN_IF_ERROR(
+            impl_->Call<v1::Kernels>(&v1::Kernels::Stub::ListKernels, request, &page, Resend::kSafe, kReadTimeout));
+        return page;
+      });
+}
+
+absl::Status Client::DeleteKernel(const v1::DeleteKernelRequest& request) {
+  v1::DeleteKernelResponse response;
+  return impl_->Call<v1::Kernels>(&v1::Kernels::Stub::DeleteKernel, request, &response, Resend::kUnsafe,
+                                  kChangeTimeout);
 }
 
 absl::StatusOr<v1::ListOperationsResponse> Client::ListOperations(bool unfinished_only, size_t limit) {

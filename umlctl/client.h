@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "umld/v1/images.pb.h"
+#include "umld/v1/kernels.pb.h"
 #include "umld/v1/services.pb.h"
 
 namespace umld::umlctl {
@@ -30,7 +31,7 @@ class ConsoleStream {
   virtual absl::Status Finish() = 0;
 };
 
-// The daemon's API, one blocking function per call; the comments of umld/v1/services.proto say what each does. Every
+// The daemon's API, one blocking function per call; the comments of umld/v1/*.proto say what each does. Every
 // error carries the daemon's reason, subject and hint.
 //
 // The connection is made once, by a plain connect(). When it breaks later (umld restarts), calls that are safe to send
@@ -86,6 +87,13 @@ class Client {
   absl::Status DeleteImage(const v1::DeleteImageRequest& request);
   absl::StatusOr<v1::PruneImagesResponse> PruneImages();
   absl::StatusOr<v1::Operation> VerifyImage(const v1::VerifyImageRequest& request);
+
+  absl::StatusOr<v1::ListKernelsResponse> ListKernels();
+  absl::StatusOr<v1::Kernel> GetKernel(const v1::GetKernelRequest& request);
+  absl::StatusOr<v1::KernelConfig> GetKernelConfig(const v1::GetKernelConfigRequest& request);
+  absl::StatusOr<v1::Operation> ImportKernel(const v1::ImportKernelRequest& request);
+  absl::StatusOr<v1::Kernel> SetDefaultKernel(const v1::SetDefaultKernelRequest& request);
+  absl::Status DeleteKernel(const v1::DeleteKernelRequest& request);
 
   absl::StatusOr<v1::Operation> GetOperation(const v1::GetOperationRequest& request);
   // At most `limit`, newest first.

@@ -24,6 +24,8 @@ std::vector<std::string> Names(Session& session, absl::string_view kind, const s
     if (const auto list = (*client)->ListGuests(); list.ok()) take(list->guests());
   } else if (kind == "images") {
     if (const auto list = (*client)->ListImages(); list.ok()) take(list->images());
+  } else if (kind == "kernels") {
+    if (const auto list = (*client)->ListKernels(); list.ok()) take(list->kernels());
   } else if (kind == "operations") {
     if (const auto list = (*client)->ListOperations(false, 50); list.ok()) take(list->operations());
   } else if (const auto name = GuestName(guest); name.ok()) {

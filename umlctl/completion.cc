@@ -62,6 +62,11 @@ constexpr Place kPlaces[] = {
     {"image export", "1", "images"},
     {"image export", "2", ":files"},
     {"image verify", "1...", "images"},
+    {"kernel import", "2", ":files"},
+    {"kernel describe", "1...", "kernels"},
+    {"kernel config", "1", "kernels"},
+    {"kernel default", "1", "kernels"},
+    {"kernel delete", "1...", "kernels"},
     {"disk create", "1", ":files"},
     {"disk info", "1", ":files"},
     {"disk commit", "1", ":files"},
@@ -73,7 +78,11 @@ constexpr Place kPlaces[] = {
     {"operations cancel", "1...", "operations"},
     {"completion", "1", "bash zsh fish"},
     {"", "--image", "images"},
-    {"", "--kernel", ":files"},
+    {"", "--kernel", "kernels"},
+    {"", "--symbols", ":files"},
+    {"", "--modules", ":files"},
+    {"", "--confinement", "strict relaxed"},
+    {"", "--trust", "untrusted trusted"},
     {"", "--disk", ":files"},
     {"", "--address", ":files"},
     {"", "--for", "running stopped paused crashed"},
@@ -151,7 +160,7 @@ std::vector<std::string> Options(const CLI::App* app) {
 
 std::vector<std::string> OfKind(const std::string& kind, const std::vector<std::string>& plain, const LiveNames& live) {
   if (kind.empty() || kind == kCompleteFiles) return {kind.empty() ? kCompleteFiles : kind};
-  for (const char* name : {"guests", "images", "operations", "devices", "consoles"}) {
+  for (const char* name : {"guests", "images", "kernels", "operations", "devices", "consoles"}) {
     if (kind == name) return live(kind, plain.empty() ? "" : plain[0]);
   }
   return CLI::detail::split(kind, ' ');

@@ -12,9 +12,22 @@ namespace umld::umlctl {
 inline void AddConfinement(CLI::App* verb, std::string& word) {
   verb->add_option("--confinement", word,
                    "strict: the guest reaches nothing of the host but what it is given (the default); relaxed: what "
-                   "umld's user can")
+                   "umld's user can, for trusted guests")
       ->check(CLI::IsMember({"strict", "relaxed"}))
       ->option_text("strict|relaxed");
+}
+
+// The option --trust of a verb, in the same way: "untrusted", "trusted", or empty.
+inline void AddTrust(CLI::App* verb, std::string& word) {
+  verb->add_option("--trust", word,
+                   "of whoever has root in the guest. untrusted: never relaxed (the default); trusted: as umld itself")
+      ->check(CLI::IsMember({"untrusted", "trusted"}))
+      ->option_text("untrusted|trusted");
+}
+
+inline v1::Trust TrustOf(const std::string& word) {
+  if (word.empty()) return v1::TRUST_UNSPECIFIED;
+  return word == "trusted" ? v1::TRUSTED : v1::UNTRUSTED;
 }
 
 inline v1::Confinement ConfinementOf(const std::string& word) {

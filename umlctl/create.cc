@@ -4,6 +4,7 @@
 #include "base/byte_size.h"
 #include "base/status.h"
 #include "umlctl/confinement.h"
+#include "umlctl/kernel_word.h"
 #include "umlctl/limits.h"
 #include "umlctl/spec_path.h"
 #include "umlctl/verbs.h"
@@ -18,6 +19,7 @@ struct Options {
   std::string kernel;
   std::string description;
   std::string confinement;
+  std::string trust;
   LimitWords limits;
   std::vector<std::string> disks;
   std::vector<std::string> consoles;
@@ -42,12 +44,13 @@ absl::Status Create(Session& session, const Options& options) {
     guest.set_memory_bytes(bytes);
   }
   ASSIGN_OR_RETURN(const std::string folder, CurrentFolder());
-  guest.set_kernel(AbsolutePath(options.kernel, folder));
+  ASSIGN_OR_RETURN(*guest.mutable_kernel(), KernelOf(options.kernel, folder));
   if (!options.image.empty()) {
     ASSIGN_OR_RETURN(*guest.mutable_image(), NameIn("images", options.image));
   }
   guest.set_description(options.description);
   guest.set_confinement(ConfinementOf(options.confinement));
+  guest.set_trust(TrustOf(options.trust));
   RETURN_IF_ERROR(ApplyLimits(options.limits, guest.mutable_limits()));
   for (const std::string& arg : options.kernel_args) guest.add_kernel_args(arg);
   for (const std::string& disk : options.disks) {
@@ -75,7 +78,9 @@ void AddCreate(CLI::App& app, Session& session) {
   verb->add_option("NAME", options->name, "the guest's name (umid); without one a random name is made");
   verb->add_option("--image", options->image, "image that the root disk is a copy-on-write of");
   verb->add_option("--mem", options->memory, "memory, as 256M");
-  verb->add_option("--kernel", options->kernel, "UML kernel binary");
+  verb->add_option(
+      "--kernel", options->kernel,
+      "a kernel's name (umlctl kernel list), or a file with a slash in its name; without it the default's");
   verb->add_option("--disk", options->disks, "a disk, as ubdb=FILE or ubdb=COW,BACKING; may be repeated")
       ->allow_extra_args(false);
   verb->add_option("--con", options->consoles,
@@ -89,6 +94,7 @@ void AddCreate(CLI::App& app, Session& session) {
   verb->add_option("--arg", options->kernel_args, "a kernel argument; may be repeated")->allow_extra_args(false);
   verb->add_option("--description", options->description, "free text");
   AddConfinement(verb, options->confinement);
+  AddTrust(verb, options->trust);
   AddLimits(verb, options->limits);
   OnVerb(verb, session, [&session, options] { return Create(session, *options); });
 }

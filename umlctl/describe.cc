@@ -7,6 +7,7 @@
 #include "base/status.h"
 #include "umlctl/details.h"
 #include "umlctl/each_guest.h"
+#include "umlctl/kernel_word.h"
 #include "umlctl/verbs.h"
 
 namespace umld::umlctl {
@@ -113,7 +114,8 @@ Details Describe(const v1::Guest& guest) {
   if (!guest.description().empty()) details.Add("Description", guest.description());
   if (!guest.operation().empty()) details.Add("Under way", guest.operation());
   details.Add("Memory", MemoryLine(guest));
-  details.Add("Kernel", guest.kernel());
+  details.Add("Kernel", KernelText(guest));
+  if (guest.kernel_path() != guest.kernel()) details.AddUnder("file", guest.kernel_path());
   if (!guest.kernel_version().empty()) details.AddUnder("says", guest.kernel_version());
   if (guest.kernel_args_size() > 0) details.Add("Arguments", absl::StrJoin(guest.kernel_args(), " "));
   if (!guest.image().empty()) details.Add("Image", ShortName(guest.image()));
@@ -121,6 +123,7 @@ Details Describe(const v1::Guest& guest) {
   if (guest.has_start_time()) details.Add("Started", TimeText(guest.start_time()));
   details.Add("Starts with umld", guest.wanted_running() ? "yes" : "no");
   if (!guest.isolation().empty()) details.Add("Isolation", guest.isolation());
+  details.Add("Trust", guest.trust() == v1::TRUSTED ? "trusted" : "untrusted");
   details.Add("Confinement", guest.confinement() == v1::RELAXED ? "relaxed" : "strict");
   for (const v1::ConfinementPoint& point : guest.confinement_points()) {
     details.AddUnder(point.name(), absl::StrCat(point.in_force() ? "" : "not in force: ", point.detail()));

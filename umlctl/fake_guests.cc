@@ -139,8 +139,8 @@ class GuestsService final : public v1::Guests::Service {
     return End("RebootGuest", request->name(), request->request_id(), v1::RUNNING, response);
   }
   grpc::Status ResetGuest(ServerContext*, const v1::ResetGuestRequest* request, v1::Operation* response) override {
-    return End(absl::StrCat("ResetGuest", request->force() ? " force" : ""), request->name(), request->request_id(), v1::RUNNING,
-               response);
+    return End(absl::StrCat("ResetGuest", request->force() ? " force" : ""), request->name(), request->request_id(),
+               v1::RUNNING, response);
   }
   grpc::Status KillGuest(ServerContext*, const v1::KillGuestRequest* request, v1::Operation* response) override {
     return End("KillGuest", request->name(), request->request_id(), v1::STOPPED, response);

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <memory>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
@@ -50,10 +51,19 @@ absl::Status CheckKernel(const v1::Guest& guest) {
   // A kernel file that was replaced by an upgrade is the same program still.
   const absl::string_view runs = absl::StripSuffix(absl::string_view(program, length < 0 ? 0 : length), " (deleted)");
   char wanted[PATH_MAX] = {};
-  if (length > 0 && realpath(guest.kernel().c_str(), wanted) != nullptr && runs == wanted) return absl::OkStatus();
+  if (length > 0 && realpath(guest.kernel_path().c_str(), wanted) != nullptr && runs == wanted) return absl::OkStatus();
   return MakeError(absl::StatusCode::kFailedPrecondition,
                    absl::StrCat("guest ", name, ": its kernel (pid ", pid, ") is not to be seen from here"),
                    {"OTHER_HOST", guest.name(), "run this on the host, and in the namespaces, where umld runs"});
+}
+
+// The debug file that was imported with the kernel; empty: none was.
+std::string Symbols(Client& client, const v1::Guest& guest) {
+  if (!absl::StartsWith(guest.kernel_in_use(), "kernels/")) return "";
+  v1::GetKernelRequest request;
+  request.set_name(guest.kernel_in_use());
+  const absl::StatusOr<v1::Kernel> kernel = client.GetKernel(request);
+  return kernel.ok() ? kernel->symbols_path() : "";
 }
 
 absl::Status Gdb(Session& session, const Words& words) {
@@ -74,7 +84,10 @@ absl::Status Gdb(Session& session, const Words& words) {
                                    "-iex", "handle SIGUSR1 pass nostop noprint",
                                    "-p",   absl::StrCat(guest->processes().kernel_pid())};
   argv.insert(argv.end(), words.arguments.begin(), words.arguments.end());
-  argv.push_back(guest->kernel());
+  if (const std::string symbols = Symbols(*client, *guest); !symbols.empty()) {
+    argv.insert(argv.end(), {"-s", symbols, "-e"});
+  }
+  argv.push_back(guest->kernel_path());
   session.Note(absl::StrCat("the guest stands still while gdb has its kernel; `continue` or `detach` lets it go on"));
   session.out() << std::flush;
   execv(gdb.c_str(), ExecPointers(argv).data());

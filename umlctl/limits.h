@@ -9,7 +9,8 @@
 
 namespace umld::umlctl {
 
-// The options --cpu, --memory-max, --pids, --disk-bandwidth and --disk-iops of a verb, as they were typed; empty when they are not given.
+// The options --cpu, --memory-max, --pids, --disk-bandwidth and --disk-iops of a verb, as they were typed; empty when
+// they are not given.
 struct LimitWords {
   std::string cpu, memory, pids, disk_bandwidth, disk_iops;
   bool given() const {

@@ -3,6 +3,7 @@
 #include "absl/strings/str_join.h"
 #include "base/byte_size.h"
 #include "base/status.h"
+#include "umlctl/kernel_word.h"
 #include "umlctl/verbs.h"
 
 namespace umld::umlctl {
@@ -22,7 +23,7 @@ const std::vector<Column<v1::Guest>>& Columns() {
        [](const v1::Guest& guest) { return guest.has_start_time() ? AgeText(guest.start_time()) : std::string(); }},
       {"IMAGE", [](const v1::Guest& guest) { return ShortName(guest.image()); }},
       {"DISKS", Disks},
-      {"KERNEL", [](const v1::Guest& guest) { return guest.kernel(); }, true},
+      {"KERNEL", [](const v1::Guest& guest) { return KernelText(guest); }, true},
       {"PID",
        [](const v1::Guest& guest) {
          const int32_t pid = guest.processes().kernel_pid();

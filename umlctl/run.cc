@@ -43,6 +43,7 @@ void AddVerbs(CLI::App& app, Session& session) {
   AddMconsole(app, session);
   AddGdb(app, session);
   AddImage(app, session);
+  AddKernel(app, session);
   AddDisk(app, session);
   AddHost(app, session);
   AddEvents(app, session);

@@ -7,6 +7,7 @@
 #include "base/status.h"
 #include "umlctl/confinement.h"
 #include "umlctl/each_guest.h"
+#include "umlctl/kernel_word.h"
 #include "umlctl/limits.h"
 #include "umlctl/spec_path.h"
 #include "umlctl/verbs.h"
@@ -20,6 +21,7 @@ struct Options {
   std::optional<std::string> kernel;
   std::optional<std::string> description;
   std::string confinement;
+  std::string trust;
   LimitWords limits;
   std::vector<std::string> kernel_args;
   bool no_args = false;
@@ -37,7 +39,7 @@ absl::StatusOr<v1::UpdateGuestRequest> Request(const Options& options) {
   }
   if (options.kernel.has_value()) {
     ASSIGN_OR_RETURN(const std::string folder, CurrentFolder());
-    guest.set_kernel(AbsolutePath(*options.kernel, folder));
+    ASSIGN_OR_RETURN(*guest.mutable_kernel(), KernelOf(*options.kernel, folder));
     mask.add_paths("kernel");
   }
   if (options.description.has_value()) {
@@ -47,6 +49,10 @@ absl::StatusOr<v1::UpdateGuestRequest> Request(const Options& options) {
   if (!options.confinement.empty()) {
     guest.set_confinement(ConfinementOf(options.confinement));
     mask.add_paths("confinement");
+  }
+  if (!options.trust.empty()) {
+    guest.set_trust(TrustOf(options.trust));
+    mask.add_paths("trust");
   }
   if (!options.kernel_args.empty() || options.no_args) {
     for (const std::string& arg : options.kernel_args) guest.add_kernel_args(arg);
@@ -90,9 +96,10 @@ void AddSet(CLI::App& app, Session& session) {
   auto options = std::make_shared<Options>();
   verb->add_option("NAME", options->guest, "the guest")->required();
   verb->add_option("--mem", options->memory, "memory, as 256M");
-  verb->add_option("--kernel", options->kernel, "UML kernel binary");
+  verb->add_option("--kernel", options->kernel, "a kernel's name, a file with a slash in its name, or default");
   verb->add_option("--description", options->description, "free text");
   AddConfinement(verb, options->confinement);
+  AddTrust(verb, options->trust);
   AddLimits(verb, options->limits);
   CLI::Option* args =
       verb->add_option("--arg", options->kernel_args, "a kernel argument; may be repeated; replaces all there were")

@@ -13,6 +13,7 @@ namespace {
 TEST(AbsoluteSpec, EverySpelling) {
   EXPECT_EQ(*AbsoluteSpec("ubdb=a", "/srv"), "ubdb=/srv/a");
   EXPECT_EQ(*AbsoluteSpec("ubdb=./a", "/srv"), "ubdb=/srv/a");
+  EXPECT_EQ(*AbsoluteSpec("ubdc=modules:", "/srv"), "ubdc=modules:");
   EXPECT_EQ(*AbsoluteSpec("ubdb=.//a", "/srv"), "ubdb=/srv/a");
   EXPECT_EQ(*AbsoluteSpec("ubdb=../a", "/srv"), "ubdb=/srv/../a");
   EXPECT_EQ(*AbsoluteSpec("ubdb=a", "/"), "ubdb=/a");

@@ -33,6 +33,9 @@
 #include "umld/host_service.h"
 #include "umld/image_service.h"
 #include "umld/images.h"
+#include "umld/kernel_catalog.h"
+#include "umld/kernel_service.h"
+#include "umld/kernels.h"
 #include "umld/mconsole_bridge.h"
 #include "umld/operation_service.h"
 #include "umld/version.h"
@@ -109,7 +112,8 @@ class DaemonImpl final : public Daemon {
     RETURN_IF_ERROR(Recover());
     ASSIGN_OR_RETURN(server_, ApiServer::Create(loop_.get(), std::move(listener.fd),
                                                 {guest_service_.get(), console_service_.get(), image_service_.get(),
-                                                 operation_service_.get(), event_service_.get(), host_service_.get()}));
+                                                 kernel_service_.get(), operation_service_.get(), event_service_.get(),
+                                                 host_service_.get()}));
     if (bridge_ != nullptr) bridge_->Begin();
     server_->Serve();
     WatchSignals();
@@ -146,16 +150,21 @@ class DaemonImpl final : public Daemon {
                                        &operations_pool_);
     RETURN_IF_ERROR(images_->Recover());
     RETURN_IF_ERROR(table_->Load());
-    runtime_ = std::make_unique<GuestRuntime>(&config_, table_.get(), loop_.get(), &facts_);
+    kernel_catalog_ = std::make_unique<KernelCatalog>(config_.state_dir + "/kernels", config_.default_kernel);
+    runtime_ = std::make_unique<GuestRuntime>(&config_, table_.get(), kernel_catalog_.get(), loop_.get(), &facts_);
     guests_ = std::make_unique<Guests>(&config_, store_.get(), table_.get(), operations_.get(), runtime_.get(),
-                                       &operations_pool_, &requests_);
+                                       kernel_catalog_.get(), &operations_pool_, &requests_);
     runtime_->OnConfigAhead([this](const GuestPtr& guest) { guests_->TakeOverConfig(guest); });
+    kernels_ = std::make_unique<Kernels>(&config_, store_.get(), table_.get(), operations_.get(), events_.get(),
+                                         kernel_catalog_.get(), &operations_pool_);
+    RETURN_IF_ERROR(kernels_->Load());
     guest_service_ = std::make_unique<GuestService>(guests_.get(), table_.get(), &requests_);
     console_service_ = std::make_unique<ConsoleService>(&config_, table_.get(), loop_.get(), &requests_);
     image_service_ = std::make_unique<ImageService>(images_.get(), &requests_);
+    kernel_service_ = std::make_unique<KernelService>(kernels_.get(), &requests_);
     operation_service_ = std::make_unique<OperationService>(operations_.get(), &requests_);
     event_service_ = std::make_unique<EventService>(events_.get(), table_.get(), guests_.get(), &requests_);
-    host_service_ = std::make_unique<HostService>(&config_, table_.get(), &requests_);
+    host_service_ = std::make_unique<HostService>(&config_, table_.get(), kernel_catalog_.get(), &requests_);
     if (!config_.mconsole_dir.empty()) {
       bridge_ = std::make_unique<MconsoleBridge>(config_.mconsole_dir, loop_.get(), events_.get(), table_.get(),
                                                  guests_.get());
@@ -233,12 +242,15 @@ class DaemonImpl final : public Daemon {
   std::unique_ptr<EventLog> events_;
   std::unique_ptr<Operations> operations_;
   std::unique_ptr<GuestTable> table_;
+  std::unique_ptr<KernelCatalog> kernel_catalog_;
   std::unique_ptr<GuestRuntime> runtime_;
   std::unique_ptr<Guests> guests_;
   std::unique_ptr<Images> images_;
+  std::unique_ptr<Kernels> kernels_;
   std::unique_ptr<GuestService> guest_service_;
   std::unique_ptr<ConsoleService> console_service_;
   std::unique_ptr<ImageService> image_service_;
+  std::unique_ptr<KernelService> kernel_service_;
   std::unique_ptr<OperationService> operation_service_;
   std::unique_ptr<EventService> event_service_;
   std::unique_ptr<HostService> host_service_;

@@ -37,7 +37,8 @@ absl::Status Add(v1::Disk* disk) {
 }  // namespace
 
 void AddDiskDetails(const std::optional<Credentials>& opener, v1::Disk* disk) {
-  if (absl::Status status = ActAs(opener, [disk] { return Add(disk); }); !status.ok()) disk->set_problem(std::string(status.message()));
+  if (absl::Status status = ActAs(opener, [disk] { return Add(disk); }); !status.ok())
+    disk->set_problem(std::string(status.message()));
 }
 
 }  // namespace umld

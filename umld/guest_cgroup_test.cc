@@ -19,7 +19,8 @@ TEST(SiblingCgroupTest, IsBesideUmldsUnit) {
 TEST(SiblingCgroupTest, ThereIsNoneWithoutTheUnitOrVersion2) {
   EXPECT_EQ(SiblingCgroup("0::/user.slice/user-0.slice/session-1.scope\n", kMounts), "");
   EXPECT_EQ(SiblingCgroup("1:memory:/system.slice/umld.service\n", kMounts), "");
-  EXPECT_EQ(SiblingCgroup("0::/system.slice/umld.service\n", "31 24 0:27 / /sys/fs/cgroup rw - cgroup cgroup rw\n"), "");
+  EXPECT_EQ(SiblingCgroup("0::/system.slice/umld.service\n", "31 24 0:27 / /sys/fs/cgroup rw - cgroup cgroup rw\n"),
+            "");
   EXPECT_EQ(SiblingCgroup("", ""), "");
 }
 

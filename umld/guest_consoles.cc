@@ -34,7 +34,8 @@ std::string Resource(const GuestView& view, absl::string_view device) {
 // What takes something of the host that is not for everybody.
 absl::Status CheckPermission(const ConsoleChannel& channel, const Caller& caller) {
   if (channel.kind == ConsoleChannel::Kind::kTty) return NeedsAdmin(caller, "a terminal of the host");
-  if (channel.kind == ConsoleChannel::Kind::kPort && channel.port < 1024) return NeedsAdmin(caller, "a port below 1024");
+  if (channel.kind == ConsoleChannel::Kind::kPort && channel.port < 1024)
+    return NeedsAdmin(caller, "a port below 1024");
   return absl::OkStatus();
 }
 

@@ -2,6 +2,7 @@
 #include <optional>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "base/status.h"
@@ -56,20 +57,38 @@ absl::Status AlreadyPlugged(const GuestView& view, const state::DiskRow& disk) {
 
 }  // namespace
 
+absl::StatusOr<std::string> Guests::ExpandModules(const std::string& spec, const absl::StatusOr<KernelChoice>& kernel) {
+  absl::string_view device = spec;
+  if (!absl::ConsumeSuffix(&device, "=modules:")) return spec;
+  RETURN_IF_ERROR(kernel.status());
+  if (kernel->modules.empty()) {
+    return MakeError(
+        absl::StatusCode::kFailedPrecondition,
+        absl::StrCat("the kernel ", kernel->name.empty() ? kernel->path : kernel->name, " has no modules here"),
+        {"NO_MODULES", kernel->name, "import it with them: umlctl kernel import NAME FILE --modules FOLDER"});
+  }
+  // After "ubd" and the unit come the flags.
+  const size_t unit = device.find_first_not_of("0123456789", 3);
+  const size_t flags = unit == 3 ? 4 : unit;
+  const bool read_only = flags < device.size() && absl::StrContains(device.substr(flags), 'r');
+  return absl::StrCat(device, read_only ? "=" : "r=", kernel->modules);
+}
+
 absl::StatusOr<v1::Device> Guests::PlugDisk(const GuestPtr& guest, const std::string& text, bool live_only,
                                             const std::string& request_id, const Caller& caller) {
   const GuestView view = table_->View(guest);
   const std::string noun = absl::StrCat("guest ", view.row.name);
   // Its kernel opens the disk itself, with umld's permissions.
   if (view.row.relaxed) RETURN_IF_ERROR(Annotate(NeedsAdmin(caller, "a disk of a guest that is not confined"), noun));
-  ASSIGN_OR_RETURN(devices::DiskSpec spec, devices::ParseDiskSpec(text));
+  ASSIGN_OR_RETURN(const std::string expanded, ExpandModules(text, catalog_->ChoiceOf(view)));
+  ASSIGN_OR_RETURN(devices::DiskSpec spec, devices::ParseDiskSpec(expanded));
   state::DiskRow disk;
   disk.unit = spec.unit;
   disk.path = spec.path;
   disk.backing = spec.backing;
   disk.flags = spec.flags;
   disk.serial = spec.serial;
-  disk.opener = caller.user;
+  disk.opener = WhoOpens(disk, caller);
   const std::string device = devices::DiskName(disk.unit);
   state::OperationRow row;
   row.verb = "plug";

@@ -222,6 +222,7 @@ v1::Guest ToProto(const GuestView& view, const std::string& state_dir, const std
   out.mutable_limits()->set_disk_bytes_per_second(view.row.disk_bps);
   out.mutable_limits()->set_disk_operations_per_second(view.row.disk_iops);
   out.set_confinement(view.row.relaxed ? v1::RELAXED : v1::STRICT);
+  out.set_trust(view.row.trusted ? v1::TRUSTED : v1::UNTRUSTED);
   out.set_etag(absl::StrCat(view.row.version));
   *out.mutable_create_time() = TimeUtil::NanosecondsToTimestamp(view.row.created_ns);
   out.set_state(view.state());

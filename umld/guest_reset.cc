@@ -75,7 +75,8 @@ absl::StatusOr<OperationView> Guests::Reset(const v1::ResetGuestRequest& request
   }
   if (const std::string other = OtherWritableDisk(view); !other.empty() && !request.force()) {
     return MakeError(absl::StatusCode::kFailedPrecondition,
-                     absl::StrCat("guest ", name, " runs and writes to ", other, " too: to reset it now is a power cut for "
+                     absl::StrCat("guest ", name, " runs and writes to ", other,
+                                  " too: to reset it now is a power cut for "
                                   "that one"),
                      {"OTHER_DISKS", view.name(),
                       absl::StrCat("`umlctl stop ", name, "` first, or `umlctl reset --force ", name, "`")});

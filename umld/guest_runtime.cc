@@ -76,10 +76,31 @@ ProcessIdentity ToIdentity(const vmcore::v1::ProcessId& process) { return {proce
 
 }  // namespace
 
-vmcore::v1::GuestConfig GuestRuntime::ConfigOf(const state::GuestRow& row) const {
+absl::Status GuestRuntime::SetKernel(const GuestView& view, vmcore::v1::GuestConfig* config) const {
+  const vmcore::v1::GuestConfig& now = view.facts.config();
+  if (view.alive && view.row.kernel.empty() && now.follows_default() && !now.kernel().empty()) {
+    config->set_kernel(now.kernel());
+    config->set_kernel_name(now.kernel_name());
+    config->set_follows_default(true);
+    *config->mutable_kernel_libraries() = now.kernel_libraries();
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(const KernelChoice choice, catalog_->Choose(view.row.kernel));
+  config->set_kernel(choice.path);
+  config->set_kernel_name(choice.name);
+  config->set_follows_default(choice.by_default);
+  const absl::StatusOr<std::vector<std::string>> libraries = kernel::KernelLibraries(choice.path);
+  // One that is not confined finds them by itself.
+  if (!libraries.ok()) return view.row.relaxed ? absl::OkStatus() : libraries.status();
+  for (const std::string& library : *libraries) config->add_kernel_libraries(library);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<vmcore::v1::GuestConfig> GuestRuntime::ConfigOf(const GuestView& view) const {
+  const state::GuestRow& row = view.row;
   vmcore::v1::GuestConfig config;
   config.set_name(row.name);
-  config.set_kernel(row.kernel);
+  RETURN_IF_ERROR(SetKernel(view, &config));
   config.set_memory_bytes(row.memory_bytes);
   for (const state::DiskRow& disk : row.disks) *config.add_disks() = ToVmcoreDisk(disk);
   for (const std::string& argument : row.kernel_args) {
@@ -138,7 +159,6 @@ absl::Status GuestRuntime::AwaitOldProcesses(const GuestView& view) {
 }
 
 absl::StatusOr<vmcore::v1::Launch> GuestRuntime::PrepareLaunch(const GuestView& view) {
-  RETURN_IF_ERROR(kernel::InspectKernel(view.row.kernel));
   RETURN_IF_ERROR(MakeFolders(config_->GuestStateDir(view.row.id), 0700));
   RETURN_IF_ERROR(MakeFolders(config_->GuestRunDir(view.row.id), 0700));
   RETURN_IF_ERROR(PrepareDisks(view));
@@ -147,15 +167,13 @@ absl::StatusOr<vmcore::v1::Launch> GuestRuntime::PrepareLaunch(const GuestView& 
   launch.set_guest_id(view.row.id);
   launch.set_run_dir(config_->GuestRunDir(view.row.id));
   launch.set_log_dir(config_->GuestStateDir(view.row.id));
-  *launch.mutable_config() = ConfigOf(view.row);
+  ASSIGN_OR_RETURN(*launch.mutable_config(), ConfigOf(view));
   launch.set_isolation(config_->isolation);
   if (view.row.relaxed) {
     launch.set_confinement(vmcore::v1::CONFINEMENT_RELAXED);
   } else {
     ASSIGN_OR_RETURN(const uint32_t uid, config_->GuestUid(view.row.id));
     launch.set_uid(uid);
-    ASSIGN_OR_RETURN(const std::vector<std::string> libraries, kernel::KernelLibraries(view.row.kernel));
-    for (const std::string& library : libraries) launch.add_kernel_libraries(library);
   }
   launch.set_cgroup_folder(GuestCgroupFolder());
   launch.set_history_bytes(kHistoryBytes);
@@ -166,7 +184,14 @@ absl::StatusOr<vmcore::v1::Launch> GuestRuntime::PrepareLaunch(const GuestView& 
 
 absl::Status GuestRuntime::Launch(const GuestPtr& guest) {
   const GuestView view = table_->View(guest);
+  // From before its path is looked up until the table says who runs it.
+  ASSIGN_OR_RETURN(const std::shared_ptr<const KernelChoice> kernel, catalog_->Hold(view.row.kernel));
+  RETURN_IF_ERROR(kernel::InspectKernel(kernel->path));
   ASSIGN_OR_RETURN(vmcore::v1::Launch launch, PrepareLaunch(view));
+  if (launch.config().kernel() != kernel->path) {
+    return MakeError(absl::StatusCode::kUnavailable, "the default kernel was changed just now",
+                     {"KERNEL_CHANGED", view.name(), "try again"});
+  }
   const std::string& run_dir = launch.run_dir();
   RETURN_IF_ERROR(AwaitOldProcesses(view));
   ASSIGN_OR_RETURN(UniqueFd lock, TakeLock(run_dir));
@@ -189,6 +214,9 @@ absl::Status GuestRuntime::Launch(const GuestPtr& guest) {
     changed.facts.Clear();
     changed.facts.set_state(vmcore::v1::STATE_STARTING);
     changed.facts.mutable_vmcore()->set_pid(child->pid);
+    changed.facts.mutable_config()->set_kernel(launch.config().kernel());
+    changed.facts.mutable_config()->set_kernel_name(launch.config().kernel_name());
+    changed.facts.mutable_config()->set_follows_default(launch.config().follows_default());
     changed.watched = true;
     changed.unreachable_reason.clear();
   });
@@ -237,10 +265,11 @@ absl::Status GuestRuntime::Connect(const GuestPtr& guest, UniqueFd socket, absl:
   }
   TakeOverConfig(guest, reply->facts().config());
   // The other way round: a change that was committed while vmcore could not be told.
-  const GuestView view = table_->View(guest);
+  GuestView view = table_->View(guest);
   if (reply->facts().config().etag() < view.row.version) {
+    view.facts = reply->facts();
     Request next;
-    *next.mutable_set_config()->mutable_config() = ConfigOf(view.row);
+    ASSIGN_OR_RETURN(*next.mutable_set_config()->mutable_config(), ConfigOf(view));
     absl::Status told = client->Call(next, timeout).status();
     if (!told.ok()) spdlog::warn("guest {}: {}", view.row.name, std::string(told.message()));
   }

@@ -13,6 +13,7 @@
 #include "base/process.h"
 #include "umld/daemon_config.h"
 #include "umld/guest_table.h"
+#include "umld/kernel_catalog.h"
 #include "umld/worker_pool.h"
 #include "vmcore/vmcore.pb.h"
 
@@ -26,8 +27,9 @@ inline constexpr char kNotifyArgument[] = "mconsole=notify:";
 class GuestRuntime {
  public:
   // All outlive it. `facts_pool` is its own: it runs what must never wait for an operation.
-  GuestRuntime(const DaemonConfig* config, GuestTable* table, EventLoop* loop, WorkerPool* facts_pool)
-      : config_(config), table_(table), loop_(loop), facts_pool_(facts_pool) {}
+  GuestRuntime(const DaemonConfig* config, GuestTable* table, KernelCatalog* catalog, EventLoop* loop,
+               WorkerPool* facts_pool)
+      : config_(config), table_(table), catalog_(catalog), loop_(loop), facts_pool_(facts_pool) {}
 
   // Starts a vmcore for a guest that has none, and returns when it has taken its launch message. Blocks.
   // kFailedPrecondition, kNotFound, ...: a kernel or disk that cannot be used, named. The guest's line only.
@@ -55,11 +57,13 @@ class GuestRuntime {
   // Commits vmcore's configuration, if it still is newer than ours. Blocks on the disk.
   void TakeOverConfig(const GuestPtr& guest, const vmcore::v1::GuestConfig& config);
 
-  // What the guest's next kernel is to be started with.
-  vmcore::v1::GuestConfig ConfigOf(const state::GuestRow& row) const;
+  // What the guest's next kernel is to be started with. One that runs and follows the default keeps the kernel that it
+  // was started with. Errors: its kernel cannot be used.
+  absl::StatusOr<vmcore::v1::GuestConfig> ConfigOf(const GuestView& view) const;
 
  private:
   absl::StatusOr<vmcore::v1::Launch> PrepareLaunch(const GuestView& view);
+  absl::Status SetKernel(const GuestView& view, vmcore::v1::GuestConfig* config) const;
   absl::Status PrepareDisks(const GuestView& view);
   absl::Status AwaitOldProcesses(const GuestView& view);
   absl::Status Connect(const GuestPtr& guest, UniqueFd socket, absl::Duration timeout);
@@ -74,6 +78,7 @@ class GuestRuntime {
 
   const DaemonConfig* const config_;
   GuestTable* const table_;
+  KernelCatalog* const catalog_;
   EventLoop* const loop_;
   WorkerPool* const facts_pool_;
   std::function<void(const GuestPtr&)> config_ahead_;

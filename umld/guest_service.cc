@@ -63,9 +63,9 @@ Reactor* GuestService::ListGuestStats(Context* context, const v1::ListGuestStats
 }
 
 Reactor* GuestService::UpdateGuest(Context* context, const v1::UpdateGuestRequest* request, v1::Guest* response) {
-  return InLineFor(
-      context, request->guest().name(), response,
-      [=, this](const GuestPtr& guest, const Caller& caller) { return guests_->Update(guest, *request, caller); });
+  return InLineFor(context, request->guest().name(), response, [=, this](const GuestPtr& guest, const Caller& caller) {
+    return guests_->Update(guest, *request, caller);
+  });
 }
 
 Reactor* GuestService::RenameGuest(Context* context, const v1::RenameGuestRequest* request, v1::Guest* response) {
@@ -142,9 +142,9 @@ Reactor* GuestService::UnplugDevice(Context* context, const v1::UnplugDeviceRequ
 
 Reactor* GuestService::ResizeDisk(Context* context, const v1::ResizeDiskRequest* request,
                                   v1::ResizeDiskResponse* response) {
-  return InLineFor(
-      context, request->guest(), response,
-      [=, this](const GuestPtr& guest, const Caller& caller) { return guests_->ResizeDisk(guest, *request, caller); });
+  return InLineFor(context, request->guest(), response, [=, this](const GuestPtr& guest, const Caller& caller) {
+    return guests_->ResizeDisk(guest, *request, caller);
+  });
 }
 
 Reactor* GuestService::QueryDevice(Context* context, const v1::QueryDeviceRequest* request, v1::Device* response) {

@@ -22,6 +22,7 @@
 #include "kernel/kernel_inspect.h"
 #include "spdlog/spdlog.h"
 #include "umld/image_name.h"
+#include "umld/trust.h"
 #include "umld/vmcore_wire.h"
 
 namespace umld {
@@ -113,15 +114,23 @@ void Guests::InLine(absl::string_view name, std::function<void(absl::StatusOr<Gu
   });
 }
 
-v1::Guest Guests::Show(const GuestPtr& guest) const {
-  return ToProto(table_->View(guest), config_->state_dir, config_->run_dir);
+v1::Guest Guests::Show(const GuestPtr& guest) const { return Show(table_->View(guest)); }
+
+v1::Guest Guests::Show(const GuestView& view) const {
+  v1::Guest shown = ToProto(view, config_->state_dir, config_->run_dir);
+  if (const absl::StatusOr<KernelChoice> kernel = catalog_->ChoiceOf(view); kernel.ok()) {
+    shown.set_kernel_in_use(kernel->name.empty() ? kernel->path : kernel->name);
+    shown.set_kernel_path(kernel->path);
+  }
+  return shown;
 }
 
 absl::StatusOr<std::vector<state::DiskRow>> Guests::NewDisks(const v1::CreateGuestRequest& request, bool has_image,
                                                              const Caller& caller) {
   std::vector<devices::DiskSpec> specs;
   for (const std::string& text : request.disk_specs()) {
-    ASSIGN_OR_RETURN(devices::DiskSpec spec, devices::ParseDiskSpec(text));
+    ASSIGN_OR_RETURN(const std::string expanded, ExpandModules(text, catalog_->Choose(request.guest().kernel())));
+    ASSIGN_OR_RETURN(devices::DiskSpec spec, devices::ParseDiskSpec(expanded));
     specs.push_back(std::move(spec));
   }
   for (const v1::Disk& disk : request.guest().disks()) {
@@ -143,11 +152,16 @@ absl::StatusOr<std::vector<state::DiskRow>> Guests::NewDisks(const v1::CreateGue
           has_image && spec.unit == 0 ? "ubda comes from the image; use ubdb for this disk" : "give each disk once");
     }
     state::DiskRow row = ToRow(spec);
-    row.opener = caller.user;
+    row.opener = WhoOpens(row, caller);
     RETURN_IF_ERROR(CheckDisk(row, rows, 0));
     rows.push_back(std::move(row));
   }
   return rows;
+}
+
+std::optional<Credentials> Guests::WhoOpens(const state::DiskRow& disk, const Caller& caller) const {
+  const bool read_only = absl::StrContains(disk.flags, 'r') && disk.backing.empty();
+  return read_only && catalog_->IsModules(disk.path) ? std::nullopt : caller.user;
 }
 
 absl::Status Guests::CheckDisk(const state::DiskRow& disk, const std::vector<state::DiskRow>& own,
@@ -233,11 +247,21 @@ absl::Status TakeLimits(const v1::Limits& wanted, state::GuestRow* row) {
   return absl::OkStatus();
 }
 
-bool IsRelaxed(v1::Confinement wanted, const DaemonConfig& config) {
-  return wanted == v1::CONFINEMENT_UNSPECIFIED ? config.relaxed : wanted == v1::RELAXED;
+// A daemon that was told to relax what says nothing was told to trust it too.
+void TakeTrust(v1::Trust trust, v1::Confinement confinement, const DaemonConfig& config, state::GuestRow* row) {
+  const bool by_default = confinement == v1::CONFINEMENT_UNSPECIFIED && config.relaxed;
+  row->trusted = trust == v1::TRUST_UNSPECIFIED ? by_default : trust == v1::TRUSTED;
+  row->relaxed = by_default ? row->trusted : confinement == v1::RELAXED;
 }
 
 }  // namespace
+
+absl::Status Guests::CheckKernel(const std::string& wish, const Caller& caller) const {
+  ASSIGN_OR_RETURN(const KernelChoice kernel, catalog_->Choose(wish));
+  // What a path leads to is the caller's to see; a kernel with a name is there for all.
+  return ActAs(kernel.name.empty() ? caller.user : std::nullopt,
+               [&kernel] { return kernel::InspectKernel(kernel.path); });
+}
 
 absl::StatusOr<state::GuestRow> Guests::NewRow(const v1::CreateGuestRequest& request, const Caller& caller) {
   const v1::Guest& wanted = request.guest();
@@ -253,16 +277,17 @@ absl::StatusOr<state::GuestRow> Guests::NewRow(const v1::CreateGuestRequest& req
   }
   row.memory_bytes = wanted.memory_bytes() == 0 ? kDefaultMemory : wanted.memory_bytes();
   RETURN_IF_ERROR(devices::CheckMemory(row.memory_bytes));
-  row.kernel = wanted.kernel().empty() ? config_->default_kernel : wanted.kernel();
-  RETURN_IF_ERROR(ActAs(caller.user, [&row] { return kernel::InspectKernel(row.kernel); }));
+  row.kernel = wanted.kernel();
+  RETURN_IF_ERROR(CheckKernel(row.kernel, caller));
   RETURN_IF_ERROR(CheckKernelArguments(wanted.kernel_args(), caller));
   row.kernel_args.assign(wanted.kernel_args().begin(), wanted.kernel_args().end());
   if (wanted.description().size() > 4096) {
     return Invalid("the description is longer than 4,096 bytes", "INVALID_DESCRIPTION", row.name, "shorten it");
   }
   row.description = wanted.description();
-  row.relaxed = IsRelaxed(wanted.confinement(), *config_);
+  TakeTrust(wanted.trust(), wanted.confinement(), *config_, &row);
   if (row.relaxed) RETURN_IF_ERROR(NeedsAdmin(caller, kRelaxedGuest));
+  RETURN_IF_ERROR(CheckTrust(row));
   RETURN_IF_ERROR(TakeLimits(wanted.limits(), &row));
   row.created_ns = absl::ToUnixNanos(absl::Now());
   ASSIGN_OR_RETURN(row.disks, NewDisks(request, !wanted.image().empty(), caller));
@@ -320,9 +345,15 @@ absl::StatusOr<v1::ListGuestsResponse> Guests::List(const v1::ListGuestsRequest&
   std::vector<GuestView> views = table_->Page(after, size + 1);
   const bool more = views.size() > size;
   if (more) views.pop_back();
-  for (const GuestView& view : views) *response.add_guests() = ToProto(view, config_->state_dir, config_->run_dir);
+  for (const GuestView& view : views) *response.add_guests() = Show(view);
   if (more) response.set_next_page_token(absl::WebSafeBase64Escape(views.back().row.name));
   return response;
+}
+
+absl::Status Guests::TellConfig(const GuestPtr& guest) {
+  vmcore::v1::Request next;
+  ASSIGN_OR_RETURN(*next.mutable_set_config()->mutable_config(), runtime_->ConfigOf(table_->View(guest)));
+  return runtime_->Call(guest, next, absl::Seconds(5)).status();
 }
 
 absl::StatusOr<v1::Guest> Guests::Update(const GuestPtr& guest, const v1::UpdateGuestRequest& request,
@@ -341,25 +372,30 @@ absl::StatusOr<v1::Guest> Guests::Update(const GuestPtr& guest, const v1::Update
         RETURN_IF_ERROR(devices::CheckMemory(wanted.memory_bytes()));
         row.memory_bytes = wanted.memory_bytes();
       } else if (path == "kernel") {
-        row.kernel = wanted.kernel().empty() ? config_->default_kernel : wanted.kernel();
-        RETURN_IF_ERROR(ActAs(caller.user, [&row] { return kernel::InspectKernel(row.kernel); }));
+        row.kernel = wanted.kernel();
+        RETURN_IF_ERROR(CheckKernel(row.kernel, caller));
       } else if (path == "kernel_args") {
         RETURN_IF_ERROR(CheckKernelArguments(wanted.kernel_args(), caller));
         row.kernel_args.assign(wanted.kernel_args().begin(), wanted.kernel_args().end());
       } else if (path == "description") {
         row.description = wanted.description().substr(0, 4096);
       } else if (path == "confinement") {
-        row.relaxed = IsRelaxed(wanted.confinement(), *config_);
+        row.relaxed = wanted.confinement() == v1::CONFINEMENT_UNSPECIFIED ? config_->relaxed
+                                                                          : wanted.confinement() == v1::RELAXED;
         if (row.relaxed) RETURN_IF_ERROR(NeedsAdmin(caller, kRelaxedGuest));
         if (!row.relaxed) RETURN_IF_ERROR(Annotate(CheckNicsConfined(row.nics), absl::StrCat("guest ", row.name)));
+      } else if (path == "trust") {
+        row.trusted = wanted.trust() == v1::TRUSTED;
       } else if (path == "limits") {
         RETURN_IF_ERROR(TakeLimits(wanted.limits(), &row));
       } else {
         return Invalid(
             absl::StrCat("\"", path, "\" cannot be updated"), "INVALID_UPDATE_MASK", wanted.name(),
-            "memory_bytes, kernel, kernel_args, description, confinement and limits can; devices have Plug and Unplug");
+            "memory_bytes, kernel, kernel_args, description, confinement, trust and limits can; devices have Plug and "
+            "Unplug");
       }
     }
+    RETURN_IF_ERROR(CheckTrust(row));
     ++row.version;
     return absl::OkStatus();
   };
@@ -369,10 +405,8 @@ absl::StatusOr<v1::Guest> Guests::Update(const GuestPtr& guest, const v1::Update
   RETURN_IF_ERROR(table_->Commit(guest, change));
   const GuestView view = table_->View(guest);
   if (view.alive) {
-    vmcore::v1::Request next;
-    *next.mutable_set_config()->mutable_config() = runtime_->ConfigOf(view.row);
     // If it cannot be told now, it is at the next connection; the change itself is committed.
-    absl::Status told = runtime_->Call(guest, next, absl::Seconds(5)).status();
+    absl::Status told = TellConfig(guest);
     if (!told.ok()) spdlog::warn("guest {}: {}", view.row.name, std::string(told.message()));
     const std::string reason = GetErrorDetail(told).reason;
     if (reason == "LIMIT_TOO_LOW" || reason == "LIMIT_UNAVAILABLE") {
@@ -402,9 +436,7 @@ absl::StatusOr<v1::Guest> Guests::Rename(const GuestPtr& guest, const std::strin
   }
   RETURN_IF_ERROR(status);
   if (table_->View(guest).alive) {
-    vmcore::v1::Request next;
-    *next.mutable_set_config()->mutable_config() = runtime_->ConfigOf(table_->View(guest).row);
-    absl::Status told = runtime_->Call(guest, next, absl::Seconds(5)).status();
+    absl::Status told = TellConfig(guest);
     if (!told.ok()) spdlog::warn("guest {}: {}", name, std::string(told.message()));
   }
   return Show(guest);

@@ -13,6 +13,7 @@
 #include "umld/daemon_config.h"
 #include "umld/guest_runtime.h"
 #include "umld/guest_table.h"
+#include "umld/kernel_catalog.h"
 #include "umld/operations.h"
 #include "umld/v1/services.pb.h"
 #include "umld/worker_pool.h"
@@ -20,26 +21,28 @@
 namespace umld {
 
 // The verbs on guests: what CreateGuest, StartGuest, PlugDevice, ... mean. Policy lives here; gRPC and the bridge are
-// thin edges over it. Split over files: guests.cc (define, change, remove), guest_power.cc (start to kill), guest_reset.cc,
-// guest_devices.cc (which device is meant; mconsole), guest_memory.cc, guest_disks.cc, guest_resize.cc,
+// thin edges over it. Split over files: guests.cc (define, change, remove), guest_power.cc (start to kill),
+// guest_reset.cc, guest_devices.cc (which device is meant; mconsole), guest_memory.cc, guest_disks.cc, guest_resize.cc,
 // guest_consoles.cc, guest_nics.cc, guest_stats.cc.
 // Thread-safe. What blocks on a disk or a guest is to be called within InLine, or says that it queues itself.
 class Guests {
  public:
   // All outlive it. `pool` runs operations, one line per guest; `urgent_pool` what must never wait behind them.
   Guests(const DaemonConfig* config, state::Store* store, GuestTable* table, Operations* operations,
-         GuestRuntime* runtime, WorkerPool* pool, WorkerPool* urgent_pool)
+         GuestRuntime* runtime, const KernelCatalog* catalog, WorkerPool* pool, WorkerPool* urgent_pool)
       : config_(config),
         store_(store),
         table_(table),
         operations_(operations),
         runtime_(runtime),
+        catalog_(catalog),
         pool_(pool),
         urgent_pool_(urgent_pool) {}
 
   // Runs `body` when everything asked of this guest before is done. `body` gets kNotFound when there is no such guest.
   void InLine(absl::string_view name, std::function<void(absl::StatusOr<GuestPtr>)> body);
   v1::Guest Show(const GuestPtr& guest) const;
+  v1::Guest Show(const GuestView& view) const;
 
   // -- guests.cc. Block on the disk.
   absl::StatusOr<v1::Guest> Create(const v1::CreateGuestRequest& request, const Caller& caller);
@@ -81,7 +84,7 @@ class Guests {
   absl::StatusOr<v1::Device> ChangeMemory(const GuestPtr& guest, const std::string& spec,
                                           const std::string& request_id);
   absl::StatusOr<v1::SendMconsoleResponse> SendMconsole(const GuestPtr& guest, const v1::SendMconsoleRequest& request,
-                                                       const Caller& caller);
+                                                        const Caller& caller);
 
  private:
   using Body = std::function<absl::Status(const GuestPtr&, const state::OperationRow&, bool resumed)>;
@@ -89,7 +92,12 @@ class Guests {
   absl::StatusOr<state::GuestRow> NewRow(const v1::CreateGuestRequest& request, const Caller& caller);
   absl::StatusOr<std::vector<state::DiskRow>> NewDisks(const v1::CreateGuestRequest& request, bool has_image,
                                                        const Caller& caller);
+  absl::Status CheckKernel(const std::string& wish, const Caller& caller) const;
+  // The modules of a kernel, read-only, are there for everybody; all other files as the caller may.
+  std::optional<Credentials> WhoOpens(const state::DiskRow& disk, const Caller& caller) const;
   absl::Status CheckDisk(const state::DiskRow& disk, const std::vector<state::DiskRow>& own, uint64_t guest_id) const;
+  // Tells the guest's vmcore what its next kernel is to be started with.
+  absl::Status TellConfig(const GuestPtr& guest);
   absl::Status RemoveFiles(const GuestView& view);
   absl::Status RunDelete(const GuestPtr& guest, const state::OperationRow& operation);
 
@@ -104,7 +112,8 @@ class Guests {
   absl::Status AwaitEnd(const GuestPtr& guest, absl::Duration patience);
 
   // -- guest_consoles.cc
-  absl::StatusOr<std::vector<state::ConsoleRow>> NewConsoles(const v1::CreateGuestRequest& request, const Caller& caller);
+  absl::StatusOr<std::vector<state::ConsoleRow>> NewConsoles(const v1::CreateGuestRequest& request,
+                                                             const Caller& caller);
   absl::StatusOr<v1::Device> PlugConsole(const GuestPtr& guest, const std::string& spec, bool live_only,
                                          const std::string& request_id, const Caller& caller);
   absl::Status UnplugConsole(const GuestPtr& guest, const std::string& device, bool live_only,
@@ -144,6 +153,8 @@ class Guests {
   void ResumeMemoryChange(const GuestPtr& guest, const state::OperationRow& operation);
 
   // -- guest_disks.cc
+  // "ubdc=modules:" in the words of the kernel that the guest has: "ubdcr=FILE". Other specs stay as they are.
+  static absl::StatusOr<std::string> ExpandModules(const std::string& spec, const absl::StatusOr<KernelChoice>& kernel);
   absl::StatusOr<v1::Device> PlugDisk(const GuestPtr& guest, const std::string& spec, bool live_only,
                                       const std::string& request_id, const Caller& caller);
   absl::Status UnplugDisk(const GuestPtr& guest, const std::string& device, bool live_only,
@@ -168,6 +179,7 @@ class Guests {
   GuestTable* const table_;
   Operations* const operations_;
   GuestRuntime* const runtime_;
+  const KernelCatalog* const catalog_;
   WorkerPool* const pool_;
   WorkerPool* const urgent_pool_;
 };

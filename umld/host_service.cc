@@ -178,7 +178,8 @@ grpc::ServerUnaryReactor* HostService::GetHost(grpc::CallbackServerContext* cont
     info.set_state_directory(config_->state_dir);
     info.set_runtime_directory(config_->run_dir);
     info.set_mconsole_directory(config_->mconsole_dir);
-    info.set_default_kernel(config_->default_kernel);
+    const absl::StatusOr<KernelChoice> kernel = catalog_->Choose("");
+    info.set_default_kernel(kernel.ok() ? kernel->path : config_->default_kernel);
     uint32_t running = 0, all = 0;
     for (const GuestView& view : table_->Views()) {
       ++all;
@@ -186,7 +187,7 @@ grpc::ServerUnaryReactor* HostService::GetHost(grpc::CallbackServerContext* cont
     }
     info.set_guests(all);
     info.set_guests_running(running);
-    *info.add_checks() = CheckKernel(config_->default_kernel);
+    *info.add_checks() = CheckKernel(info.default_kernel());
     *info.add_checks() = config_->relaxed ? CheckMemoryFolder() : CheckMemory();
     *info.add_checks() = CheckIsolation();
     *info.add_checks() = CheckConfinement(*config_);

@@ -4,6 +4,7 @@
 #include "absl/time/time.h"
 #include "umld/daemon_config.h"
 #include "umld/guest_table.h"
+#include "umld/kernel_catalog.h"
 #include "umld/v1/services.grpc.pb.h"
 #include "umld/worker_pool.h"
 
@@ -12,8 +13,8 @@ namespace umld {
 // What this host is and offers, and the files that are not of one guest.
 class HostService final : public v1::Host::CallbackService {
  public:
-  HostService(const DaemonConfig* config, GuestTable* table, WorkerPool* pool)
-      : config_(config), table_(table), pool_(pool), started_(absl::Now()) {}
+  HostService(const DaemonConfig* config, GuestTable* table, const KernelCatalog* catalog, WorkerPool* pool)
+      : config_(config), table_(table), catalog_(catalog), pool_(pool), started_(absl::Now()) {}
   grpc::ServerUnaryReactor* GetHost(grpc::CallbackServerContext*, const v1::GetHostRequest*, v1::HostInfo*) override;
   grpc::ServerUnaryReactor* CreateDiskFile(grpc::CallbackServerContext*, const v1::CreateDiskFileRequest*,
                                            v1::DiskFile*) override;
@@ -25,6 +26,7 @@ class HostService final : public v1::Host::CallbackService {
  private:
   const DaemonConfig* const config_;
   GuestTable* const table_;
+  const KernelCatalog* const catalog_;
   WorkerPool* const pool_;
   const absl::Time started_;
 };

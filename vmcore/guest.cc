@@ -114,7 +114,7 @@ absl::Status Guest::MakeJail() {
   if (launch_.confinement() == v1::CONFINEMENT_RELAXED) return MakeFolders(kKernelFolder, 0700);
   if (launch_.isolation() == v1::ISOLATION_PROCESS_GROUP) {
     return MakeError(absl::StatusCode::kFailedPrecondition, "a guest that is held by a process group is not confined",
-                     {"CONFINEMENT_REFUSED", "", "create the guest with --confinement relaxed"});
+                     {"CONFINEMENT_REFUSED", "", "create the guest with --confinement relaxed --trust trusted"});
   }
   ASSIGN_OR_RETURN(jail_, Jail::Create({launch_.uid(), config_.name()}));
   nics_.Confine(&jail_->network(), launch_.uid());
@@ -129,7 +129,8 @@ absl::Status Guest::ShowKernel() {
   const std::string replies = std::filesystem::absolute(kReplyFolder).string();
   RETURN_IF_ERROR(jail_->Show(kReplyFolder, replies, Jail::Access::kReadOnly));
   RETURN_IF_ERROR(jail_->Show(kKernelFolder, config_.kernel(), Jail::Access::kReadOnly));
-  for (const std::string& library : launch_.kernel_libraries()) {
+  const bool of_this_kernel = config_.kernel_libraries_size() > 0;
+  for (const std::string& library : of_this_kernel ? config_.kernel_libraries() : launch_.kernel_libraries()) {
     RETURN_IF_ERROR(jail_->Show(kKernelFolder, library, Jail::Access::kReadOnly));
   }
   for (absl::string_view argument : config_.kernel_args()) {

@@ -44,7 +44,7 @@ absl::Status Refused(const std::string& what) {
                    absl::StrCat("this host does not let a guest be confined: ", what, ": ", strerror(errno)),
                    {"CONFINEMENT_REFUSED", "",
                     "run umld as root, allow user namespaces (user.max_user_namespaces), or create the guest with "
-                    "--confinement relaxed"});
+                    "--confinement relaxed --trust trusted"});
 }
 
 absl::Status Replaced(const std::string& path) {
@@ -216,7 +216,7 @@ absl::StatusOr<Jail::Shown> Jail::Open(const std::string& path, Access access, c
                    absl::StrCat(path, ": its file system cannot lend it to the guest's own uid: ", strerror(errno)),
                    {"NO_IDMAP", path,
                     "keep it on ext4, xfs, btrfs or tmpfs (idmapped mounts), or create the guest with --confinement "
-                    "relaxed"});
+                    "relaxed --trust trusted"});
 }
 
 absl::Status Jail::Show(const std::string& key, const std::string& path, Access access,

@@ -123,7 +123,7 @@ absl::Status CheckSeccompFilter() {
                    absl::StrCat("this host does not let system calls be filtered: ", strerror(WEXITSTATUS(status))),
                    {"CONFINEMENT_REFUSED", "",
                     "run umld on a kernel with CONFIG_SECCOMP_FILTER, outside of containers whose system calls are "
-                    "intercepted, or create the guest with --confinement relaxed"});
+                    "intercepted, or create the guest with --confinement relaxed --trust trusted"});
 }
 
 std::optional<ForbiddenCall> ReadForbiddenCall(int listener) {

@@ -53,8 +53,9 @@ absl::Status NameTaken(const std::string& name) {
       absl::StatusCode::kFailedPrecondition,
       absl::StrCat("the host has an interface ", name, " already, which a confined guest's kernel cannot open"),
       {"NAME_TAKEN", name,
-       absl::StrCat("use a name that is free, and umld makes the interface; or `ip link del ", name,
-                    "` first; or create the guest with --confinement relaxed, which opens taps of the host")});
+       absl::StrCat(
+           "use a name that is free, and umld makes the interface; or `ip link del ", name,
+           "` first; or create the guest with --confinement relaxed --trust trusted, which opens taps of the host")});
 }
 
 absl::Status NoRedirect(int error, const std::string& name) {
@@ -63,7 +64,7 @@ absl::Status NoRedirect(int error, const std::string& name) {
                    absl::StrCat("this host's kernel does not redirect what comes to ", name, ": ", nl_geterror(error)),
                    {"NO_REDIRECT", name,
                     "it needs sch_ingress, cls_u32 and act_mirred (CONFIG_NET_SCH_INGRESS, CONFIG_NET_CLS_U32, "
-                    "CONFIG_NET_ACT_MIRRED); or create the guest with --confinement relaxed"});
+                    "CONFIG_NET_ACT_MIRRED); or create the guest with --confinement relaxed --trust trusted"});
 }
 
 // Sends all that comes to the interface `from` out at `to`. By u32 with an empty mask, which matches everything: of the

@@ -44,7 +44,7 @@ absl::StatusOr<std::unique_ptr<NetworkNamespace>> NetworkNamespace::Create() {
                      absl::StrCat("this host gives the guest no network namespace: ", strerror(errno)),
                      {"NETWORK_NAMESPACE_REFUSED", "",
                       "run umld as root, allow more (user.max_net_namespaces), or create the guest with --confinement "
-                      "relaxed"});
+                      "relaxed --trust trusted"});
   }
   made->fd_.reset(open(absl::StrCat("/proc/", child, "/ns/net").c_str(), O_RDONLY | O_CLOEXEC));
   const int error_number = errno;
@@ -60,9 +60,10 @@ absl::StatusOr<std::unique_ptr<NetworkNamespace>> NetworkNamespace::Create() {
 absl::Status NetworkNamespace::Run(absl::FunctionRef<absl::Status()> work) const {
   // The way back, tried before it is needed.
   if (setns(home_.get(), CLONE_NEWNET) != 0 || setns(fd_.get(), CLONE_NEWNET) != 0) {
-    return MakeError(absl::StatusCode::kPermissionDenied,
-                     "an ordinary user's umld cannot join a confined guest to the host's network",
-                     {"NETWORK_DENIED", "", "run umld as root, or create the guest with --confinement relaxed"});
+    return MakeError(
+        absl::StatusCode::kPermissionDenied,
+        "an ordinary user's umld cannot join a confined guest to the host's network",
+        {"NETWORK_DENIED", "", "run umld as root, or create the guest with --confinement relaxed --trust trusted"});
   }
   absl::Status status = work();
   // What this process does next it must not do in the guest's.

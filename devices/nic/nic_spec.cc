@@ -428,7 +428,8 @@ absl::Status CheckConfinedNic(const NicSpec& spec) {
       absl::StrCat(name, ": ", NicTransportName(spec.transport), " needs ", needs,
                    ", which a confined guest does not reach"),
       {"NEEDS_HOST_NETWORK", name,
-       absl::StrCat("use ", tap, ", or have the guest with --confinement relaxed (of create, and of set)")});
+       absl::StrCat("use ", tap,
+                    ", or have the guest with --confinement relaxed --trust trusted (of create, and of set)")});
 }
 
 absl::string_view NicTransportName(NicTransport transport) {
