@@ -38,9 +38,9 @@ TEST(Errors, AlwaysTheSameTwoLines) {
   std::ostringstream err;
   PrintError(MakeError(StatusCode::kFailedPrecondition, "guest web1: \033[2Jin use\nby web2", {"", "", "stop web2"}),
              err);
-  EXPECT_EQ(err.str(), "error: guest web1: in use by web2\nhint:  stop web2\n");
+  EXPECT_EQ(err.str(), "error: guest web1: ?[2Jin use by web2\nhint:  stop web2\n");
   std::ostringstream plain;
-  PrintError(absl::NotFoundError("no guest web9"), plain);
+  PrintError(absl::NotFoundError("no \033[2Jguest web9"), plain);
   EXPECT_EQ(plain.str(), "error: no guest web9\nhint:  umlctl list shows the guests, umlctl image list the images\n");
 }
 
