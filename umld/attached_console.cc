@@ -65,7 +65,8 @@ class AttachedConsole : public AttachReactor, public std::enable_shared_from_thi
     loop_->Post([self = shared_from_this(), step = std::move(step)] { step(*self); });
   }
 
-  absl::StatusOr<vmcore::v1::Reply> Connect() {
+  // Not into socket_, which is the loop's: there it is closed when the client goes away meanwhile.
+  absl::StatusOr<vmcore::v1::Reply> Connect(UniqueFd* socket) {
     if (!request_.has_open()) {
       return MakeError(absl::StatusCode::kInvalidArgument, "the first message of AttachConsole is not `open`",
                        {"NOT_OPENED", "", "say which console first"});
@@ -80,10 +81,10 @@ class AttachedConsole : public AttachReactor, public std::enable_shared_from_thi
                         absl::StrCat("`umlctl start ", view.row.name, "`; what it said before is in `umlctl logs ",
                                      view.row.name, " ", name.console, "`")});
     }
-    ASSIGN_OR_RETURN(socket_, ConnectPackets(config_->GuestRunDir(view.row.id) + "/vmcore.sock"));
+    ASSIGN_OR_RETURN(*socket, ConnectPackets(config_->GuestRunDir(view.row.id) + "/vmcore.sock"));
     vmcore::v1::Request hello, attach;
     hello.mutable_hello()->set_version(1);
-    RETURN_IF_ERROR(CallOnce(socket_.get(), hello, absl::Seconds(5)).status());
+    RETURN_IF_ERROR(CallOnce(socket->get(), hello, absl::Seconds(5)).status());
     vmcore::v1::AttachConsole* request = attach.mutable_attach_console();
     request->set_console(name.console);
     request->set_history_bytes(open.history_bytes());
@@ -92,14 +93,16 @@ class AttachedConsole : public AttachReactor, public std::enable_shared_from_thi
     request->set_rows(open.size().rows());
     request->set_columns(open.size().columns());
     request->set_include_input(open.include_input());
-    return CallOnce(socket_.get(), attach, absl::Seconds(5));
+    return CallOnce(socket->get(), attach, absl::Seconds(5));
   }
 
   void Open() {
-    absl::StatusOr<vmcore::v1::Reply> reply = Connect();
-    OnLoop([reply](AttachedConsole& self) {
+    auto socket = std::make_shared<UniqueFd>();
+    absl::StatusOr<vmcore::v1::Reply> reply = Connect(socket.get());
+    OnLoop([reply, socket](AttachedConsole& self) {
       if (!reply.ok()) return self.End(reply.status());
       if (self.ended_) return;
+      self.socket_ = std::move(*socket);
       v1::AttachConsoleResponse first;
       first.set_writer(reply->attach_console().writer());
       self.Queue(std::move(first));

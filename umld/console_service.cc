@@ -59,6 +59,7 @@ class LogStream : public grpc::ServerWriteReactor<v1::ReadConsoleLogResponse>,
     loop_->Post([last = std::move(self_)] {
       if (last->watching_) last->loop_->Unwatch(last->inotify_.get());
       last->watching_ = false;
+      last->done_ = true;
     });
   }
 
@@ -71,6 +72,7 @@ class LogStream : public grpc::ServerWriteReactor<v1::ReadConsoleLogResponse>,
       return ErrnoError(errno, absl::StrCat("watch ", folder));
     }
     loop_->Post([self = shared_from_this()] {
+      if (self->done_) return;  // the client went away meanwhile
       self->watching_ = true;
       self->loop_->Watch(self->inotify_.get(), EPOLLIN, [self](uint32_t) { self->OnChange(); });
     });
@@ -130,7 +132,7 @@ class LogStream : public grpc::ServerWriteReactor<v1::ReadConsoleLogResponse>,
   const uint32_t tail_lines_;
   std::shared_ptr<LogStream> self_;
   UniqueFd inotify_;
-  bool watching_ = false;  // the loop's thread alone
+  bool watching_ = false, done_ = false;  // the loop's thread alone
   v1::ReadConsoleLogResponse response_;
   absl::Mutex mutex_;
   bool changed_ ABSL_GUARDED_BY(mutex_) = false, asleep_ ABSL_GUARDED_BY(mutex_) = false;
