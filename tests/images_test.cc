@@ -272,6 +272,49 @@ TEST_F(ImagesTest, CowFiles) {
   EXPECT_EQ(Image("x")["digest"], Image("tiny")["digest"]) << "nothing was written to it";
 }
 
+// A real sshd on loopback; the server behind it is a small tree, or this would copy the whole host.
+TEST_F(ImagesTest, AServerOverSsh) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs an sshd that lets root in";
+  const bool made = std::filesystem::create_directory("/run/sshd");
+  const int port = 20000 + getpid() % 20000;
+  ASSERT_TRUE(Ok(host_->Shell(absl::StrCat(
+      "set -e; mkdir -p server/proc server/tmp server/etc; for program in /bin/sh /bin/tar /usr/bin/id; do\n"
+      "for file in $program $(ldd $program | grep -o '/[^ ]*'); do mkdir -p server${file%/*}; cp -L $file server$file; "
+      "done; "
+      "done\n"
+      "echo old >server/etc/hostname; echo x >server/tmp/x; chown 33:44 server/etc/hostname\n"
+      "ssh-keygen -q -t ed25519 -N '' -f hostkey; ssh-keygen -q -t ed25519 -N '' -f key; cp key.pub keys\n"
+      "printf '%s\\n' 'Port ",
+      port,
+      "' 'ListenAddress 127.0.0.1' \"HostKey $PWD/hostkey\" 'PidFile none' 'UsePAM no' "
+      "'StrictModes no' 'PermitRootLogin yes' \"AuthorizedKeysFile $PWD/keys\" "
+      "\"ForceCommand chroot $PWD/server /bin/sh -c \\\"\\$SSH_ORIGINAL_COMMAND\\\"\" >sshd_config\n"
+      "echo \"[127.0.0.1]:",
+      port, " $(cat hostkey.pub)\" >known"))));
+  {
+    const auto sshd = Running::Start(
+        host_->MakeCommand({"/usr/sbin/sshd", "-D", "-e", "-f", host_->Work("sshd_config")}), Running::On::kPipes);
+    absl::SleepFor(absl::Seconds(1));
+    const std::string ssh = absl::StrCat("ssh -p ", port, " -i ", host_->Work("key"),
+                                         " -o UserKnownHostsFile=", host_->Work("known"), " -o BatchMode=yes -F none");
+    const CommandResult imported =
+        host_->Run({"image", "import", "old", "--from-host", "root@127.0.0.1", "--ssh", ssh, "--size", "64M"});
+    EXPECT_TRUE(Ok(imported));
+    const std::string image = Image("old")["path"];
+    EXPECT_THAT(host_->Shell("debugfs -R 'stat /etc/hostname' " + image).out, HasSubstr("User:    33   Group:    44"));
+    EXPECT_THAT(host_->Shell("debugfs -R 'stat /tmp/x' " + image).err, HasSubstr("not found"));
+    EXPECT_TRUE(Ok(host_->Shell("e2fsck -fn " + image)));
+    // What fails over there makes no image here.
+    std::filesystem::remove(host_->Work("server/bin/tar"));
+    std::filesystem::remove(host_->Work("server/usr/bin/tar"));
+    const CommandResult failed =
+        host_->Run({"image", "import", "none", "--from-host", "root@127.0.0.1", "--ssh", ssh, "--size", "64M"});
+    EXPECT_TRUE(Refused(failed, kBusyOrExists, {"root@127.0.0.1"}));
+    EXPECT_NE(host_->Run({"image", "describe", "none"}).exit_code, 0);
+  }
+  if (made) std::filesystem::remove("/run/sshd");
+}
+
 TEST(FullDisk, LeavesNothing) {
   if (geteuid() != 0) GTEST_SKIP() << "needs a small filesystem, which only root can mount";
   Host host;

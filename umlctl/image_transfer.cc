@@ -14,6 +14,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "base/byte_size.h"
 #include "base/process.h"
@@ -30,7 +31,7 @@ namespace {
 constexpr size_t kPiece = 1 << 20;
 
 struct ImportWords {
-  std::string name, source, host, format = "auto", size, description;
+  std::string name, source, host, ssh = "ssh", format = "auto", size, description;
   bool replace = false;
 };
 
@@ -88,24 +89,26 @@ class Reader {
 };
 
 // The user's own environment: ssh asks its agent, and reads its configuration at home.
-absl::StatusOr<Child> StartSsh(const std::string& host, UniqueFd* output) {
+absl::StatusOr<Child> StartSsh(const std::string& ssh, const std::string& host, UniqueFd* output) {
   int pipe_fds[2];
   if (pipe2(pipe_fds, O_CLOEXEC) != 0) return ErrnoError(errno, "pipe");
   *output = UniqueFd(pipe_fds[0]);
   const UniqueFd writer(pipe_fds[1]);
   SpawnOptions options;
-  options.argv = {"ssh", "--", host, kSend};
+  options.argv = absl::StrSplit(ssh, ' ', absl::SkipEmpty());
+  if (options.argv.empty()) options.argv = {"ssh"};
+  for (const char* word : {"--", host.c_str(), kSend}) options.argv.emplace_back(word);
   for (char** variable = environ; *variable != nullptr; ++variable) options.environment.emplace_back(*variable);
   options.fds = {{0, STDIN_FILENO}, {1, writer.get()}, {2, STDERR_FILENO}};
   return Spawn(options);
 }
 
 absl::StatusOr<v1::Operation> Send(Session& session, Client& client, v1::ImportImageRequest request,
-                                   const std::string& host) {
+                                   const std::string& host, const std::string& ssh_command) {
   UniqueFd input(fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3));
   absl::StatusOr<Child> ssh = Child();
   if (!host.empty()) {
-    ssh = StartSsh(host, &input);
+    ssh = StartSsh(ssh_command, host, &input);
     RETURN_IF_ERROR(ssh.status());
     request.set_format(v1::IMAGE_TAR);
     if (request.description().empty()) request.set_description("from the server " + host);
@@ -168,7 +171,7 @@ absl::Status Import(Session& session, const ImportWords& words) {
     ASSIGN_OR_RETURN(operation, client->ImportImage(request));
     operation = WaitForOperation(session, *client, *std::move(operation));
   } else {
-    operation = Send(session, *client, request, words.host);
+    operation = Send(session, *client, request, words.host, words.ssh);
     RETURN_IF_ERROR(operation.status());
     const InterruptNotice notice;
     operation = WaitForOperation(session, *client, *std::move(operation));
@@ -262,6 +265,7 @@ void AddImageTransfer(CLI::App* image, Session& session) {
       "a filesystem or disk (raw, qcow2), a tar of a root filesystem (plain, gz, xz, zst, bz2), a folder, "
       "an OCI image layout, what `docker save` writes; - for stdin");
   import->add_option("--from-host", in->host, "a running server, over ssh: USER@HOST");
+  import->add_option("--ssh", in->ssh, "how ssh is called for that, as 'ssh -p 2222 -i KEY'");
   import->add_option("--format", in->format, "what the source is, when that cannot be told")
       ->check(CLI::IsMember(Known()));
   import->add_option("--size", in->size, "of the filesystem, as 8G (what is in it and as much again, at least 1G)");

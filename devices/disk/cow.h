@@ -61,8 +61,9 @@ absl::Status CreateCow(const std::string& path, const std::string& backing);
 // kFailedPrecondition: no COW file. Blocks on the disk.
 absl::Status SetCowBacking(const std::string& path, const std::string& backing);
 
-// Makes `backing` the backing file of an existing COW file: path and time. The file's content must be what it was, which
-// its size and time say; `same_content`: its size alone. kFailedPrecondition: no COW file, or BACKING_DIFFERS. Blocks.
+// Makes `backing` the backing file of an existing COW file: path and time. The file's content must be what it was,
+// which its size and time say; `same_content`: its size alone. kFailedPrecondition: no COW file, or BACKING_DIFFERS.
+// Blocks.
 absl::Status RebaseCow(const std::string& path, const std::string& backing, bool same_content);
 
 }  // namespace umld::devices
