@@ -98,7 +98,9 @@ TEST_F(CallerTest, RootsFilesStayShut) {
   ASSERT_TRUE(Ok(As({"create", "web1", "--image", "tiny", "--mem", "64M"})));
   for (bool running : {false, true}) {
     SCOPED_TRACE(running);
-    if (running) ASSERT_TRUE(Ok(As({"start", "web1"})));
+    if (running) {
+      ASSERT_TRUE(Ok(As({"start", "web1"})));
+    }
     EXPECT_TRUE(Denied(As({"plug", "web1", "ubdb=" + secret}), secret));
     EXPECT_TRUE(Denied(As({"plug", "web1", "ubdbr=" + secret}), secret));
     EXPECT_TRUE(Denied(As({"plug", "web1", "ubdb=x.cow," + secret}), secret));
