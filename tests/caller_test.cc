@@ -141,7 +141,7 @@ TEST_F(CallerTest, WhatIsForAdminsIsRefused) {
   host_.BuildTiny();
   const std::vector<std::string> create = {"create", "web1", "--image", "tiny"};
   for (const std::vector<std::string>& more : std::vector<std::vector<std::string>>{
-           {"--confinement", "relaxed"},
+           {"--confinement", "relaxed", "--trust", "trusted"},
            {"--arg", "initrd=" + host_.Work("secret")},
            {"--arg", "mconsole=notify:/run/systemd/notify"},
            {"--con", "con2=tty:/dev/tty1"},
@@ -152,9 +152,9 @@ TEST_F(CallerTest, WhatIsForAdminsIsRefused) {
     EXPECT_TRUE(Denied(As(words), "")) << more[1];
   }
   ASSERT_TRUE(Ok(As(create)));
-  EXPECT_TRUE(Denied(As({"set", "web1", "--confinement", "relaxed"}), "not confined"));
+  EXPECT_TRUE(Denied(As({"set", "web1", "--confinement", "relaxed", "--trust", "trusted"}), "not confined"));
   EXPECT_TRUE(Denied(As({"plug", "web1", "con2=tty:/dev/tty1"}), "terminal"));
-  ASSERT_TRUE(Ok(host_.Run({"set", "web1", "--confinement", "relaxed"})));
+  ASSERT_TRUE(Ok(host_.Run({"set", "web1", "--confinement", "relaxed", "--trust", "trusted"})));
   ASSERT_TRUE(Ok(As({"disk", "create", "data", "--size", "1M"})));
   EXPECT_TRUE(Denied(As({"plug", "web1", "ubdb=data"}), "not confined"));
 }

@@ -18,6 +18,7 @@ std::string StateLine(const v1::Guest& guest) {
   if (guest.has_start_time()) absl::StrAppend(&text, " for ", AgeText(guest.start_time()));
   if (guest.boots() > 1) absl::StrAppend(&text, ", ", guest.boots(), " boots");
   if (!guest.unreachable_reason().empty()) absl::StrAppend(&text, ": ", guest.unreachable_reason());
+  if (!guest.pause_reason().empty()) absl::StrAppend(&text, ": ", guest.pause_reason());
   return text;
 }
 

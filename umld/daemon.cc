@@ -27,6 +27,7 @@
 #include "state/store.h"
 #include "umld/api_server.h"
 #include "umld/console_service.h"
+#include "umld/disk_watch.h"
 #include "umld/event_service.h"
 #include "umld/guest_runtime.h"
 #include "umld/guest_service.h"
@@ -115,6 +116,7 @@ class DaemonImpl final : public Daemon {
                                                  kernel_service_.get(), operation_service_.get(), event_service_.get(),
                                                  host_service_.get()}));
     if (bridge_ != nullptr) bridge_->Begin();
+    disk_watch_->Begin();
     server_->Serve();
     WatchSignals();
     BeginLivenessTest();
@@ -130,6 +132,7 @@ class DaemonImpl final : public Daemon {
     spdlog::info("umld ends; its guests go on");
     sd_notify(0, "STOPPING=1");
     if (bridge_ != nullptr) bridge_->End();
+    disk_watch_->End();
     // Calls that are nearly done get their answer. Those that wait for a guest do not hold us up: their operations are
     // in the database, and the next umld goes on with them.
     auto answered = std::make_shared<absl::Notification>();
@@ -165,6 +168,7 @@ class DaemonImpl final : public Daemon {
     operation_service_ = std::make_unique<OperationService>(operations_.get(), &requests_);
     event_service_ = std::make_unique<EventService>(events_.get(), table_.get(), guests_.get(), &requests_);
     host_service_ = std::make_unique<HostService>(&config_, table_.get(), kernel_catalog_.get(), &requests_);
+    disk_watch_ = std::make_unique<DiskWatch>(&config_, store_.get(), table_.get(), guests_.get(), events_.get());
     if (!config_.mconsole_dir.empty()) {
       bridge_ = std::make_unique<MconsoleBridge>(config_.mconsole_dir, loop_.get(), events_.get(), table_.get(),
                                                  guests_.get());
@@ -255,6 +259,7 @@ class DaemonImpl final : public Daemon {
   std::unique_ptr<EventService> event_service_;
   std::unique_ptr<HostService> host_service_;
   std::unique_ptr<MconsoleBridge> bridge_;
+  std::unique_ptr<DiskWatch> disk_watch_;
   std::unique_ptr<ApiServer> server_;
   absl::Mutex stopped_;
   bool stop_ = false;

@@ -134,6 +134,7 @@ void FillFacts(const GuestView& view, const std::string& run_dir, v1::Guest* out
   out->set_boots(view.facts.boots());
   out->set_lent_memory_bytes(view.facts.lent_memory_bytes());
   out->set_unreachable_reason(view.unreachable_reason);
+  if (view.state() == v1::PAUSED) out->set_pause_reason(view.pause_reason);
 }
 
 }  // namespace

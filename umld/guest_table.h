@@ -32,6 +32,7 @@ struct GuestView {
   vmcore::v1::Facts facts;               // meaningful while `alive`
   std::shared_ptr<VmcoreClient> client;  // null while `alive`: it does not answer
   std::string unreachable_reason;        // not empty: UNREACHABLE
+  std::string pause_reason;              // while PAUSED: not because somebody asked
   bool watched = false;                  // the end of its vmcore will be noticed
   bool deleting = false;
   uint64_t operation = 0;  // under way, 0: none

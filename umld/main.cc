@@ -8,6 +8,7 @@
 #include <string>
 
 #include "CLI/CLI.hpp"
+#include "base/byte_size.h"
 #include "base/status.h"
 #include "spdlog/sinks/stdout_sinks.h"
 #include "spdlog/spdlog.h"
@@ -49,7 +50,7 @@ void RaiseFileLimit() {
 
 int Main(int argc, char** argv) {
   umld::DaemonConfig config;
-  std::string isolation = "auto", confinement = "strict", log_level = "info", listen;
+  std::string disk_reserve = "256M", isolation = "auto", confinement = "strict", log_level = "info", listen;
   CLI::App app("umld manages the User Mode Linux guests of this host. umlctl talks to it.", "umld");
   app.set_version_flag("--version", std::string("umld ") + umld::kVersion);
   app.add_option("--state-dir", config.state_dir, "database, images, disks, logs (root: /var/lib/umld)");
@@ -64,6 +65,9 @@ int Main(int argc, char** argv) {
       ->check(CLI::IsMember({"strict", "relaxed"}));
   app.add_option("--first-uid", config.first_uid, "confined guests have uids from here on, when umld is root")
       ->check(CLI::Range(1u, 2000000000u));
+  app.add_option("--disk-reserve", disk_reserve,
+                 "free space on the host's disks below which guests that would take more are paused (256M, or 1/20 of "
+                 "a small disk)");
   app.add_option("--log-level", log_level, "debug, info, warn or error");
   app.set_config("--config", "", "read options from this file (INI or TOML)");
   try {
@@ -75,6 +79,13 @@ int Main(int argc, char** argv) {
   spdlog::set_level(spdlog::level::from_str(log_level));
   if (!ParseIsolation(isolation, &config)) {
     std::fprintf(stderr, "error: umld: --isolation %s is unknown\nhint:  see umld --help\n", isolation.c_str());
+    return 2;
+  }
+  if (absl::StatusOr<uint64_t> reserve = umld::ParseByteSize(disk_reserve); reserve.ok()) {
+    config.disk_reserve_bytes = *reserve;
+  } else {
+    std::fprintf(stderr, "error: umld: --disk-reserve: %s\nhint:  write it as 256M\n",
+                 std::string(reserve.status().message()).c_str());
     return 2;
   }
   config.relaxed = confinement == "relaxed";

@@ -1,0 +1,89 @@
+// The host's disk fills up under guests that write: none of them loses anything.
+#include <unistd.h>
+
+#include <memory>
+#include <string>
+
+#include "absl/time/time.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/guest_login.h"
+#include "tests/host.h"
+
+namespace umld::tests {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+
+class DiskFull : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (getuid() != 0) GTEST_SKIP() << "needs root, for a disk of its own";
+    small_ = host_.Work("small");
+    ASSERT_TRUE(Ok(host_.Shell("mkdir small && truncate -s 400M small.img && mke2fs -q -t ext4 small.img && "
+                               "mount -o loop small.img small && chmod 755 .")));
+    mounted_ = true;
+    ASSERT_TRUE(host_.Start());
+  }
+  void TearDown() override {
+    host_.Run({"delete", "--all", "--force"});
+    if (mounted_) {
+      EXPECT_TRUE(Ok(host_.Shell("umount small && rm small.img && rmdir small")));
+    }
+  }
+  bool Happened(const std::string& type) {
+    for (const Json& event : host_.Events()) {
+      if (event["type"] == type) return true;
+    }
+    return false;
+  }
+
+  Host host_{HostOptions{.umld_args = {"--disk-reserve", "64M"}}};
+  std::string small_;
+  bool mounted_ = false;
+};
+
+TEST_F(DiskFull, GuestsThatNeedItArePausedAndGoOn) {
+  ASSERT_TRUE(Ok(host_.Shell("truncate -s 300M small/data")));
+  ASSERT_TRUE(host_.CreateAndStart("web1", {"--disk", "ubdb=small/data"}));
+  ASSERT_TRUE(host_.CreateAndStart("web2"));
+  ASSERT_EQ(host_.RunInGuest("web1", "mkfs.ext2 /dev/ubdb >/dev/null 2>&1; mount /dev/ubdb /mnt && echo up").out, "up\n");
+  // Somebody else fills the disk while the guest writes. 20M: 1/20 of the disk is less than 64M.
+  ASSERT_TRUE(Ok(host_.Shell("fallocate -l $(($(stat -f -c %a small) * $(stat -f -c %S small) - 10 * 1048576)) small/other")));
+  ASSERT_TRUE(host_.WaitForState("web1", "PAUSED"));
+  EXPECT_THAT(host_.Run({"describe", "web1"}).out, AllOf(HasSubstr("PAUSED"), HasSubstr(small_), HasSubstr("is full")));
+  EXPECT_EQ(host_.State("web2"), "RUNNING") << "its disk is elsewhere";
+  EXPECT_TRUE(Happened("host.disk_full"));
+
+  // A new umld knows that it was not a user who paused it.
+  host_.Kill9();
+  ASSERT_TRUE(host_.Start());
+  EXPECT_EQ(host_.State("web1"), "PAUSED");
+  ASSERT_TRUE(Ok(host_.Shell("rm small/other")));
+  ASSERT_TRUE(host_.WaitForState("web1", "RUNNING"));
+  EXPECT_TRUE(WaitFor([&] { return Happened("host.disk_free"); }));
+  EXPECT_EQ(host_.RunInGuest("web1", "dd if=/dev/zero of=/mnt/x bs=1M count=50 2>/dev/null && sync && umount /mnt && "
+                                     "echo written").out,
+            "written\n");
+
+  // What somebody paused stays paused.
+  ASSERT_TRUE(Ok(host_.Run({"pause", "web1"})));
+  EXPECT_EQ(host_.Describe("web1").value("pause_reason", ""), "");
+}
+
+TEST_F(DiskFull, AGuestThatFillsItItselfLosesNothing) {
+  ASSERT_TRUE(Ok(host_.Shell("truncate -s 2G small/data")));
+  ASSERT_TRUE(host_.CreateAndStart("web1", {"--disk", "ubdb=small/data"}));
+  std::unique_ptr<Running> console = host_.RunBeside({"console", "web1", "--linger", "60s"});
+  ASSERT_TRUE(LogIn(*console, absl::Seconds(60)));
+  console->Write("i=0; while dd if=/dev/zero of=/dev/ubdb bs=1M seek=$i count=4 conv=fsync 2>/dev/null; do i=$((i+4)); "
+                 "done; echo writing \"failed\"\n");
+  ASSERT_TRUE(host_.WaitForState("web1", "PAUSED"));
+  EXPECT_THAT(console->out(), testing::Not(HasSubstr("writing failed")));
+  ASSERT_TRUE(Ok(host_.Run({"kill", "web1"})));
+  EXPECT_THAT(host_.Run({"logs", "web1"}).out, testing::Not(HasSubstr("I/O error")));
+}
+
+}  // namespace
+}  // namespace umld::tests

@@ -1,0 +1,167 @@
+#include "umld/disk_watch.h"
+
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "base/byte_size.h"
+#include "base/file.h"
+#include "base/status.h"
+#include "spdlog/spdlog.h"
+
+namespace umld {
+namespace {
+
+// In reserves: below the first there is a warning, below one guests are paused, above the last they go on.
+constexpr uint64_t kLow = 4, kFree = 2;
+// A guest writes some hundred MB per second: near the end one has to look often.
+constexpr absl::Duration kOften = absl::Milliseconds(200), kSeldom = absl::Seconds(5);
+constexpr uint64_t kPlenty = 16;
+// Of a small file system the reserve is a part only: 1/20.
+constexpr uint64_t kReservePart = 20;
+
+}  // namespace
+
+void DiskWatch::Begin() { thread_ = std::thread([this] { ThreadMain(); }); }
+
+void DiskWatch::End() {
+  {
+    absl::MutexLock lock(&mutex_);
+    end_ = true;
+  }
+  if (thread_.joinable()) thread_.join();
+}
+
+void DiskWatch::ThreadMain() {
+  while (true) {
+    const absl::Duration pause = Look();
+    absl::MutexLock lock(&mutex_);
+    if (mutex_.AwaitWithTimeout(absl::Condition(&end_), pause)) return;
+  }
+}
+
+std::vector<dev_t> DiskWatch::Under(const GuestView& view, Spaces* spaces) const {
+  std::vector<dev_t> devices;
+  for (const vmcore::v1::Disk& disk : view.facts.live_disks()) {
+    struct stat info = {};
+    // A file that has all its blocks takes no more of them; a COW file says its whole size too.
+    if (absl::StrContains(disk.flags(), 'r') || stat(disk.path().c_str(), &info) != 0 || !S_ISREG(info.st_mode) ||
+        info.st_blocks * 512 >= info.st_size) {
+      continue;
+    }
+    devices.push_back(info.st_dev);
+    if (spaces->count(info.st_dev) != 0) continue;
+    struct statvfs host = {};
+    if (statvfs(disk.path().c_str(), &host) != 0) continue;
+    Space& space = (*spaces)[info.st_dev];
+    space.path = disk.path();
+    space.free_bytes = uint64_t{host.f_bavail} * host.f_frsize;
+    space.reserve_bytes = std::min(config_->disk_reserve_bytes, uint64_t{host.f_blocks} * host.f_frsize / kReservePart);
+  }
+  return devices;
+}
+
+absl::Duration DiskWatch::Look() {
+  Spaces spaces;
+  bool plenty = true;
+  for (const GuestView& view : table_->Views()) {
+    if (!view.alive) continue;
+    const v1::GuestState state = view.state();
+    const bool ours = access(Marker(view).c_str(), F_OK) == 0;
+    if (ours && state != v1::PAUSED && state != v1::UNREACHABLE) unlink(Marker(view).c_str());
+    const Space* tight = nullptr;
+    bool all_free = true;
+    for (dev_t device : Under(view, &spaces)) {
+      const Space& space = spaces[device];
+      if (space.free_bytes < space.reserve_bytes) tight = &space;
+      all_free = all_free && space.free_bytes >= kFree * space.reserve_bytes;
+    }
+    if (tight != nullptr && state == v1::RUNNING) {
+      Pause(view.row.name, absl::StrCat("the host's disk under ", tight->path, " is full: ",
+                                        HumanByteSize(tight->free_bytes), " free, ",
+                                        HumanByteSize(tight->reserve_bytes), " kept"));
+    } else if (ours && all_free && state == v1::PAUSED) {
+      Resume(view.row.name);
+    }
+  }
+  for (const auto& [device, space] : spaces) {
+    Tell(device, space);
+    plenty = plenty && space.free_bytes >= kPlenty * space.reserve_bytes;
+  }
+  return plenty ? kSeldom : kOften;
+}
+
+// Once for each way down and up.
+void DiskWatch::Tell(dev_t device, const Space& space) {
+  Level& told = levels_[device];
+  Level now = told;
+  if (space.free_bytes < space.reserve_bytes) {
+    now = Level::kFull;
+  } else if (space.free_bytes < kLow * space.reserve_bytes) {
+    now = std::max(told == Level::kFull && space.free_bytes < kFree * space.reserve_bytes ? Level::kFull : Level::kLow,
+                   Level::kLow);
+  } else if (space.free_bytes >= 2 * kLow * space.reserve_bytes) {
+    now = Level::kFine;
+  }
+  if (now == told) return;
+  const bool worse = now > told;
+  told = now;
+  state::EventRow event;
+  event.type = now == Level::kFull ? "host.disk_full" : worse ? "host.disk_low" : "host.disk_free";
+  event.subject = "host";
+  event.time_ns = absl::ToUnixNanos(absl::Now());
+  event.message = absl::StrCat(HumanByteSize(space.free_bytes), " free under ", space.path,
+                               now == Level::kFull ? "; guests that would need more are paused"
+                               : now == Level::kLow
+                                   ? absl::StrCat("; below ", HumanByteSize(space.reserve_bytes), " guests are paused")
+                                   : "");
+  spdlog::log(worse ? spdlog::level::warn : spdlog::level::info, "{}", event.message);
+  absl::Status committed = store_->Commit([&](state::Transaction& transaction) -> absl::Status {
+    ASSIGN_OR_RETURN(event.sequence, transaction.AppendEvent(event));
+    return absl::OkStatus();
+  });
+  if (committed.ok()) events_->Publish({event});
+}
+
+void DiskWatch::Pause(const std::string& name, const std::string& reason) {
+  guests_->InLine(name, [this, reason](const absl::StatusOr<GuestPtr>& guest) {
+    if (!guest.ok()) return;
+    const GuestView view = table_->View(*guest);
+    if (!view.alive || view.state() != v1::RUNNING) return;
+    spdlog::warn("guest {}: paused: {}", view.row.name, reason);
+    // The next umld has to know who paused it. With the disk full there may be no room for a word: the file is enough.
+    absl::Status noted = WriteFileDurably(Marker(view), "", 0600);
+    if (!noted.ok()) spdlog::error("guest {}: {}", view.row.name, std::string(noted.message()));
+    table_->Update(*guest, [&](GuestView& now) { now.pause_reason = reason; });
+    absl::Status paused = guests_->Pause(*guest).status();
+    if (paused.ok()) return;
+    spdlog::error("guest {}: {}", view.row.name, std::string(paused.message()));
+    unlink(Marker(view).c_str());
+  });
+}
+
+void DiskWatch::Resume(const std::string& name) {
+  guests_->InLine(name, [this](const absl::StatusOr<GuestPtr>& guest) {
+    if (!guest.ok()) return;
+    const GuestView view = table_->View(*guest);
+    if (!view.alive || view.state() != v1::PAUSED || access(Marker(view).c_str(), F_OK) != 0) return;
+    spdlog::info("guest {}: goes on, there is room again", view.row.name);
+    absl::Status resumed = guests_->Resume(*guest).status();
+    if (!resumed.ok()) return spdlog::error("guest {}: {}", view.row.name, std::string(resumed.message()));
+    unlink(Marker(view).c_str());
+    table_->Update(*guest, [](GuestView& now) { now.pause_reason.clear(); });
+  });
+}
+
+// In the runtime directory: it is gone when the host starts anew, and so is the pause.
+std::string DiskWatch::Marker(const GuestView& view) const {
+  return config_->GuestRunDir(view.row.id) + "/paused-for-space";
+}
+
+}  // namespace umld
