@@ -102,7 +102,9 @@ void Tree::RemoveLower(Node& folder, int layer) {
 }
 
 absl::StatusOr<std::shared_ptr<Node>> Tree::Add(int layer, bool layered, const Entry& entry) {
-  ASSIGN_OR_RETURN(const Place place, Find(entry.path, layer, /*make=*/true));
+  const absl::StatusOr<Place> where = Find(entry.path, layer, /*make=*/true);
+  if (!where.ok()) return where.status();
+  const Place& place = *where;
   if (layered && absl::StartsWith(place.name, kWhiteout)) {
     if (place.name == kOpaque) {
       RemoveLower(*place.folder, layer);

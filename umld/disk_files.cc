@@ -14,6 +14,7 @@
 #include "devices/disk/cow_content.h"
 #include "devices/disk/open_disk.h"
 #include "google/protobuf/util/time_util.h"
+#include "umld/vmcore_wire.h"
 
 namespace umld {
 namespace {
