@@ -29,7 +29,8 @@ class CallerTest : public testing::Test {
     group_ = daemon->gr_gid;
     ASSERT_TRUE(host_.Start());
     // The build tree may lie where that user cannot look.
-    ASSERT_TRUE(Ok(host_.Shell("cp " + host_.Program("umlctl") + " umlctl; mkdir theirs; truncate -s 1M secret; "
+    ASSERT_TRUE(Ok(host_.Shell("cp " + host_.Program("umlctl") +
+                               " umlctl; mkdir theirs; truncate -s 1M secret; "
                                "chmod 600 secret; chmod 755 .; chown " +
                                absl::StrCat(kUser, ":", kUser) + " theirs")));
   }
@@ -78,7 +79,8 @@ TEST_F(CallerTest, ItsFilesAreOpenedAsItself) {
   EXPECT_EQ(info.st_uid, kUser);
   EXPECT_EQ(info.st_mode & 0777, 0600u);
   ASSERT_TRUE(Ok(As({"plug", "web1", "ubdb=data"})));
-  EXPECT_EQ(host_.RunInGuest("web1", "echo mine | dd of=/dev/ubdb conv=fsync 2>/dev/null && head -c 4 /dev/ubdb").out, "mine");
+  EXPECT_EQ(host_.RunInGuest("web1", "echo mine | dd of=/dev/ubdb conv=fsync 2>/dev/null && head -c 4 /dev/ubdb").out,
+            "mine");
   ASSERT_TRUE(Ok(host_.Shell("truncate -s 1M theirs/base")));
   ASSERT_TRUE(Ok(As({"plug", "web1", "ubdc=new.cow,base"})));
   ASSERT_EQ(stat(Theirs("new.cow").c_str(), &info), 0);
@@ -151,6 +153,11 @@ TEST_F(CallerTest, WhatIsForAdminsIsRefused) {
     words.insert(words.end(), more.begin(), more.end());
     EXPECT_TRUE(Denied(As(words), "")) << more[1];
   }
+  // A kernel is read with the caller's permissions; one that is here is for all, and so are its modules.
+  EXPECT_TRUE(Denied(As({"kernel", "import", "mine", host_.Work("secret")}), "secret"));
+  ASSERT_TRUE(Ok(As({"kernel", "import", "deb", "/usr/bin/linux.uml", "--modules", "/usr/lib/uml/modules"})));
+  ASSERT_TRUE(Ok(As({"create", "web2", "--image", "tiny", "--kernel", "deb", "--disk", "ubdb=modules:"})));
+  ASSERT_TRUE(Ok(As({"delete", "web2"})));
   ASSERT_TRUE(Ok(As(create)));
   EXPECT_TRUE(Denied(As({"set", "web1", "--confinement", "relaxed", "--trust", "trusted"}), "not confined"));
   EXPECT_TRUE(Denied(As({"plug", "web1", "con2=tty:/dev/tty1"}), "terminal"));
