@@ -3,6 +3,7 @@
 // removed in turn: what it prevents must then work, or its test would prove nothing.
 #include <netinet/in.h>
 #include <signal.h>
+#include <linux/capability.h>
 #include <sys/msg.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -220,6 +221,21 @@ TEST_F(JailUnfiltered, NothingOfTheHostIsThere) {
   EXPECT_EQ(results["signal=" + kernel], "refused: No such process");
   EXPECT_EQ(results["list=/dev"], "net null shm");
   EXPECT_EQ(host_->RunInGuest("victim", "echo well").out, "well\n");
+}
+
+TEST_F(JailUnfiltered, ItsSupervisorHasWhatItNeedsAlone) {
+  ASSERT_TRUE(host_->CreateAndStart("victim"));
+  const int supervisor = host_->Describe("victim")["processes"]["supervisor_pid"];
+  const std::string status = host_->Shell(absl::StrCat("cat /proc/", supervisor, "/status")).out;
+  for (const char* set : {"CapEff:", "CapPrm:", "CapBnd:"}) {
+    const size_t at = status.find(set);
+    ASSERT_NE(at, std::string::npos);
+    const uint64_t mask = std::stoull(status.substr(at + strlen(set)), nullptr, 16);
+    EXPECT_NE(mask, 0u) << set;
+    for (int capability : {CAP_SYS_MODULE, CAP_SYS_RAWIO, CAP_SYS_BOOT, CAP_SYS_TIME, CAP_BPF, CAP_NET_RAW, CAP_SYSLOG}) {
+      EXPECT_EQ(mask >> capability & 1, 0u) << set << " " << capability;
+    }
+  }
 }
 
 TEST_F(JailUnfiltered, TheHostsNetworkIsNotThere) {

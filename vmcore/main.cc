@@ -27,6 +27,7 @@
 #include "vmcore/jail.h"
 #include "vmcore/log.h"
 #include "vmcore/nics.h"
+#include "vmcore/privileges.h"
 #include "vmcore/records.h"
 #include "vmcore/seccomp_filter.h"
 #include "vmcore/server.h"
@@ -111,7 +112,10 @@ absl::Status Run() {
   SetLogName(launch.config().name());
   umask(0077);
   if (chdir(launch.run_dir().c_str()) != 0) return ErrnoError(errno, absl::StrCat("enter ", launch.run_dir()));
-  absl::Status status = Supervise(launch, lock, std::move(control));
+  // A kernel that is not confined has what umld's user has, and with it its supervisor.
+  absl::Status status =
+      launch.confinement() == v1::CONFINEMENT_STRICT ? DropUnneededCapabilities() : absl::OkStatus();
+  if (status.ok()) status = Supervise(launch, lock, std::move(control));
   if (!status.ok()) RecordFailure(launch, status);
   return status;
 }
