@@ -48,8 +48,8 @@ class ActingUser {
   std::vector<gid_t> groups_;  // our own
 };
 
-// `status`, which came of acting for `user`, with the user named when it is about permissions: by the number, since vmcore
-// cannot ask the host's user database (its modules do not stand a process with so little around it).
+// `status`, which came of acting for `user`, with the user named when it is about permissions: by the number, since
+// vmcore cannot ask the host's user database (its modules do not stand a process with so little around it).
 absl::Status NameUser(const absl::Status& status, const std::optional<Credentials>& user);
 
 // What `action` returns, a Status or a StatusOr, when it opens files as `user`.

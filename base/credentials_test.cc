@@ -93,7 +93,7 @@ TEST_F(ActAsTest, WhatIsMadeIsTheirs) {
   const std::string path = folder_ + "/theirs";
   const absl::Status made = ActAs(them_, [&] {
     return UniqueFd(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL, 0600)).ok() ? absl::OkStatus()
-                                                                               : ErrnoError(errno, path);
+                                                                                : ErrnoError(errno, path);
   });
   ASSERT_TRUE(made.ok()) << made;
   struct stat info = {};

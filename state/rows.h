@@ -19,7 +19,7 @@ struct DiskRow {
   std::string backing;  // absolute, or empty
   std::string flags;    // of "rscdt"
   std::string serial;
-  bool managed = false;  // umld made `path` and removes it with the guest
+  bool managed = false;                              // umld made `path` and removes it with the guest
   std::optional<Credentials> opener = std::nullopt;  // who has the permission to open it; nullopt: umld
   friend bool operator==(const DiskRow&, const DiskRow&) = default;
 };

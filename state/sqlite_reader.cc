@@ -184,7 +184,8 @@ absl::StatusOr<std::vector<GuestRow>> ReadGuests(Database& database) {
   }
   const GuestIndex index(guests);
   RETURN_IF_ERROR(index.Attach(
-      database, "SELECT guest_id, unit, path, backing, flags, serial, managed, opener FROM disks ORDER BY guest_id, unit",
+      database,
+      "SELECT guest_id, unit, path, backing, flags, serial, managed, opener FROM disks ORDER BY guest_id, unit",
       AddDisk));
   RETURN_IF_ERROR(
       index.Attach(database, "SELECT guest_id, device, channel FROM consoles ORDER BY guest_id, position", AddConsole));

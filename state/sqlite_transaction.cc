@@ -75,8 +75,9 @@ absl::Status CheckKernel(Database& database, const GuestRow& guest) {
 }
 
 absl::Status InsertDisks(Database& database, uint64_t id, const std::vector<DiskRow>& disks) {
-  ASSIGN_OR_RETURN(Statement insert, database.Prepare("INSERT INTO disks (guest_id, unit, path, backing, flags, "
-                                                      "serial, managed, opener) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"));
+  ASSIGN_OR_RETURN(Statement insert,
+                   database.Prepare("INSERT INTO disks (guest_id, unit, path, backing, flags, "
+                                    "serial, managed, opener) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"));
   for (const DiskRow& disk : disks) {
     RETURN_IF_ERROR(insert.Run(id, disk.unit, disk.path, disk.backing, disk.flags, disk.serial, disk.managed,
                                disk.opener.has_value() ? disk.opener->ToText() : std::string()));

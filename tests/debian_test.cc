@@ -1,5 +1,5 @@
-// The image "debian": built from Debian's mirror, booted under systemd, logged in at its console, named and reached by ssh
-// by its seed disk.
+// The image "debian": built from Debian's mirror, booted under systemd, logged in at its console, named and reached by
+// ssh by its seed disk.
 #include <string>
 
 #include "absl/strings/match.h"
@@ -26,9 +26,10 @@ TEST(Debian, BuiltBootedSeeded) {
   EXPECT_THAT(image["description"].get<std::string>(), HasSubstr("bookworm"));
   EXPECT_TRUE(Ok(host.Shell("e2fsck -fn " + image["path"].get<std::string>())));
 
-  ASSERT_TRUE(Ok(host.Shell("mkdir seed && echo web1.example.org >seed/hostname && ssh-keygen -q -t ed25519 -N '' -f key && "
-                            "cp key.pub seed/authorized_keys && truncate -s 1M seed.img && /sbin/mke2fs -q -t ext4 -L "
-                            "UMLD-SEED -d seed seed.img")));
+  ASSERT_TRUE(
+      Ok(host.Shell("mkdir seed && echo web1.example.org >seed/hostname && ssh-keygen -q -t ed25519 -N '' -f key && "
+                    "cp key.pub seed/authorized_keys && truncate -s 1M seed.img && /sbin/mke2fs -q -t ext4 -L "
+                    "UMLD-SEED -d seed seed.img")));
   ASSERT_TRUE(Ok(host.Run({"create", "web1", "--image", "debian", "--mem", "256M", "--disk", "ubdbr=seed.img"})));
   ASSERT_TRUE(Ok(host.Run({"start", "web1"})));
   // The first boot makes ssh keys; on a slow machine that takes a while.

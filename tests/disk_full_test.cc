@@ -21,8 +21,9 @@ class DiskFull : public testing::Test {
   void SetUp() override {
     if (getuid() != 0) GTEST_SKIP() << "needs root, for a disk of its own";
     small_ = host_.Work("small");
-    ASSERT_TRUE(Ok(host_.Shell("mkdir small && truncate -s 400M small.img && mke2fs -q -t ext4 small.img && "
-                               "mount -o loop small.img small && chmod 755 .")));
+    ASSERT_TRUE(
+        Ok(host_.Shell("mkdir small && truncate -s 400M small.img && mke2fs -q -t ext4 small.img && "
+                       "mount -o loop small.img small && chmod 755 .")));
     mounted_ = true;
     ASSERT_TRUE(host_.Start());
   }
@@ -48,9 +49,11 @@ TEST_F(DiskFull, GuestsThatNeedItArePausedAndGoOn) {
   ASSERT_TRUE(Ok(host_.Shell("truncate -s 300M small/data")));
   ASSERT_TRUE(host_.CreateAndStart("web1", {"--disk", "ubdb=small/data"}));
   ASSERT_TRUE(host_.CreateAndStart("web2"));
-  ASSERT_EQ(host_.RunInGuest("web1", "mkfs.ext2 /dev/ubdb >/dev/null 2>&1; mount /dev/ubdb /mnt && echo up").out, "up\n");
+  ASSERT_EQ(host_.RunInGuest("web1", "mkfs.ext2 /dev/ubdb >/dev/null 2>&1; mount /dev/ubdb /mnt && echo up").out,
+            "up\n");
   // Somebody else fills the disk while the guest writes. 20M: 1/20 of the disk is less than 64M.
-  ASSERT_TRUE(Ok(host_.Shell("fallocate -l $(($(stat -f -c %a small) * $(stat -f -c %S small) - 10 * 1048576)) small/other")));
+  ASSERT_TRUE(
+      Ok(host_.Shell("fallocate -l $(($(stat -f -c %a small) * $(stat -f -c %S small) - 10 * 1048576)) small/other")));
   ASSERT_TRUE(host_.WaitForState("web1", "PAUSED"));
   EXPECT_THAT(host_.Run({"describe", "web1"}).out, AllOf(HasSubstr("PAUSED"), HasSubstr(small_), HasSubstr("is full")));
   EXPECT_EQ(host_.State("web2"), "RUNNING") << "its disk is elsewhere";
@@ -63,8 +66,11 @@ TEST_F(DiskFull, GuestsThatNeedItArePausedAndGoOn) {
   ASSERT_TRUE(Ok(host_.Shell("rm small/other")));
   ASSERT_TRUE(host_.WaitForState("web1", "RUNNING"));
   EXPECT_TRUE(WaitFor([&] { return Happened("host.disk_free"); }));
-  EXPECT_EQ(host_.RunInGuest("web1", "dd if=/dev/zero of=/mnt/x bs=1M count=50 2>/dev/null && sync && umount /mnt && "
-                                     "echo written").out,
+  EXPECT_EQ(host_
+                .RunInGuest("web1",
+                            "dd if=/dev/zero of=/mnt/x bs=1M count=50 2>/dev/null && sync && umount /mnt && "
+                            "echo written")
+                .out,
             "written\n");
 
   // What somebody paused stays paused.
@@ -77,8 +83,9 @@ TEST_F(DiskFull, AGuestThatFillsItItselfLosesNothing) {
   ASSERT_TRUE(host_.CreateAndStart("web1", {"--disk", "ubdb=small/data"}));
   std::unique_ptr<Running> console = host_.RunBeside({"console", "web1", "--linger", "60s"});
   ASSERT_TRUE(LogIn(*console, absl::Seconds(60)));
-  console->Write("i=0; while dd if=/dev/zero of=/dev/ubdb bs=1M seek=$i count=4 conv=fsync 2>/dev/null; do i=$((i+4)); "
-                 "done; echo writing \"failed\"\n");
+  console->Write(
+      "i=0; while dd if=/dev/zero of=/dev/ubdb bs=1M seek=$i count=4 conv=fsync 2>/dev/null; do i=$((i+4)); "
+      "done; echo writing \"failed\"\n");
   ASSERT_TRUE(host_.WaitForState("web1", "PAUSED"));
   EXPECT_THAT(console->out(), testing::Not(HasSubstr("writing failed")));
   ASSERT_TRUE(Ok(host_.Run({"kill", "web1"})));

@@ -67,9 +67,9 @@ TEST_F(Events, AGuestsLifeInOrder) {
   ASSERT_TRUE(Ok(host_->Run({"rename", "web1", "web2"})));
   ASSERT_TRUE(Ok(host_->Run({"delete", "web2"})));
   const std::vector<std::string> wanted = {
-      "guest.created",       "guest.state STARTING", "guest.state RUNNING", "disk.plugged",  "guest.state PAUSED",
-      "guest.state RUNNING", "disk.unplugged",       "guest.updated",       "guest.message", "guest.message",  "guest.state STOPPING",
-      "guest.state STOPPED", "guest.renamed",        "guest.deleted"};
+      "guest.created",        "guest.state STARTING", "guest.state RUNNING", "disk.plugged",  "guest.state PAUSED",
+      "guest.state RUNNING",  "disk.unplugged",       "guest.updated",       "guest.message", "guest.message",
+      "guest.state STOPPING", "guest.state STOPPED",  "guest.renamed",       "guest.deleted"};
   ASSERT_TRUE(follower->ReadUntil([&](const std::string& out) {
     return absl::StrContains(out, "guest.renamed") &&
            absl::StrContains(out.substr(out.find("guest.renamed")), "deleted");

@@ -1,9 +1,9 @@
 // What somebody can do who has taken over a guest's kernel. The attacks are a program of ours (malicious_kernel.cc)
 // that umld runs as the guest's kernel, so that it is confined as every kernel is. Each control of the jail is also
 // removed in turn: what it prevents must then work, or its test would prove nothing.
+#include <linux/capability.h>
 #include <netinet/in.h>
 #include <signal.h>
-#include <linux/capability.h>
 #include <sys/msg.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -232,7 +232,8 @@ TEST_F(JailUnfiltered, ItsSupervisorHasWhatItNeedsAlone) {
     ASSERT_NE(at, std::string::npos);
     const uint64_t mask = std::stoull(status.substr(at + strlen(set)), nullptr, 16);
     EXPECT_NE(mask, 0u) << set;
-    for (int capability : {CAP_SYS_MODULE, CAP_SYS_RAWIO, CAP_SYS_BOOT, CAP_SYS_TIME, CAP_BPF, CAP_NET_RAW, CAP_SYSLOG}) {
+    for (int capability :
+         {CAP_SYS_MODULE, CAP_SYS_RAWIO, CAP_SYS_BOOT, CAP_SYS_TIME, CAP_BPF, CAP_NET_RAW, CAP_SYSLOG}) {
       EXPECT_EQ(mask >> capability & 1, 0u) << set << " " << capability;
     }
   }

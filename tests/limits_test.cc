@@ -123,8 +123,11 @@ TEST_F(Limits, DisksAreLimitedOnTheDevicesTheyAreOn) {
 
 TEST_F(Limits, AFloodOfMessagesBecomesFewEvents) {
   ASSERT_TRUE(host_->CreateAndStart("web1"));
-  EXPECT_EQ(host_->RunInGuest("web1", "for i in $(seq 1000); do echo m$i >/proc/mconsole; done; sleep 3; "
-                                      "echo the last one >/proc/mconsole; echo sent").out,
+  EXPECT_EQ(host_
+                ->RunInGuest("web1",
+                             "for i in $(seq 1000); do echo m$i >/proc/mconsole; done; sleep 3; "
+                             "echo the last one >/proc/mconsole; echo sent")
+                .out,
             "sent\n");
   auto messages = [] {
     std::vector<std::string> texts;

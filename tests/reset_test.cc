@@ -35,13 +35,15 @@ TEST_F(Reset, OfARunningGuestGivesItsImageBack) {
   ASSERT_TRUE(Ok(host_->Run({"disk", "create", "data", "--size", "1M"})));
   ASSERT_TRUE(Ok(host_->Run({"plug", "web1", "ubdb=data"})));
   EXPECT_TRUE(Refused(host_->Run({"reset", "web1"}), kWrongState, {"web1", "ubdb", host_->Work("data")}));
-  EXPECT_EQ(host_->RunInGuest("web1", "echo kept | dd of=/dev/ubdb conv=fsync 2>/dev/null; touch /gone; sync; echo ok").out,
-            "ok\n");
+  EXPECT_EQ(
+      host_->RunInGuest("web1", "echo kept | dd of=/dev/ubdb conv=fsync 2>/dev/null; touch /gone; sync; echo ok").out,
+      "ok\n");
   ASSERT_TRUE(Ok(host_->Run({"stop", "web1"})));
   ASSERT_TRUE(Ok(host_->Run({"reset", "web1"})));
   EXPECT_EQ(host_->State("web1"), "STOPPED");
   ASSERT_TRUE(Ok(host_->Run({"start", "web1"})));
-  EXPECT_EQ(host_->RunInGuest("web1", "ls /gone; head -c 4 /dev/ubdb").out, "ls: /gone: No such file or directory\nkept");
+  EXPECT_EQ(host_->RunInGuest("web1", "ls /gone; head -c 4 /dev/ubdb").out,
+            "ls: /gone: No such file or directory\nkept");
 }
 
 TEST_F(Reset, NeedsAnImage) {

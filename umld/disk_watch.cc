@@ -28,7 +28,9 @@ constexpr uint64_t kReservePart = 20;
 
 }  // namespace
 
-void DiskWatch::Begin() { thread_ = std::thread([this] { ThreadMain(); }); }
+void DiskWatch::Begin() {
+  thread_ = std::thread([this] { ThreadMain(); });
+}
 
 void DiskWatch::End() {
   {
@@ -83,9 +85,9 @@ absl::Duration DiskWatch::Look() {
       all_free = all_free && space.free_bytes >= kFree * space.reserve_bytes;
     }
     if (tight != nullptr && state == v1::RUNNING) {
-      Pause(view.row.name, absl::StrCat("the host's disk under ", tight->path, " is full: ",
-                                        HumanByteSize(tight->free_bytes), " free, ",
-                                        HumanByteSize(tight->reserve_bytes), " kept"));
+      Pause(view.row.name,
+            absl::StrCat("the host's disk under ", tight->path, " is full: ", HumanByteSize(tight->free_bytes),
+                         " free, ", HumanByteSize(tight->reserve_bytes), " kept"));
     } else if (ours && all_free && state == v1::PAUSED) {
       Resume(view.row.name);
     }

@@ -19,11 +19,11 @@
 
 namespace umld {
 
-// The host's free space under the disks of running guests. Files of disks are sparse: they take space as guests write, and
-// a guest whose write fails for want of it loses data. So before there is none left those guests are paused, with the
-// reason, and go on when there is room again; before that there is a warning. Events: "host.disk_low", "host.disk_full",
-// "host.disk_free", and the guests' own.
-// A thread of its own, which sleeps the longer the more room there is. Thread-safe.
+// The host's free space under the disks of running guests. Files of disks are sparse: they take space as guests write,
+// and a guest whose write fails for want of it loses data. So before there is none left those guests are paused, with
+// the reason, and go on when there is room again; before that there is a warning. Events: "host.disk_low",
+// "host.disk_full", "host.disk_free", and the guests' own. A thread of its own, which sleeps the longer the more room
+// there is. Thread-safe.
 class DiskWatch {
  public:
   // All outlive it.

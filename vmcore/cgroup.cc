@@ -111,7 +111,9 @@ dev_t DeviceUnder(const std::string& file) {
   const bool is_partition = access((entry + "/partition").c_str(), F_OK) == 0;
   const std::string number = Slurp(entry + (is_partition ? "/../dev" : "/dev"));
   const std::pair<std::string, std::string> parts = absl::StrSplit(absl::StripAsciiWhitespace(number), ':');
-  return number.empty() ? 0 : makedev(static_cast<unsigned>(Number(parts.first)), static_cast<unsigned>(Number(parts.second)));
+  return number.empty()
+             ? 0
+             : makedev(static_cast<unsigned>(Number(parts.first)), static_cast<unsigned>(Number(parts.second)));
 }
 
 v1::Limits GuestCgroups::WithDefaults(const v1::Limits& wanted, uint64_t guest_memory) {
@@ -267,8 +269,9 @@ absl::Status GuestCgroups::SetFile(const std::string& controller, const std::str
   if (!named) return absl::OkStatus();
   return MakeError(absl::StatusCode::kFailedPrecondition,
                    absl::StrCat("the ", controller, " limit cannot be put in force: ", why),
-                   {"LIMIT_UNAVAILABLE", "", "`umlctl describe` shows which limits are in force; without this one the "
-                                             "guest starts"});
+                   {"LIMIT_UNAVAILABLE", "",
+                    "`umlctl describe` shows which limits are in force; without this one the "
+                    "guest starts"});
 }
 
 absl::Status GuestCgroups::Set(const std::string& controller, const std::string& value, bool named) {
@@ -343,8 +346,9 @@ absl::Status GuestCgroups::LimitDisks() {
     const std::string of = absl::StrCat(major(device), ":", minor(device), " ");
     if (io.version2) {
       auto most = [](uint64_t number) { return number == 0 ? std::string("max") : absl::StrCat(number); };
-      result.Update(Set("io", absl::StrCat(of, "rbps=", most(bytes), " wbps=", most(bytes), " riops=", most(operations),
-                                           " wiops=", most(operations)),
+      result.Update(Set("io",
+                        absl::StrCat(of, "rbps=", most(bytes), " wbps=", most(bytes), " riops=", most(operations),
+                                     " wiops=", most(operations)),
                         named));
       continue;
     }

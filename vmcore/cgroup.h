@@ -81,7 +81,7 @@ class GuestCgroups {
   std::string name_;
   std::function<void()> out_of_memory_;
   std::map<std::string, Controller> controllers_;
-  v1::Limits limits_;  // in force, or asked for
+  v1::Limits limits_;           // in force, or asked for
   std::set<dev_t> devices_;     // of the guest's disks
   bool disks_limited_ = false;  // now, or before
   std::string uncovered_disk_;  // a file that is on no device that can be limited

@@ -60,8 +60,8 @@ TEST(GuestCgroupsTest, DefaultsAreOfTheGuestsSize) {
   EXPECT_EQ(GuestCgroups::WithDefaults(wanted, 64 << 20).memory_bytes(), uint64_t{1} << 30);
 }
 
-// The rest needs controllers and root. Version 1 is what this project's test machines have; cgroup_v2_test runs the same
-// in a UML kernel that has version 2.
+// The rest needs controllers and root. Version 1 is what this project's test machines have; cgroup_v2_test runs the
+// same in a UML kernel that has version 2.
 class RealGroups : public testing::Test {
  protected:
   void SetUp() override {

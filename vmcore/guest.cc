@@ -82,9 +82,8 @@ absl::StatusOr<std::unique_ptr<Guest>> Guest::Create(EventLoop* loop, const v1::
   RETURN_IF_ERROR(guest->consoles_.PrepareBoot(guest->config_));
   // Of a vmcore that was killed, when no umld came to clean up after it.
   if (absl::Status status = Nics::RemoveRecordedTaps(kTapPatience); !status.ok()) Log(status.message());
-  guest->cgroups_ =
-      std::make_unique<GuestCgroups>(loop, guest->config_.name(), launch.cgroup_folder(),
-                                     [g = guest.get()] { g->OnOutOfMemory(); });
+  guest->cgroups_ = std::make_unique<GuestCgroups>(loop, guest->config_.name(), launch.cgroup_folder(),
+                                                   [g = guest.get()] { g->OnOutOfMemory(); });
   RETURN_IF_ERROR(guest->MakeJail());
   RETURN_IF_ERROR(guest->BindNotifySocket());
   guest->Announce();

@@ -159,7 +159,7 @@ class Guest {
   // What it writes to /proc/mconsole: a hundred at once, and one per second in the long run.
   TokenBucket messages_{1, 100};
   uint64_t messages_dropped_ = 0;
-  StopGraces graces_;    // of the latest request to stop
+  StopGraces graces_;  // of the latest request to stop
   ExitReason last_end_;
   std::string stop_stage_;
 

@@ -7,8 +7,8 @@
 #include "devices/console/console_spec.h"
 #include "devices/disk/disk_spec.h"
 #include "devices/nic/nic_spec.h"
-#include "vmcore/guest.h"
 #include "vmcore/disk_message.h"
+#include "vmcore/guest.h"
 #include "vmcore/kernel_command_line.h"
 #include "vmcore/mconsole_policy.h"
 

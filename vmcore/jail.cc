@@ -174,12 +174,12 @@ absl::StatusOr<int> Jail::OwnerMap(uid_t uid, gid_t gid) {
 }
 
 absl::StatusOr<Jail::Shown> Jail::Open(const std::string& path, Access access, const std::optional<Checked>& checked) {
-  ASSIGN_OR_RETURN(const UniqueFd file, ActAs(checked.has_value() ? checked->opener : std::nullopt,
-                                              [&]() -> absl::StatusOr<UniqueFd> {
-                                                UniqueFd fd(open(path.c_str(), O_PATH | O_CLOEXEC));
-                                                if (!fd.ok()) return ErrnoError(errno, path);
-                                                return fd;
-                                              }));
+  ASSIGN_OR_RETURN(const UniqueFd file,
+                   ActAs(checked.has_value() ? checked->opener : std::nullopt, [&]() -> absl::StatusOr<UniqueFd> {
+                     UniqueFd fd(open(path.c_str(), O_PATH | O_CLOEXEC));
+                     if (!fd.ok()) return ErrnoError(errno, path);
+                     return fd;
+                   }));
   struct stat info = {};
   if (fstat(file.get(), &info) != 0) return ErrnoError(errno, path);
   Shown shown;

@@ -61,9 +61,9 @@ class Jail {
   void Prepare(uint64_t memory_bytes);
 
   // Shows a file or block device of the host to the kernel, under the same path, for as long as `key` (a disk's name)
-  // is not hidden: at its start, or at once when it runs. One that was `checked` is opened by the same user, and is that
-  // file or nothing. Errors name the file; kFailedPrecondition, NO_IDMAP: its file system cannot map owners; kAborted,
-  // FILE_REPLACED: it is another file than was checked.
+  // is not hidden: at its start, or at once when it runs. One that was `checked` is opened by the same user, and is
+  // that file or nothing. Errors name the file; kFailedPrecondition, NO_IDMAP: its file system cannot map owners;
+  // kAborted, FILE_REPLACED: it is another file than was checked.
   absl::Status Show(const std::string& key, const std::string& path, Access access,
                     const std::optional<Checked>& checked = std::nullopt);
   // Takes away what was shown for `key` and for no other. The kernel keeps what it has open. Nothing shown: fine.

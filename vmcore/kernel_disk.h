@@ -8,8 +8,8 @@
 #include "devices/disk/disk_inspect.h"
 #include "devices/disk/disk_spec.h"
 #include "vmcore/disk_links.h"
-#include "vmcore/vmcore.pb.h"
 #include "vmcore/jail.h"
+#include "vmcore/vmcore.pb.h"
 
 namespace umld::vmcore {
 

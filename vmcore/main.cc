@@ -113,8 +113,7 @@ absl::Status Run() {
   umask(0077);
   if (chdir(launch.run_dir().c_str()) != 0) return ErrnoError(errno, absl::StrCat("enter ", launch.run_dir()));
   // A kernel that is not confined has what umld's user has, and with it its supervisor.
-  absl::Status status =
-      launch.confinement() == v1::CONFINEMENT_STRICT ? DropUnneededCapabilities() : absl::OkStatus();
+  absl::Status status = launch.confinement() == v1::CONFINEMENT_STRICT ? DropUnneededCapabilities() : absl::OkStatus();
   if (status.ok()) status = Supervise(launch, lock, std::move(control));
   if (!status.ok()) RecordFailure(launch, status);
   return status;

@@ -77,8 +77,7 @@ bool ConsoleLog::Rotate() {
 }
 
 bool ConsoleLog::WriteGapNote() {
-  std::string note =
-      absl::StrCat("\n[umld: ", gap_, " bytes of this console are missing here: ", why_, "]\n");
+  std::string note = absl::StrCat("\n[umld: ", gap_, " bytes of this console are missing here: ", why_, "]\n");
   if (Write(note) != note.size()) return false;
   gap_ = 0;
   return true;

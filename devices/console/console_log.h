@@ -51,7 +51,7 @@ class ConsoleLog {
   uint64_t max_bytes_;
   uint64_t size_ = 0;
   uint64_t dropped_ = 0;
-  uint64_t gap_ = 0;    // dropped, and not yet told in the log
+  uint64_t gap_ = 0;  // dropped, and not yet told in the log
   std::string why_;
   TokenBucket allowed_{kBytesPerSecond, kBurstBytes};
   bool muted_ = false;  // too much came

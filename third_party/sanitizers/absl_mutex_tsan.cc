@@ -1,7 +1,7 @@
-// For --config=tsan alone. The thread sanitizer sees no lock in the system's libabsl_synchronization, which is built without
-// it, and would take every use of an absl::Mutex for a race. These stand before the library's functions, in our programs and
-// in the libraries that they load (gRPC), do what those do, and tell the sanitizer who comes after whom. Await looks again
-// and again, so that a condition is evaluated by the thread that waits and by no other.
+// For --config=tsan alone. The thread sanitizer sees no lock in the system's libabsl_synchronization, which is built
+// without it, and would take every use of an absl::Mutex for a race. These stand before the library's functions, in our
+// programs and in the libraries that they load (gRPC), do what those do, and tell the sanitizer who comes after whom.
+// Await looks again and again, so that a condition is evaluated by the thread that waits and by no other.
 #include <dlfcn.h>
 #include <sanitizer/tsan_interface.h>
 #include <unistd.h>
