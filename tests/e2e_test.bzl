@@ -8,7 +8,7 @@ def e2e_test(name, size = "medium", deps = [], tags = [], data = []):
       size: medium ends within five minutes, large within fifteen.
       deps: what it needs beside the harness.
       data: programs it runs beside umld's.
-      tags: "soak" for what `./check --long` alone runs.
+      tags: "soak" for what `./check --long` alone runs; "exclusive" for what measures time or counts what the host has.
     """
     native.cc_test(
         name = name,
@@ -19,11 +19,9 @@ def e2e_test(name, size = "medium", deps = [], tags = [], data = []):
             "//umld",
             "//vmcore",
         ] + data,
-        # Guests take processors and memory, so one at a time; and a sandbox is no place for mounts and namespaces.
-        tags = [
-            "exclusive",
-            "local",
-        ] + tags,
+        # A sandbox is no place for mounts and namespaces. As many at a time as there are processors: each has an umld, and
+        # folders, of its own.
+        tags = ["local"] + tags,
         deps = [
             ":command",
             ":guest_login",
