@@ -166,9 +166,8 @@ TEST(JailFilter, IsWhatForbidsACall) {
   EXPECT_THAT(attacker.Reason(tcp), HasSubstr("socket("));
   EXPECT_THAT(attacker.Reason("namespace"), HasSubstr("unshare("));
   Remove(host, "seccomp");
-  auto results = attacker.Attack({tcp, "namespace"});
-  EXPECT_EQ(results[tcp], "refused: Network is unreachable");
-  EXPECT_EQ(results["namespace"], "done");
+  // The call is made, and the guest goes on.
+  EXPECT_EQ(attacker.Attack({tcp})[tcp], "refused: Network is unreachable");
   EXPECT_TRUE(Ok(host.Shell(absl::StrCat("rm ", host.run_dir(), "/removed_controls"))));
 }
 
@@ -429,7 +428,7 @@ INSTANTIATE_TEST_SUITE_P(
         Control{"cgroup", absl::StrCat("group=", OwnGroup::kGroup), "hidden", "done", "root"},
         // Not what it prevents, but what it makes possible without giving the file away.
         Control{"idmap", "write=WORK/disk", "done", "refused: Permission denied", "", {"--disk", "ubdb=disk"}},
-        Control{"capabilities", "tap", "refused: Operation not permitted", "done", "uid"},
+        Control{"capabilities", "tap", "refused: (Operation not permitted|Permission denied)", "done", "uid"},
         Control{"nodev", "node=/dev/shm/x", "refused: Permission denied", "done", "uid capabilities"},
         Control{"processes", "limit=processes", "16384", "[2-9][0-9]{4}|[1-9][0-9]{5,}|unlimited"},
         Control{"core", "limit=core", "0", "[1-9][0-9]*|unlimited"}),
