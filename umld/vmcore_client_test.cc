@@ -1,5 +1,6 @@
 #include "umld/vmcore_client.h"
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <thread>
@@ -125,6 +126,24 @@ TEST_F(VmcoreClientTest, EventsAndUnreadableFramesInBetween) {
   frame.mutable_event()->set_sequence(7);
   Send(frame);
   got.WaitForNotification();
+}
+
+// A vmcore that was taken over by its guest.
+TEST_F(VmcoreClientTest, EventsWithoutEndLeaveTheLoopToOthers) {
+  client_->Begin([](const auto&) {}, [] {});
+  std::atomic<bool> stop = false;
+  std::thread sender([&] {
+    Frame frame;
+    frame.mutable_event()->set_user_message(std::string(1000, 'x'));
+    while (!stop) (void)SendPacket(peer_.get(), frame.SerializeAsString());
+  });
+  for (int i = 0; i < 20; ++i) {
+    absl::Notification ran;
+    loop_->Post([&] { ran.Notify(); });
+    EXPECT_TRUE(ran.WaitForNotificationWithTimeout(absl::Seconds(20)));
+  }
+  stop = true;
+  sender.join();
 }
 
 }  // namespace

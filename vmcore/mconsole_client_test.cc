@@ -6,11 +6,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <filesystem>
 #include <functional>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "vmcore/mconsole_fake.h"
@@ -294,6 +296,25 @@ TEST_F(MconsoleClientTest, MayBeDestroyedInACallback) {
   client_->Send("two", milliseconds(1000), [](const Result&) { FAIL(); });
   loop_->Run();
   RunFor(milliseconds(20));
+}
+
+// A guest that has taken over its kernel.
+TEST_F(MconsoleClientTest, FragmentsWithoutEndLeaveTheLoopToOthers) {
+  std::atomic<bool> stop = false;
+  std::vector<std::thread> senders;
+  StartKernel([&](const std::string&, const FakeMconsole::Peer& from) {
+    for (int i = 0; i < 3; ++i) {
+      senders.emplace_back([&, from] {
+        while (!stop) kernel_->Reply(from, "more", 0, true);
+      });
+    }
+  });
+  const auto before = EventLoop::Clock::now();
+  Result result = Ask("sysrq m", milliseconds(300));
+  EXPECT_TRUE(absl::IsDeadlineExceeded(result.status())) << result.status();
+  EXPECT_LT(EventLoop::Clock::now() - before, std::chrono::seconds(5));
+  stop = true;
+  for (std::thread& sender : senders) sender.join();
 }
 
 }  // namespace
