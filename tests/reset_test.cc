@@ -1,8 +1,10 @@
 // A guest that was broken is new again, and nothing but its root disk is touched.
 #include <signal.h>
 
+#include <memory>
 #include <string>
 
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
