@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/credentials.h"
 #include "base/status.h"
 #include "devices/disk/cow_content.h"
 #include "devices/disk/open_disk.h"
@@ -58,6 +59,37 @@ std::vector<Use> UsesOf(const struct stat& info, const GuestTable& table) {
   return uses;
 }
 
+// How a file is reached: one that umld made is a guest's, by the path that umld knows; any other is whoever's asks for
+// it.
+struct Reach {
+  std::string path;
+  std::optional<Credentials> user;
+  std::string backing;  // as umld knows it
+};
+
+Reach ReachOf(const std::string& path, const Caller& caller, const std::vector<Use>& uses) {
+  Reach reach{path, caller.user, ""};
+  for (const Use& use : uses) {
+    if (use.under) continue;
+    reach.backing = use.disk.backing;
+    if (!use.disk.managed) continue;
+    return Reach{use.disk.path, std::nullopt, use.disk.backing};
+  }
+  return reach;
+}
+
+absl::StatusOr<std::vector<Use>> FindUses(const std::string& path, const GuestTable& table) {
+  RETURN_IF_ERROR(CheckPath(path));
+  struct stat info = {};
+  // What cannot be found is told by the caller's own look at it.
+  if (stat(path.c_str(), &info) != 0) return std::vector<Use>();
+  return UsesOf(info, table);
+}
+
+absl::StatusOr<devices::OpenDisk> OpenAs(const std::optional<Credentials>& user, const std::string& path) {
+  return ActAs(user, [&] { return devices::OpenDiskFile(path, devices::DiskAccess::kRead, /*shared=*/true); });
+}
+
 absl::Status CheckNotRunning(const std::vector<Use>& uses, const std::string& path) {
   for (const Use& use : uses) {
     if (!use.runs || use.under) continue;
@@ -94,16 +126,16 @@ absl::StatusOr<std::optional<devices::CowHeader>> ReadHeader(const devices::Open
 
 }  // namespace
 
-absl::StatusOr<v1::DiskFile> DescribeDiskFile(const std::string& path, const GuestTable& table) {
-  RETURN_IF_ERROR(CheckPath(path));
-  ASSIGN_OR_RETURN(const devices::OpenDisk disk,
-                   devices::OpenDiskFile(path, devices::DiskAccess::kRead, /*shared=*/true));
+absl::StatusOr<v1::DiskFile> DescribeDiskFile(const std::string& path, const Caller& caller, const GuestTable& table) {
+  ASSIGN_OR_RETURN(const std::vector<Use> uses, FindUses(path, table));
+  const Reach reach = ReachOf(path, caller, uses);
+  ASSIGN_OR_RETURN(const devices::OpenDisk disk, OpenAs(reach.user, reach.path));
   v1::DiskFile file;
   file.set_path(path);
   file.set_size_bytes(disk.size_bytes);
   file.set_allocated_bytes(static_cast<uint64_t>(disk.info.st_blocks) * 512);
   std::set<std::string> guests;
-  for (const Use& use : UsesOf(disk.info, table)) guests.insert(use.guest);
+  for (const Use& use : uses) guests.insert(use.guest);
   for (const std::string& guest : guests) file.add_guests(guest);
   ASSIGN_OR_RETURN(const auto header, ReadHeader(disk, path));
   if (!header.has_value()) return file;
@@ -119,18 +151,26 @@ absl::StatusOr<v1::DiskFile> DescribeDiskFile(const std::string& path, const Gue
   absl::StatusOr<uint64_t> sectors = devices::CountCowSectors(disk.fd.get(), *header);
   if (!sectors.ok()) return Annotate(sectors.status(), path);
   cow->set_written_bytes(*sectors * 512);
-  cow->set_problem(Problem(*header));
+  // Of a guest's disk the header is the guest's word: only what umld knows is looked at.
+  const bool believed = reach.user.has_value() || uses.empty() || reach.backing == header->backing;
+  ASSIGN_OR_RETURN(std::string problem, ActAs(reach.user, [&]() -> absl::StatusOr<std::string> {
+                     if (!believed) return absl::StrCat("umld knows it over ", reach.backing);
+                     return Problem(*header);
+                   }));
+  cow->set_problem(std::move(problem));
   return file;
 }
 
-absl::StatusOr<v1::DiskFile> RebaseDiskFile(const v1::RebaseDiskFileRequest& request, GuestTable* table) {
-  RETURN_IF_ERROR(CheckPath(request.path()));
+absl::StatusOr<v1::DiskFile> RebaseDiskFile(const v1::RebaseDiskFileRequest& request, const Caller& caller,
+                                            GuestTable* table) {
   RETURN_IF_ERROR(CheckPath(request.backing()));
-  struct stat info = {};
-  if (stat(request.path().c_str(), &info) != 0) return ErrnoError(errno, request.path());
-  const std::vector<Use> uses = UsesOf(info, *table);
+  ASSIGN_OR_RETURN(const std::vector<Use> uses, FindUses(request.path(), *table));
   RETURN_IF_ERROR(CheckNotRunning(uses, request.path()));
-  RETURN_IF_ERROR(devices::RebaseCow(request.path(), request.backing(), request.same_content()));
+  const Reach reach = ReachOf(request.path(), caller, uses);
+  // A guest will read it.
+  RETURN_IF_ERROR(OpenAs(caller.user, request.backing()).status());
+  RETURN_IF_ERROR(
+      ActAs(reach.user, [&] { return devices::RebaseCow(reach.path, request.backing(), request.same_content()); }));
   for (const Use& use : uses) {
     if (use.under) continue;
     ASSIGN_OR_RETURN(const GuestPtr guest, table->Find(use.guest));
@@ -143,25 +183,23 @@ absl::StatusOr<v1::DiskFile> RebaseDiskFile(const v1::RebaseDiskFileRequest& req
     };
     RETURN_IF_ERROR(Annotate(table->Commit(guest, change), absl::StrCat("guest ", use.guest)));
   }
-  return DescribeDiskFile(request.path(), *table);
+  return DescribeDiskFile(request.path(), caller, *table);
 }
 
-absl::StatusOr<OpenCow> OpenCowFile(const std::string& path, const std::string& backing, const GuestTable& table) {
-  RETURN_IF_ERROR(CheckPath(path));
-  ASSIGN_OR_RETURN(devices::OpenDisk cow, devices::OpenDiskFile(path, devices::DiskAccess::kRead, /*shared=*/true));
+absl::StatusOr<OpenCow> OpenCowFile(const std::string& path, const std::string& backing, const Caller& caller,
+                                    const GuestTable& table) {
+  ASSIGN_OR_RETURN(const std::vector<Use> uses, FindUses(path, table));
+  RETURN_IF_ERROR(CheckNotRunning(uses, path));
+  const Reach reach = ReachOf(path, caller, uses);
+  ASSIGN_OR_RETURN(devices::OpenDisk cow, OpenAs(reach.user, reach.path));
   ASSIGN_OR_RETURN(const auto header, ReadHeader(cow, path));
   if (!header.has_value()) {
     return MakeError(absl::StatusCode::kFailedPrecondition, absl::StrCat(path, " is no COW file"),
                      {"COW_INVALID", path, "give a COW file"});
   }
-  const std::vector<Use> uses = UsesOf(cow.info, table);
-  RETURN_IF_ERROR(CheckNotRunning(uses, path));
   OpenCow open;
   open.header = *header;
-  open.backing_path = backing;
-  for (const Use& use : uses) {
-    if (open.backing_path.empty() && !use.under) open.backing_path = use.disk.backing;
-  }
+  open.backing_path = backing.empty() ? reach.backing : backing;
   if (open.backing_path.empty()) {
     return MakeError(
         absl::StatusCode::kInvalidArgument,
@@ -169,8 +207,7 @@ absl::StatusOr<OpenCow> OpenCowFile(const std::string& path, const std::string& 
         {"BACKING_UNKNOWN", path, absl::StrCat("say so, if it is true: --backing ", header->backing)});
   }
   RETURN_IF_ERROR(CheckPath(open.backing_path));
-  ASSIGN_OR_RETURN(devices::OpenDisk under,
-                   devices::OpenDiskFile(open.backing_path, devices::DiskAccess::kRead, /*shared=*/true));
+  ASSIGN_OR_RETURN(devices::OpenDisk under, OpenAs(backing.empty() ? reach.user : caller.user, open.backing_path));
   if (under.size_bytes != header->size || under.info.st_mtime != int64_t{header->mtime}) {
     return MakeError(absl::StatusCode::kFailedPrecondition,
                      absl::StrCat(open.backing_path, " is not as it was when ", path, " was made over it"),

@@ -211,15 +211,19 @@ grpc::ServerUnaryReactor* HostService::CreateDiskFile(grpc::CallbackServerContex
 
 grpc::ServerUnaryReactor* HostService::GetDiskFile(grpc::CallbackServerContext* context,
                                                    const v1::GetDiskFileRequest* request, v1::DiskFile* response) {
-  return AnswerOnPool<v1::DiskFile>(context, pool_, response,
-                                    [=, this] { return DescribeDiskFile(request->path(), *table_); });
+  return AnswerOnPool<v1::DiskFile>(context, pool_, response, [=, this]() -> absl::StatusOr<v1::DiskFile> {
+    ASSIGN_OR_RETURN(const Caller caller, CallerOf(*context));
+    return DescribeDiskFile(request->path(), caller, *table_);
+  });
 }
 
 grpc::ServerUnaryReactor* HostService::RebaseDiskFile(grpc::CallbackServerContext* context,
                                                       const v1::RebaseDiskFileRequest* request,
                                                       v1::DiskFile* response) {
-  return AnswerOnPool<v1::DiskFile>(context, pool_, response,
-                                    [=, this] { return umld::RebaseDiskFile(*request, table_); });
+  return AnswerOnPool<v1::DiskFile>(context, pool_, response, [=, this]() -> absl::StatusOr<v1::DiskFile> {
+    ASSIGN_OR_RETURN(const Caller caller, CallerOf(*context));
+    return umld::RebaseDiskFile(*request, caller, table_);
+  });
 }
 
 }  // namespace umld

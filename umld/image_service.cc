@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "umld/caller.h"
 #include "umld/grpc_status.h"
 #include "umld/operation_service.h"
 
@@ -152,7 +153,10 @@ grpc::ServerUnaryReactor* ImageService::BuildImage(grpc::CallbackServerContext* 
 
 grpc::ServerUnaryReactor* ImageService::ImportImage(grpc::CallbackServerContext* context,
                                                     const v1::ImportImageRequest* request, v1::Operation* response) {
-  return AnswerOnPool<v1::Operation>(context, pool_, response, [=, this] { return Shown(images_->Import(*request)); });
+  return AnswerOnPool<v1::Operation>(context, pool_, response, [=, this]() -> absl::StatusOr<v1::Operation> {
+    ASSIGN_OR_RETURN(const Caller caller, CallerOf(*context));
+    return Shown(images_->Import(*request, caller));
+  });
 }
 
 grpc::ServerReadReactor<v1::UploadImageRequest>* ImageService::UploadImage(grpc::CallbackServerContext*,
@@ -162,7 +166,10 @@ grpc::ServerReadReactor<v1::UploadImageRequest>* ImageService::UploadImage(grpc:
 
 grpc::ServerUnaryReactor* ImageService::ExportImage(grpc::CallbackServerContext* context,
                                                     const v1::ExportImageRequest* request, v1::Operation* response) {
-  return AnswerOnPool<v1::Operation>(context, pool_, response, [=, this] { return Shown(images_->Export(*request)); });
+  return AnswerOnPool<v1::Operation>(context, pool_, response, [=, this]() -> absl::StatusOr<v1::Operation> {
+    ASSIGN_OR_RETURN(const Caller caller, CallerOf(*context));
+    return Shown(images_->Export(*request, caller));
+  });
 }
 
 grpc::ServerWriteReactor<v1::DownloadImageResponse>* ImageService::DownloadImage(

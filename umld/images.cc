@@ -12,6 +12,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/credentials.h"
 #include "base/file.h"
 #include "base/status.h"
 #include "devices/disk/cow_content.h"
@@ -242,6 +243,7 @@ image::StepProgress Images::ReportTo(uint64_t operation) {
 struct Images::Source {
   UniqueFd fd;
   std::string text;  // for people
+  Caller caller;     // who may read it
   Draft upload;
 };
 
@@ -342,6 +344,7 @@ absl::StatusOr<OperationView> Images::BeginImport(const v1::ImportImageRequest& 
         image::ImportOptions options;
         options.format = *format;
         options.size_bytes = size;
+        options.as_reader = [&](const std::function<absl::Status()>& read) { return ActAs(source->caller.user, read); };
         options.scratch = [&]() -> absl::StatusOr<std::string> {
           ASSIGN_OR_RETURN(scratch, contents_.Begin());
           return scratch.path();
@@ -352,22 +355,23 @@ absl::StatusOr<OperationView> Images::BeginImport(const v1::ImportImageRequest& 
       });
 }
 
-absl::StatusOr<OperationView> Images::Import(const v1::ImportImageRequest& request) {
-  if (request.format() == v1::IMAGE_COW) return BeginMerge(request);
+absl::StatusOr<OperationView> Images::Import(const v1::ImportImageRequest& request, const Caller& caller) {
+  if (request.format() == v1::IMAGE_COW) return BeginMerge(request, caller);
   auto source = std::make_shared<Source>();
-  ASSIGN_OR_RETURN(source->fd, OpenSource(request.source()));
+  ASSIGN_OR_RETURN(source->fd, ActAs(caller.user, [&] { return OpenSource(request.source()); }));
   source->text = request.source();
+  source->caller = caller;
   return BeginImport(request, source);
 }
 
 // A guest that is started meanwhile would write to what is read; its file is looked at once more at the end.
-absl::StatusOr<OperationView> Images::BeginMerge(const v1::ImportImageRequest& request) {
+absl::StatusOr<OperationView> Images::BeginMerge(const v1::ImportImageRequest& request, const Caller& caller) {
   if (request.size_bytes() != 0) {
     return MakeError(absl::StatusCode::kInvalidArgument, "a disk keeps the size that it has",
                      {"INVALID_SIZE", request.source(), "leave --size away"});
   }
   ASSIGN_OR_RETURN(const std::string name, NewName(request.image_id(), request.replace()));
-  ASSIGN_OR_RETURN(OpenCow opened, OpenCowFile(request.source(), request.backing(), *table_));
+  ASSIGN_OR_RETURN(OpenCow opened, OpenCowFile(request.source(), request.backing(), caller, *table_));
   auto cow = std::make_shared<OpenCow>(std::move(opened));
   struct stat before = {};
   fstat(cow->cow.get(), &before);
@@ -412,7 +416,7 @@ absl::StatusOr<UniqueFd> Images::Open(const std::string& name) {
   return fd;
 }
 
-absl::StatusOr<OperationView> Images::Export(const v1::ExportImageRequest& request) {
+absl::StatusOr<OperationView> Images::Export(const v1::ExportImageRequest& request, const Caller& caller) {
   if (request.format() != v1::IMAGE_FORMAT_UNSPECIFIED && request.format() != v1::IMAGE_RAW &&
       request.format() != v1::IMAGE_QCOW2) {
     return MakeError(absl::StatusCode::kInvalidArgument, "images are exported as raw or qcow2",
@@ -420,17 +424,18 @@ absl::StatusOr<OperationView> Images::Export(const v1::ExportImageRequest& reque
   }
   ASSIGN_OR_RETURN(const state::ImageRow row, Find(request.name()));
   ASSIGN_OR_RETURN(UniqueFd from_fd, Open(request.name()));
-  ASSIGN_OR_RETURN(UniqueFd to_fd, BeginFile(request.path()));
+  ASSIGN_OR_RETURN(UniqueFd to_fd, ActAs(caller.user, [&] { return BeginFile(request.path()); }));
   auto from = std::make_shared<UniqueFd>(std::move(from_fd));
   auto to = std::make_shared<UniqueFd>(std::move(to_fd));
   const std::string shown = IsDigest(request.name()) ? row.digest : *ParseImageName(request.name());
-  return Begin("export-image", shown, request.request_id(),
-               [this, from, to, path = request.path(), format = request.format()](uint64_t operation) -> absl::Status {
-                 const image::StepProgress progress = ReportTo(operation);
-                 RETURN_IF_ERROR(format == v1::IMAGE_QCOW2 ? image::WriteQcow2(from->get(), to->get(), progress)
-                                                           : image::CopyRaw(from->get(), to->get(), progress));
-                 return EndFile(to->get(), path);
-               });
+  return Begin(
+      "export-image", shown, request.request_id(),
+      [this, caller, from, to, path = request.path(), format = request.format()](uint64_t operation) -> absl::Status {
+        const image::StepProgress progress = ReportTo(operation);
+        RETURN_IF_ERROR(format == v1::IMAGE_QCOW2 ? image::WriteQcow2(from->get(), to->get(), progress)
+                                                  : image::CopyRaw(from->get(), to->get(), progress));
+        return ActAs(caller.user, [&] { return EndFile(to->get(), path); });
+      });
 }
 
 absl::StatusOr<v1::Image> Images::Tag(const v1::TagImageRequest& request) {

@@ -14,6 +14,7 @@
 #include "base/unique_fd.h"
 #include "image/entry.h"
 #include "state/store.h"
+#include "umld/caller.h"
 #include "umld/content_store.h"
 #include "umld/daemon_config.h"
 #include "umld/event_log.h"
@@ -39,10 +40,11 @@ class Images {
   // By name, and what has none after that.
   absl::StatusOr<std::vector<v1::Image>> List();
   absl::StatusOr<v1::Image> Get(const std::string& name);
+  // Files of the host are read and made with the caller's permissions.
   // The next five commit the intent and return; the operation says how it ends.
   absl::StatusOr<OperationView> Build(const v1::BuildImageRequest& request);
-  absl::StatusOr<OperationView> Import(const v1::ImportImageRequest& request);
-  absl::StatusOr<OperationView> Export(const v1::ExportImageRequest& request);
+  absl::StatusOr<OperationView> Import(const v1::ImportImageRequest& request, const Caller& caller);
+  absl::StatusOr<OperationView> Export(const v1::ExportImageRequest& request, const Caller& caller);
   absl::StatusOr<OperationView> Verify(const v1::VerifyImageRequest& request);
 
   // A source that arrives piece by piece. Whether it may be imported is asked first.
@@ -74,7 +76,7 @@ class Images {
                                             const std::string& request_id, Fill fill);
   absl::Status Make(const char* event, const std::string& name, bool replace, const Fill& fill, uint64_t operation);
   absl::StatusOr<OperationView> BeginImport(const v1::ImportImageRequest& request, std::shared_ptr<Source> source);
-  absl::StatusOr<OperationView> BeginMerge(const v1::ImportImageRequest& request);
+  absl::StatusOr<OperationView> BeginMerge(const v1::ImportImageRequest& request, const Caller& caller);
   absl::Status RunVerify(const state::ImageRow& row, bool repair, uint64_t operation);
   absl::Status Commit(const char* event_type, const std::string& name, const std::string& message,
                       const std::function<absl::Status(state::Transaction&)>& change);
