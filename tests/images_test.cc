@@ -167,7 +167,8 @@ TEST_F(ImagesTest, BadSources) {
   EXPECT_TRUE(Refused(import("nothing"), kNotFound, {"nothing"}));
   ASSERT_TRUE(
       Ok(host_->Shell("mkfifo fifo; echo text >text; mkdir -p bad; echo x >bad/x; tar -cf bad.tar --transform "
-                      "'s,bad/x,../../x,' -P bad/x; head -c 700 bad.tar >cut.tar")));
+                      "'s,bad/x,../../x,' -P bad/x; head -c 9000 /dev/urandom >bad/y; tar -cf whole.tar bad; head -c "
+                      "5000 whole.tar >cut.tar")));
   EXPECT_TRUE(Refused(import("fifo"), kUsage, {"fifo"}));
   EXPECT_TRUE(Refused(import("text"), kUsage, {"text"}));
   EXPECT_TRUE(Refused(import("bad.tar"), kUsage, {"climbs"}));
