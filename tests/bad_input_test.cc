@@ -112,7 +112,7 @@ TEST_F(BadInput, DisksThatAreNone) {
   const std::vector<std::tuple<std::string, Exit, std::string>> wrong = {
       {"missing.img", kNotFound, "missing.img does not exist"},
       {"folder", kUsage, "is a directory"},
-      {"fifo", kUsage, "is a FIFO"},
+      {"./fifo", kUsage, "is a FIFO"},
       {"/dev/null", kUsage, "/dev/null"},
       {"/dev/tty", kUsage, "/dev/tty"},
       {"empty.img", kWrongState, "empty"},
@@ -197,17 +197,18 @@ TEST_F(BadInput, KernelsThatAreNone) {
       Ok(host_->Shell("cp /usr/bin/linux.uml plain && chmod 644 plain; echo '#!/bin/sh' > script; chmod 755 script; "
                       "head -c 200 /usr/bin/linux.uml > cut; chmod 755 cut; mkfifo fifo; chmod 755 fifo")));
   const std::vector<std::tuple<std::string, Exit, std::string>> wrong = {
-      {"missing", kNotFound, "missing does not exist"},
-      {"plain", kDenied, "not executable"},
+      {"./missing", kNotFound, "missing does not exist"},
+      {"./plain", kDenied, "not executable"},
       {"/bin/true", kUsage, "not a UML kernel"},
-      {"script", kUsage, "not a UML kernel"},
-      {"cut", kUsage, "not a UML kernel"},
+      {"./script", kUsage, "not a UML kernel"},
+      {"./cut", kUsage, "not a UML kernel"},
       {"/tmp", kUsage, "not a UML kernel"},
       {"fifo", kUsage, "not a UML kernel"},
   };
   for (const auto& [kernel, code, text] : wrong) {
     SCOPED_TRACE(kernel);
-    EXPECT_TRUE(Refused(Create("web2", {"--image", "tiny", "--kernel", kernel}), code, {text, kernel}));
+    EXPECT_TRUE(Refused(Create("web2", {"--image", "tiny", "--kernel", kernel}), code,
+                        {text, kernel.substr(kernel.rfind('/'))}));
     EXPECT_TRUE(Refused(host_->Run({"set", "web1", "--kernel", kernel}), code, {"web1", text}));
   }
   EXPECT_THAT(host_->Names(), ElementsAre("web1"));
