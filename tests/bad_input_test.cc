@@ -214,7 +214,7 @@ TEST_F(BadInput, KernelsThatAreNone) {
   EXPECT_THAT(host_->Names(), ElementsAre("web1"));
   // One that was good when the guest was made.
   ASSERT_TRUE(Ok(host_->Shell("cp /usr/bin/linux.uml mine")));
-  ASSERT_TRUE(Ok(host_->Run({"set", "web1", "--kernel", "mine"})));
+  ASSERT_TRUE(Ok(host_->Run({"set", "web1", "--kernel", "./mine"})));
   ASSERT_TRUE(Ok(host_->Shell("rm mine")));
   EXPECT_TRUE(Refused(host_->Run({"start", "web1"}), kNotFound, {"web1", "mine does not exist"}));
   EXPECT_EQ(host_->State("web1"), "STOPPED");
