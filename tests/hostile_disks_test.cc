@@ -99,9 +99,9 @@ class HostileDisks : public SharedHost {
 
 TEST_F(HostileDisks, AHeaderNeverLeadsToAnotherFile) {
   ASSERT_TRUE(host_->CreateAndStart("web1"));
-  ASSERT_TRUE(host_->Create("victim"));
-  ASSERT_TRUE(
-      Ok(host_->Shell("truncate -s 1M base; echo secret >secret; truncate -s 1M secret; mkfifo fifo; mkdir folder")));
+  ASSERT_TRUE(Ok(host_->Shell(
+      "truncate -s 1M base others; echo secret >secret; truncate -s 1M secret; mkfifo fifo; mkdir folder")));
+  ASSERT_TRUE(host_->Create("victim", {"--disk", "ubdb=others"}));
   ASSERT_TRUE(Ok(host_->Run({"plug", "web1", "ubdb=evil.cow,base"})));
   ASSERT_TRUE(Ok(host_->Run({"unplug", "web1", "ubdb"})));
   const std::string good = Read("evil.cow", kHeaderBytes);
@@ -109,15 +109,9 @@ TEST_F(HostileDisks, AHeaderNeverLeadsToAnotherFile) {
   ASSERT_TRUE(host_->Create("web2", {"--disk", "ubdb=evil.cow,base"}));
 
   // The first three are nobody else's business, so that whoever opens them is umld or vmcore.
-  const std::string names[] = {host_->Work("secret"),
-                               host_->Work("fifo"),
-                               host_->Work("folder"),
-                               "/etc/shadow",
-                               DiskOf(host_->Describe("victim"), "ubda")["path"],
-                               "/dev/zero",
-                               "/proc/self/mem",
-                               host_->Work("evil.cow"),
-                               host_->socket()};
+  const std::string names[] = {host_->Work("secret"), host_->Work("fifo"), host_->Work("folder"),   "/etc/shadow",
+                               host_->Work("others"),  // another guest's
+                               "/dev/zero",           "/proc/self/mem",    host_->Work("evil.cow"), host_->socket()};
   for (const std::string& name : names) {
     Name("evil.cow", name);
     const OpenWatch watch(host_->Work(&name < names + 3 ? fs::path(name).filename() : "secret"));
