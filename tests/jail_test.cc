@@ -351,7 +351,7 @@ struct Control {
   std::string attack;
   const char* prevented;    // how the attack ends
   const char* possible;     // and how without the control
-  const char* beside = "";  // another control that would prevent it too, and is removed both times
+  const char* beside = "";  // other controls that would prevent it too, and are removed both times
   std::vector<std::string> create = {};
 };
 void PrintTo(const Control& control, std::ostream* out) { *out << control.name; }
@@ -402,7 +402,7 @@ TEST_P(JailControl, PreventsWhatItIsFor) {
     const std::string words = fill_in(control.attack);
     return attacker.Attack({words}, control.create)[words];
   };
-  const std::string beside = absl::StrCat("seccomp '", control.beside, "'");
+  const std::string beside = absl::StrCat("seccomp ", control.beside);
   EXPECT_THAT(attack(beside), testing::MatchesRegex(control.prevented));
   EXPECT_THAT(attack(absl::StrCat(control.name, " ", beside)), testing::MatchesRegex(fill_in(control.possible)));
   EXPECT_TRUE(Ok(host.Shell(absl::StrCat("rm ", host.run_dir(), "/removed_controls"))));
