@@ -21,7 +21,10 @@ def e2e_test(name, size = "medium", deps = [], tags = [], data = []):
         ] + data,
         # A sandbox is no place for mounts and namespaces. As many at a time as there are processors: each has an umld, and
         # folders, of its own.
-        tags = ["local"] + tags,
+        tags = [
+            "guests",
+            "local",
+        ] + tags,
         deps = [
             ":command",
             ":guest_login",

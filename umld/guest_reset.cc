@@ -5,7 +5,9 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <filesystem>
 #include <string>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -50,6 +52,12 @@ bool MadeAfter(const std::string& path, int64_t unix_ns) {
 // The new COW file takes the old one's place in one step, so that one of the two is there whatever happens.
 absl::Status RenewCow(const state::DiskRow& disk) {
   const std::string fresh = disk.path + ".new";
+  const std::string folder = disk.path.substr(0, disk.path.rfind('/'));
+  // The folder is this guest's alone: what an earlier umld had begun is of no use.
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
+    if (absl::StartsWith(entry.path().filename().string(), devices::kUnfinishedCow)) unlink(entry.path().c_str());
+  }
   if (unlink(fresh.c_str()) != 0 && errno != ENOENT) return ErrnoError(errno, absl::StrCat("remove ", fresh));
   RETURN_IF_ERROR(devices::CreateCow(fresh, disk.backing));
   if (rename(fresh.c_str(), disk.path.c_str()) != 0) {
@@ -57,7 +65,6 @@ absl::Status RenewCow(const state::DiskRow& disk) {
     unlink(fresh.c_str());
     return ErrnoError(error, absl::StrCat("replace ", disk.path));
   }
-  const std::string folder = disk.path.substr(0, disk.path.rfind('/'));
   UniqueFd fd(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   return fd.ok() && fsync(fd.get()) == 0 ? absl::OkStatus() : ErrnoError(errno, absl::StrCat("sync ", folder));
 }

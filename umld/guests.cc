@@ -16,6 +16,7 @@
 #include "base/status.h"
 #include "base/umid.h"
 #include "devices/console/console_spec.h"
+#include "devices/disk/cow.h"
 #include "devices/disk/disk_inspect.h"
 #include "devices/disk/disk_spec.h"
 #include "devices/memory/memory_spec.h"
@@ -83,8 +84,9 @@ absl::StatusOr<std::string> ResourceId(absl::string_view name, absl::string_view
   return umid.str();
 }
 
-// "con3.log", "con3.log.1" or vmcore's own.
-bool IsOurLog(absl::string_view file) {
+// "con3.log", "con3.log.1", vmcore's own, or what was to become a disk when umld was killed.
+bool IsOurs(absl::string_view file) {
+  if (absl::StartsWith(file, devices::kUnfinishedCow) || absl::EndsWith(file, ".cow.new")) return true;
   absl::ConsumeSuffix(&file, ".1");
   if (!absl::ConsumeSuffix(&file, ".log")) return false;
   return file == "vmcore" || devices::ParseConsoleName(file).ok();
@@ -449,7 +451,7 @@ absl::Status Guests::RemoveFiles(const GuestView& view) {
   }
   std::error_code ignored;
   for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
-    if (IsOurLog(entry.path().filename().string())) unlink(entry.path().c_str());
+    if (IsOurs(entry.path().filename().string())) unlink(entry.path().c_str());
   }
   // Not emptied by force: what somebody else put there stays, and is said.
   if (rmdir(folder.c_str()) != 0 && errno != ENOENT) {

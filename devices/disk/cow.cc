@@ -204,7 +204,7 @@ absl::Status CreateCow(const std::string& path, const std::string& backing) {
   absl::string_view random_bytes(reinterpret_cast<const char*>(random), sizeof(random));
   // Not derived from the name, which may already be as long as a name can be; and within the folder, whose path may be
   // as long as a path can be.
-  const std::string temporary = absl::StrCat(".new-cow-", absl::BytesToHexString(random_bytes));
+  const std::string temporary = absl::StrCat(kUnfinishedCow, absl::BytesToHexString(random_bytes));
   const std::string name = path.substr(path.rfind('/') + 1);
   UniqueFd fd(openat(folder_fd.get(), temporary.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644));
   if (!fd.ok()) return ErrnoError(errno, absl::StrCat("create a file in ", folder));

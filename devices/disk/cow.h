@@ -51,6 +51,9 @@ CowLayout LayOutCow(const CowHeader& header);
 // The header of a new COW file of `backing`, read from that file. The errors are those of CreateCow about it.
 absl::StatusOr<CowHeader> NewCowHeader(const std::string& backing);
 
+// How the files begin that CreateCow works in; one is left behind when the process is killed.
+inline constexpr char kUnfinishedCow[] = ".new-cow-";
+
 // Makes an empty COW file of `backing` at `path`, both absolute, mode 0644 less the umask: in one step (it is there
 // complete and synced, or not at all), never over a file that exists, in constant time and with almost no blocks.
 // Blocks on the disk. kAlreadyExists: `path` is there. kNotFound, kPermissionDenied, kResourceExhausted from the host.
