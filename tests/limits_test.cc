@@ -136,12 +136,12 @@ TEST_F(Limits, AFloodOfMessagesBecomesFewEvents) {
     }
     return texts;
   };
-  EXPECT_TRUE(WaitFor([&] { return !messages().empty() && messages().back() == "the last one"; }, absl::Seconds(20)));
+  EXPECT_TRUE(WaitFor([&] { return !messages().empty() && messages().back() == "the last one\n"; }, absl::Seconds(20)));
   const std::vector<std::string> texts = messages();
   EXPECT_GE(texts.size(), 101u);
   EXPECT_LE(texts.size(), 140u);
-  EXPECT_EQ(texts[0], "m1");
-  EXPECT_EQ(texts[99], "m100");
+  EXPECT_EQ(texts[0], "m1\n");
+  EXPECT_EQ(texts[99], "m100\n");
   EXPECT_THAT(texts, Contains(HasSubstr("messages were dropped here")));
 }
 
