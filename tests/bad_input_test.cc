@@ -112,7 +112,7 @@ TEST_F(BadInput, DisksThatAreNone) {
   const std::vector<std::tuple<std::string, Exit, std::string>> wrong = {
       {"missing.img", kNotFound, "missing.img does not exist"},
       {"folder", kUsage, "is a directory"},
-      {"./fifo", kUsage, "is a FIFO"},
+      {"fifo", kUsage, "is a FIFO"},
       {"/dev/null", kUsage, "/dev/null"},
       {"/dev/tty", kUsage, "/dev/tty"},
       {"empty.img", kWrongState, "empty"},
@@ -203,12 +203,12 @@ TEST_F(BadInput, KernelsThatAreNone) {
       {"./script", kUsage, "not a UML kernel"},
       {"./cut", kUsage, "not a UML kernel"},
       {"/tmp", kUsage, "not a UML kernel"},
-      {"fifo", kUsage, "not a UML kernel"},
+      {"./fifo", kUsage, "not a UML kernel"},
   };
   for (const auto& [kernel, code, text] : wrong) {
     SCOPED_TRACE(kernel);
     EXPECT_TRUE(Refused(Create("web2", {"--image", "tiny", "--kernel", kernel}), code,
-                        {text, kernel.substr(kernel.rfind('/'))}));
+                        {text, kernel.substr(kernel.rfind('/') + 1)}));
     EXPECT_TRUE(Refused(host_->Run({"set", "web1", "--kernel", kernel}), code, {"web1", text}));
   }
   EXPECT_THAT(host_->Names(), ElementsAre("web1"));
