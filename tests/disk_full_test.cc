@@ -47,7 +47,7 @@ TEST_F(DiskFull, GuestsThatNeedItArePausedAndGoOn) {
   ASSERT_TRUE(host_.CreateAndStart("web1", {"--disk", "ubdb=small/data"}));
   ASSERT_TRUE(host_.CreateAndStart("web2"));
   ASSERT_EQ(host_.RunInGuest("web1", "mount /dev/ubdb /mnt && echo up").out, "up\n");
-  // Somebody else fills the disk while the guest writes. 20M: 1/20 of the disk is less than 64M.
+  // Somebody else fills the disk while the guest writes.
   ASSERT_TRUE(
       Ok(host_.Shell("fallocate -l $(($(stat -f -c %a small) * $(stat -f -c %S small) - 10 * 1048576)) small/other")));
   ASSERT_TRUE(host_.WaitForState("web1", "PAUSED"));

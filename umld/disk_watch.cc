@@ -20,11 +20,12 @@ namespace {
 
 // In reserves: below the first there is a warning, below one guests are paused, above the last they go on.
 constexpr uint64_t kLow = 4, kFree = 2;
-// A guest writes some hundred MB per second: near the end one has to look often.
-constexpr absl::Duration kOften = absl::Milliseconds(200), kSeldom = absl::Seconds(5);
-constexpr uint64_t kPlenty = 16;
-// Of a small file system the reserve is a part only: 1/20.
-constexpr uint64_t kReservePart = 20;
+// Nobody writes faster; so long it takes at least until there is no more than the reserve.
+constexpr double kBytesPerSecond = 1 << 30;
+// The reserve has to outlast the shortest sleep, and the time that a pause takes.
+constexpr absl::Duration kShortest = absl::Milliseconds(20), kLongest = absl::Seconds(5);
+// Of a small file system the reserve is a quarter at most.
+constexpr uint64_t kReservePart = 4;
 
 }  // namespace
 
@@ -71,7 +72,7 @@ std::vector<dev_t> DiskWatch::Under(const GuestView& view, Spaces* spaces) const
 
 absl::Duration DiskWatch::Look() {
   Spaces spaces;
-  bool plenty = true;
+  absl::Duration sleep = kLongest;
   for (const GuestView& view : table_->Views()) {
     if (!view.alive) continue;
     const v1::GuestState state = view.state();
@@ -94,9 +95,12 @@ absl::Duration DiskWatch::Look() {
   }
   for (const auto& [device, space] : spaces) {
     Tell(device, space);
-    plenty = plenty && space.free_bytes >= kPlenty * space.reserve_bytes;
+    const double left = space.free_bytes > space.reserve_bytes
+                            ? static_cast<double>(space.free_bytes - space.reserve_bytes) / kBytesPerSecond
+                            : 0;
+    sleep = std::min(sleep, absl::Seconds(left));
   }
-  return plenty ? kSeldom : kOften;
+  return std::max(sleep, kShortest);
 }
 
 // Once for each way down and up.

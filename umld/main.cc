@@ -66,8 +66,8 @@ int Main(int argc, char** argv) {
   app.add_option("--first-uid", config.first_uid, "confined guests have uids from here on, when umld is root")
       ->check(CLI::Range(1u, 2000000000u));
   app.add_option("--disk-reserve", disk_reserve,
-                 "free space on the host's disks below which guests that would take more are paused (256M, or 1/20 of "
-                 "a small disk)");
+                 "free space on the host's disks below which guests that would take more are paused (256M, or a "
+                 "quarter of a small disk)");
   app.add_option("--log-level", log_level, "debug, info, warn or error");
   app.set_config("--config", "", "read options from this file (INI or TOML)");
   try {
