@@ -18,8 +18,14 @@
 namespace umld {
 namespace {
 
-// In reserves: below the first there is a warning, below one guests are paused, above the last they go on.
-constexpr uint64_t kLow = 4, kFree = 2;
+// In halves of the reserve: below the first there is a warning, at the second no longer; paused guests go on at the
+// third.
+constexpr uint64_t kLow = 4, kFine = 5, kGoOn = 3;
+
+bool Has(uint64_t free_bytes, uint64_t halves, uint64_t reserve_bytes) {
+  return 2 * free_bytes >= halves * reserve_bytes;
+}
+
 // Nobody writes faster; so long it takes at least until there is no more than the reserve.
 constexpr double kBytesPerSecond = 1 << 30;
 // The reserve has to outlast the shortest sleep, and the time that a pause takes.
@@ -83,7 +89,7 @@ absl::Duration DiskWatch::Look() {
     for (dev_t device : Under(view, &spaces)) {
       const Space& space = spaces[device];
       if (space.free_bytes < space.reserve_bytes) tight = &space;
-      all_free = all_free && space.free_bytes >= kFree * space.reserve_bytes;
+      all_free = all_free && Has(space.free_bytes, kGoOn, space.reserve_bytes);
     }
     if (tight != nullptr && state == v1::RUNNING) {
       Pause(view.row.name,
@@ -109,11 +115,11 @@ void DiskWatch::Tell(dev_t device, const Space& space) {
   Level now = told;
   if (space.free_bytes < space.reserve_bytes) {
     now = Level::kFull;
-  } else if (space.free_bytes < kLow * space.reserve_bytes) {
-    now = std::max(told == Level::kFull && space.free_bytes < kFree * space.reserve_bytes ? Level::kFull : Level::kLow,
-                   Level::kLow);
-  } else if (space.free_bytes >= 2 * kLow * space.reserve_bytes) {
+  } else if (Has(space.free_bytes, kFine, space.reserve_bytes)) {
     now = Level::kFine;
+  } else if (told != Level::kFull ? !Has(space.free_bytes, kLow, space.reserve_bytes)
+                                  : Has(space.free_bytes, kGoOn, space.reserve_bytes)) {
+    now = Level::kLow;
   }
   if (now == told) return;
   const bool worse = now > told;
