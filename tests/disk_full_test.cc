@@ -19,7 +19,7 @@ class DiskFull : public testing::Test {
     if (getuid() != 0) GTEST_SKIP() << "needs root, for a disk of its own";
     small_ = host_.Work("small");
     ASSERT_TRUE(
-        Ok(host_.Shell("mkdir small && truncate -s 400M small.img && mke2fs -q -t ext4 small.img && "
+        Ok(host_.Shell("mkdir small && truncate -s 1200M small.img && mke2fs -q -t ext4 small.img && "
                        "mount -o loop small.img small && chmod 755 .")));
     mounted_ = true;
     ASSERT_TRUE(host_.Start());
@@ -37,7 +37,7 @@ class DiskFull : public testing::Test {
     return false;
   }
 
-  Host host_{HostOptions{.umld_args = {"--disk-reserve", "64M"}}};
+  Host host_;
   std::string small_;
   bool mounted_ = false;
 };
@@ -49,7 +49,7 @@ TEST_F(DiskFull, GuestsThatNeedItArePausedAndGoOn) {
   ASSERT_EQ(host_.RunInGuest("web1", "mount /dev/ubdb /mnt && echo up").out, "up\n");
   // Somebody else fills the disk while the guest writes.
   ASSERT_TRUE(
-      Ok(host_.Shell("fallocate -l $(($(stat -f -c %a small) * $(stat -f -c %S small) - 10 * 1048576)) small/other")));
+      Ok(host_.Shell("fallocate -l $(($(stat -f -c %a small) * $(stat -f -c %S small) - 100 * 1048576)) small/other")));
   ASSERT_TRUE(host_.WaitForState("web1", "PAUSED"));
   EXPECT_THAT(host_.Run({"describe", "web1"}).out, AllOf(HasSubstr("PAUSED"), HasSubstr(small_), HasSubstr("is full")));
   EXPECT_EQ(host_.State("web2"), "RUNNING") << "its disk is elsewhere";
@@ -75,7 +75,7 @@ TEST_F(DiskFull, GuestsThatNeedItArePausedAndGoOn) {
 }
 
 TEST_F(DiskFull, AGuestThatFillsItItselfLosesNothing) {
-  ASSERT_TRUE(Ok(host_.Shell("truncate -s 2G small/data")));
+  ASSERT_TRUE(Ok(host_.Shell("truncate -s 4G small/data")));
   ASSERT_TRUE(host_.CreateAndStart("web1", {"--disk", "ubdb=small/data"}));
   EXPECT_EQ(host_
                 .RunInGuest("web1",
