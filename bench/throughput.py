@@ -9,17 +9,22 @@ import threading
 import time
 
 HOST, GUEST, PORT = "192.0.2.1", "192.0.2.2", 9999
-DISK_MIB, NET_MIB = 256, 128
+DISK_MIB, NET_MIB = 256, 64
 DONE = "throughput-done"
 INIT = f"""#!/bin/busybox sh
 export PATH=/bin
 busybox mount -t proc proc /proc
 busybox ifconfig vec0 {GUEST} netmask 255.255.255.0 up
+mark() {{ busybox echo "$1 $(busybox cut -d' ' -f1 /proc/uptime)"; }}
 round() {{
-  busybox echo "write $(busybox dd if=/dev/zero of=/dev/ubdb bs=1M count={DISK_MIB} conv=fsync 2>&1 | busybox tail -1)"
+  mark begin-write
+  busybox dd if=/dev/zero of=/dev/ubdb bs=1M count={DISK_MIB} conv=fsync 2>/dev/null
+  mark end-write
   busybox sync
   busybox echo 3 >/proc/sys/vm/drop_caches
-  busybox echo "read $(busybox dd if=/dev/ubdb of=/dev/null bs=1M count={DISK_MIB} 2>&1 | busybox tail -1)"
+  mark begin-read
+  busybox dd if=/dev/ubdb of=/dev/null bs=1M count={DISK_MIB} 2>/dev/null
+  mark end-read
   busybox dd if=/dev/zero bs=64k count={NET_MIB * 16} 2>/dev/null | busybox nc {HOST} {PORT}
 }}
 until busybox ping -c 1 -W 1 {HOST} >/dev/null 2>&1; do :; done
@@ -85,7 +90,7 @@ def bench_throughput(bed, reps):
             with open(disk, "wb") as file:
                 file.truncate(DISK_MIB << 20)
             bed.ctl("create", "fast", "--disk", f"ubdar={image}", "--disk", f"ubdb={disk}", "--mem", "128M",
-                    "--nic", f"vec0=transport=tap,ifname=benchtap", "--arg", "root=/dev/ubda", "--arg", "ro",
+                    "--nic", "vec0:transport=tap,ifname=benchtap", "--arg", "root=/dev/ubda", "--arg", "ro",
                     "--confinement", confinement, *(["--trust", "trusted"] if confinement == "relaxed" else []))
             sink.seconds.clear()
             bed.ctl("start", "fast")
@@ -97,7 +102,9 @@ def bench_throughput(bed, reps):
                 time.sleep(0.05)
             text = log.read_text(errors="replace")
             for what in ("write", "read"):
-                seconds = [float(found) for found in re.findall(rf"{what} \d+ bytes .* copied, ([0-9.]+) seconds", text)]
+                begins, ends = ([float(found) for found in re.findall(rf"{side}-{what} ([0-9.]+)", text)]
+                                for side in ("begin", "end"))
+                seconds = [end - begin for begin, end in zip(begins, ends)]
                 rates[confinement][what].append(DISK_MIB / min(seconds))
             rates[confinement]["send"].append(NET_MIB / min(sink.seconds))
             bed.ctl("delete", "--force", "fast")
