@@ -15,6 +15,7 @@
 #include "absl/strings/string_view.h"
 #include "base/process.h"
 #include "base/status.h"
+#include "image/tool.h"
 
 namespace umld {
 namespace {
@@ -119,14 +120,6 @@ class TreeCopy {
   std::string buffer_ = std::string(1 << 18, '\0');
 };
 
-absl::StatusOr<std::string> FindMke2fs() {
-  for (const char* path : {"/usr/sbin/mke2fs", "/sbin/mke2fs"}) {
-    if (access(path, X_OK) == 0) return std::string(path);
-  }
-  return MakeError(absl::StatusCode::kFailedPrecondition, "the program mke2fs is missing",
-                   {"TOOL_MISSING", "mke2fs", "install the package e2fsprogs"});
-}
-
 }  // namespace
 
 absl::StatusOr<ModulesFolder> OpenModules(const std::string& path, const std::string& version) {
@@ -150,7 +143,7 @@ absl::StatusOr<ModulesFolder> OpenModules(const std::string& path, const std::st
 absl::Status BuildModulesImage(const ModulesFolder& folder, const std::string& version,
                                const std::optional<Credentials>& user, const std::string& work,
                                const std::string& output) {
-  ASSIGN_OR_RETURN(const std::string mke2fs, FindMke2fs());
+  ASSIGN_OR_RETURN(const std::string mke2fs, image::FindTool("mke2fs", "e2fsprogs"));
   const std::string tree = absl::StrCat(work, "/", version);
   if (mkdir(tree.c_str(), 0755) != 0) return ErrnoError(errno, absl::StrCat("make folder ", tree));
   UniqueFd to(open(tree.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
