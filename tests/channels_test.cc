@@ -10,8 +10,10 @@
 #include <string>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -76,6 +78,25 @@ TEST_F(Channels, WithoutAWord) {
   EXPECT_EQ(Config("con1"), "fd:0,fd:1");
   EXPECT_EQ(Config("con2"), "null");
   EXPECT_EQ(Config("ssl63"), "null");
+}
+
+// The kernel's mconsole answers before its consoles are set up: what came in between was lost, or made it panic.
+TEST_F(Channels, RightAfterEachStart) {
+  ASSERT_TRUE(host_->CreateAndStart("web1"));
+  for (int boot = 1; boot <= 5; ++boot) {
+    SCOPED_TRACE(boot);
+    Plug("ssl0=fd:0,fd:1", {"--live-only"});
+    Plug("con3=pts", {"--live-only"});
+    EXPECT_THAT(Config("con3"), StartsWith("pts:/dev/pts/"));
+    ASSERT_EQ(host_->RunInGuest("web1", "echo heard >/dev/ttyS0").exit_code, 0);
+    EXPECT_TRUE(WaitFor([&] {
+      const std::string heard = host_->Run({"logs", "web1", "ssl0"}).out;
+      return absl::c_count(absl::StrSplit(heard, '\n'), "heard\r") +
+                 absl::c_count(absl::StrSplit(heard, '\n'), "heard") ==
+             boot;
+    }));
+    ASSERT_TRUE(Ok(host_->Run({"reboot", "web1", "--now"})));
+  }
 }
 
 TEST_F(Channels, APtsIsForAnyTerminalProgram) {

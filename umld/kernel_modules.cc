@@ -26,6 +26,9 @@ constexpr uint64_t kBlock = 4096;
 constexpr uint64_t kMaxBytes = uint64_t{4} << 30;
 constexpr uint64_t kMaxFiles = 200'000;
 constexpr int kMaxDepth = 32;
+// Features that every kernel since 4.x mounts.
+constexpr char kFeatures[] =
+    "none,ext_attr,dir_index,filetype,extent,sparse_super,large_file,huge_file,dir_nlink,extra_isize";
 
 struct CloseFolder {
   void operator()(DIR* folder) const { closedir(folder); }
@@ -152,33 +155,31 @@ absl::Status BuildModulesImage(const ModulesFolder& folder, const std::string& v
   RETURN_IF_ERROR(copy.Folder(folder.fd.get(), to.get(), 0));
   const uint64_t inodes = copy.files() + 64;
   const uint64_t bytes = copy.bytes() + copy.bytes() / 16 + inodes * 256 + (uint64_t{4} << 20);
-  // Nothing is ever written to it: no journal, no reserve. Features that every kernel since 4.x mounts.
-  ASSIGN_OR_RETURN(const CommandResult made,
-                   RunCommand({mke2fs,
-                               "-q",
-                               "-F",
-                               "-t",
-                               "ext4",
-                               "-O",
-                               "none,ext_attr,dir_index,filetype,extent,sparse_super,large_file,huge_file,dir_nlink,"
-                               "extra_isize",
-                               "-b",
-                               absl::StrCat(kBlock),
-                               "-I",
-                               "256",
-                               "-N",
-                               absl::StrCat(inodes),
-                               "-m",
-                               "0",
-                               "-L",
-                               "modules",
-                               "-E",
-                               "lazy_itable_init=0,root_owner=0:0",
-                               "-d",
-                               work,
-                               output,
-                               absl::StrCat(bytes / 1024, "k")},
-                              kToolTimeout));
+  // Nothing is ever written to it: no journal, no reserve.
+  ASSIGN_OR_RETURN(const CommandResult made, RunCommand({mke2fs,
+                                                         "-q",
+                                                         "-F",
+                                                         "-t",
+                                                         "ext4",
+                                                         "-O",
+                                                         kFeatures,
+                                                         "-b",
+                                                         absl::StrCat(kBlock),
+                                                         "-I",
+                                                         "256",
+                                                         "-N",
+                                                         absl::StrCat(inodes),
+                                                         "-m",
+                                                         "0",
+                                                         "-L",
+                                                         "modules",
+                                                         "-E",
+                                                         "lazy_itable_init=0,root_owner=0:0",
+                                                         "-d",
+                                                         work,
+                                                         output,
+                                                         absl::StrCat(bytes / 1024, "k")},
+                                                        kToolTimeout));
   if (made.exit_code == 0) return absl::OkStatus();
   absl::string_view words = absl::StripAsciiWhitespace(made.output);
   if (words.size() > 300) words.remove_prefix(words.size() - 300);

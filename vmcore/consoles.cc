@@ -27,9 +27,6 @@ constexpr uint16_t kRows = 24, kColumns = 80;
 // Lines that can be added to a running kernel. Each is a pty of the host, and those are few (4,096 by default), so a
 // host that has given away half of them gives no more for this.
 constexpr size_t kSpares = 4;
-constexpr std::chrono::milliseconds kPoll(50);
-constexpr char kNotRegistered[] = "Bad configuration option";
-constexpr char kNotRegisteredToRemove[] = "Bad remove option";
 constexpr char kAlreadyOpen[] = "already open";
 
 std::string Subject(const ConsoleDevice& device) { return absl::StrCat("consoles/", devices::ConsoleName(device)); }
@@ -76,8 +73,6 @@ std::string ReportedChannel(const ConsoleChannel& wanted, const ChannelBackend* 
 
 Consoles::Consoles(EventLoop* loop, Options options, EventLoop::Clock::duration deadline)
     : loop_(loop), options_(std::move(options)), deadline_(deadline), changes_(loop) {}
-
-Consoles::~Consoles() { loop_->Cancel(driver_timer_); }
 
 // ---------------------------------------------------------------- lines and their channels
 
@@ -202,7 +197,6 @@ std::vector<int> Consoles::terminals() const {
 // ---------------------------------------------------------------- changes of a running kernel
 
 void Consoles::KernelGone(absl::string_view reason) {
-  loop_->Cancel(std::exchange(driver_timer_, 0));
   changes_.Abandon(reason);
   mconsole_ = nullptr;
 }
@@ -217,7 +211,6 @@ bool Consoles::KeepsTerminal(const ConsoleSpec& spec) const {
 }
 
 void Consoles::Run(const ConsoleSpec& spec) {
-  driver_deadline_ = EventLoop::Clock::now() + deadline_;
   Line& line = LineOf(spec.device);
   if (IsNone(spec)) return Remove(spec.device);
   // The terminal that the kernel has stays, whatever is behind it.
@@ -307,16 +300,6 @@ void Consoles::Ask(const ConsoleDevice& device, const std::string& command, cons
     }
     if (!answer.ok()) return then(answer.status());
     if (answer->error == 0) return then(absl::OkStatus());
-    const bool early =
-        absl::StrContains(answer->text, kNotRegistered) || absl::StrContains(answer->text, kNotRegisteredToRemove);
-    if (early && EventLoop::Clock::now() < driver_deadline_) {
-      // The mconsole is up before the console driver is.
-      driver_timer_ = loop_->RunAfter(kPoll, [=, this] {
-        driver_timer_ = 0;
-        Ask(device, command, outcome, then);
-      });
-      return;
-    }
     then(Refusal(device, *answer));
   });
 }

@@ -38,7 +38,6 @@ class Consoles {
     std::function<void()> nudge;
   };
   Consoles(EventLoop* loop, Options options, EventLoop::Clock::duration deadline = std::chrono::seconds(10));
-  ~Consoles();
   Consoles(const Consoles&) = delete;
   Consoles& operator=(const Consoles&) = delete;
 
@@ -111,8 +110,6 @@ class Consoles {
   std::map<devices::ConsoleDevice, Line> lines_;
   std::vector<Spare> spares_;
   ChangeQueue changes_;
-  EventLoop::Clock::time_point driver_deadline_{};
-  EventLoop::TimerId driver_timer_ = 0;
 };
 
 }  // namespace umld::vmcore

@@ -116,15 +116,11 @@ void Disks::Plug(const v1::Disk& disk, Done done) {
   auto run = [this, disk] {
     auto file = Check(disk, /*replacing=*/false);
     if (!file.ok()) return Finish(file.status());
-    driver_deadline_ = EventLoop::Clock::now() + deadline_;
-    WhenDriverIsUp([this, disk, file = *file](const absl::Status& up) {
-      if (!up.ok()) return Finish(up);
-      auto finish = [this](const absl::Status& status) { Finish(status); };
-      if (disk.unit() != 0 || !ubda_placeholder_) return Prepare(disk, file, finish);
-      FreeUbda([this, disk, file, finish](const absl::Status& freed) {
-        if (!freed.ok()) return Finish(freed);
-        Prepare(disk, file, finish);
-      });
+    auto finish = [this](const absl::Status& status) { Finish(status); };
+    if (disk.unit() != 0 || !ubda_placeholder_) return Prepare(disk, *file, finish);
+    FreeUbda([this, disk, file = *file, finish](const absl::Status& freed) {
+      if (!freed.ok()) return Finish(freed);
+      Prepare(disk, file, finish);
     });
   };
   changes_.Add(std::move(run), std::move(done));
@@ -157,27 +153,6 @@ void Disks::Prepare(const v1::Disk& disk, const devices::DiskFile& file, std::fu
   busy_until_ = EventLoop::Clock::now() + kBusyAtMost;
   absl::Status prepared = PrepareKernelDisk(disk, file, jail_, &wanted.created_cow);
   prepared.ok() ? Configure(wanted) : wanted.then(prepared);
-}
-
-// The mconsole is up half a second before the ubd driver, and what is done to a disk in between ends badly: one that is
-// configured is set up twice, one that is removed stays for good. The driver sets up all disks under its lock, and
-// there is always one (see PrepareBoot): once that can be seen, a question that takes the lock tells the end of it.
-void Disks::WhenDriverIsUp(std::function<void(absl::Status)> then) {
-  if (driver_up_) return then(absl::OkStatus());
-  Ask("proc partitions", [this, then = std::move(then)](const absl::StatusOr<MconsoleAnswer>& answer) {
-    if (!answer.ok()) return then(answer.status());
-    if (absl::StrContains(answer->text, " ubd")) {
-      return Ask("config ubda", [this, then](const absl::StatusOr<MconsoleAnswer>& locked) {
-        driver_up_ = locked.ok();
-        then(locked.status());
-      });
-    }
-    if (EventLoop::Clock::now() >= driver_deadline_) {
-      return then(MakeError(absl::StatusCode::kFailedPrecondition, "the guest's kernel shows no ubd disk",
-                            {"NO_UBD_DRIVER", "", "use a kernel with CONFIG_BLK_DEV_UBD and CONFIG_PROC_FS"}));
-    }
-    timer_ = loop_->RunAfter(kPoll, [this, then] { WhenDriverIsUp(then); });
-  });
 }
 
 void Disks::FreeUbda(std::function<void(absl::Status)> then) {
@@ -248,13 +223,9 @@ void Disks::Unplug(uint32_t unit, Done done) {
     if (live_.count(unit) == 0) {
       return Finish(NoSuchDisk(unit));
     }
-    driver_deadline_ = EventLoop::Clock::now() + deadline_;
-    WhenDriverIsUp([this, unit](const absl::Status& up) {
-      if (!up.ok()) return Finish(up);
-      Remove(unit, [this, unit](const absl::Status& removed) {
-        if (removed.ok()) ForgetKernelDisk(unit, jail_);
-        Finish(removed);
-      });
+    Remove(unit, [this, unit](const absl::Status& removed) {
+      if (removed.ok()) ForgetKernelDisk(unit, jail_);
+      Finish(removed);
     });
   };
   changes_.Add(std::move(run), std::move(done));
@@ -268,21 +239,16 @@ void Disks::Replug(uint32_t unit, Done done) {
     // Looked at before it is let go of, so that what can be known to fail fails now.
     auto file = Check(disk, /*replacing=*/true);
     if (!file.ok()) return Finish(file.status());
-    driver_deadline_ = EventLoop::Clock::now() + deadline_;
-    WhenDriverIsUp([this, disk, file = *file](const absl::Status& up) {
-      if (!up.ok()) return Finish(up);
-      Remove(disk.unit(), [this, disk, file](const absl::Status& removed) {
-        if (!removed.ok()) return Finish(removed);
-        // There may be another file at its path by now.
-        ForgetKernelDisk(disk.unit(), jail_);
-        Prepare(disk, file, [this, disk](const absl::Status& plugged) {
-          if (plugged.ok()) return Finish(plugged);
-          Finish(MakeError(plugged.code() == absl::StatusCode::kDeadlineExceeded
-                               ? plugged.code()
-                               : absl::StatusCode::kFailedPrecondition,
-                           absl::StrCat("it was taken out and could not be put back: ", plugged.message()),
-                           {"DISK_LOST", Subject(disk.unit()), "plug it again when the cause is removed"}));
-        });
+    Remove(disk.unit(), [this, disk, file = *file](const absl::Status& removed) {
+      if (!removed.ok()) return Finish(removed);
+      // There may be another file at its path by now.
+      ForgetKernelDisk(disk.unit(), jail_);
+      Prepare(disk, file, [this, disk](const absl::Status& plugged) {
+        if (plugged.ok()) return Finish(plugged);
+        Finish(MakeError(plugged.code() == absl::StatusCode::kDeadlineExceeded ? plugged.code()
+                                                                               : absl::StatusCode::kFailedPrecondition,
+                         absl::StrCat("it was taken out and could not be put back: ", plugged.message()),
+                         {"DISK_LOST", Subject(disk.unit()), "plug it again when the cause is removed"}));
       });
     });
   };

@@ -67,7 +67,6 @@ class Disks {
   void Finish(const absl::Status& status) { changes_.Finish(status); }
   void Ask(const std::string& command, Answer answer);
 
-  void WhenDriverIsUp(std::function<void(absl::Status)> then);
   void FreeUbda(std::function<void(absl::Status)> then);
   // A plug under way.
   struct Wanted {
@@ -93,9 +92,7 @@ class Disks {
   Jail* jail_;
   EventLoop::Clock::duration deadline_;
   std::map<uint32_t, v1::Disk> live_;
-  bool driver_up_ = false;
   bool ubda_placeholder_ = false;
-  EventLoop::Clock::time_point driver_deadline_{};
   EventLoop::Clock::time_point busy_until_{};
   EventLoop::TimerId timer_ = 0;  // of the operation under way
   ChangeQueue changes_;

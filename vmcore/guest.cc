@@ -181,6 +181,7 @@ void Guest::StartKernel() {
 absl::Status Guest::TryStartKernel() {
   ++boots_;
   came_up_ = false;
+  booted_ = false;
   panic_.clear();
   kernel_version_.clear();
   kernel_ = {};
@@ -232,7 +233,7 @@ void Guest::OnMconsoleUp() {
   loop_->Cancel(std::exchange(look_timer_, 0));
   nics_.KernelUp();
   Apply(LifeEvent::kMconsoleUp);
-  if (lifecycle_.state() == LifeState::kRunning) ReleaseWaiters(absl::OkStatus());
+  LookForEndOfBoot();
   mconsole_->Send("version", kVersionDeadline, [this](const absl::StatusOr<MconsoleAnswer>& answer) {
     if (!answer.ok() || answer->error != 0) return;
     kernel_version_ = OneCleanLine(answer->text);
@@ -289,6 +290,7 @@ void Guest::ForgetKernel() {
   consoles_.KernelGone(reason);
   nics_.KernelGone(reason);
   if (mconsole_ != nullptr) mconsole_->Abandon(reason);
+  looking_ = false;
   ReleaseWaiters(absl::CancelledError(reason));
   disks_.reset();
   balloon_.reset();

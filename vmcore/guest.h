@@ -111,7 +111,9 @@ class Guest {
 
   void Freeze(MconsoleDone done);
   void Thaw(MconsoleDone done);
+  // `then` gets OK as soon as the kernel is known to take changes.
   void WhenUp(std::function<void(absl::Status)> then);
+  void LookForEndOfBoot();
   void WhenChangeable(std::function<void(absl::Status)> then);
   bool IsFrozen() const;
   static absl::Status FrozenError();
@@ -145,8 +147,10 @@ class Guest {
   std::unique_ptr<Balloon> balloon_;
   std::unique_ptr<StopSequence> stop_;
   ProcessIdentity kernel_;
-  bool came_up_ = false;
-  int freezing_ = 0;  // requests to freeze it that are under way
+  bool came_up_ = false;  // its mconsole answers
+  bool booted_ = false;   // it is known to take changes; see kernel_boot.h
+  bool looking_ = false;  // for that
+  int freezing_ = 0;      // requests to freeze it that are under way
   std::string panic_;
   std::string kernel_version_;
   uint64_t con0_start_ = 0;  // what con0 had printed before this kernel
@@ -167,7 +171,7 @@ class Guest {
     std::function<void(absl::Status)> then;
     EventLoop::TimerId timer;
   };
-  std::deque<Waiter> waiters_;  // for the guest to be up
+  std::deque<Waiter> waiters_;  // for the guest to take changes
 };
 
 }  // namespace umld::vmcore

@@ -9,6 +9,7 @@
 #include "devices/nic/nic_spec.h"
 #include "vmcore/disk_message.h"
 #include "vmcore/guest.h"
+#include "vmcore/kernel_boot.h"
 #include "vmcore/kernel_command_line.h"
 #include "vmcore/mconsole_policy.h"
 
@@ -20,6 +21,7 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kMconsoleDeadline(10000);
 constexpr milliseconds kWaitUntilUp(10000);
+constexpr milliseconds kLookForEndOfBoot(30);
 
 milliseconds GraceOr(uint32_t asked_ms, milliseconds otherwise) {
   return asked_ms == 0 ? otherwise : milliseconds(asked_ms);
@@ -107,7 +109,10 @@ void Guest::Freeze(MconsoleDone done) {
     }
     mconsole_->Send("stop", kMconsoleDeadline, [this, done](const absl::StatusOr<MconsoleAnswer>& answer) {
       --freezing_;
-      if (ToStatus(answer).ok() || Says(answer, kAlreadyStopped)) Apply(LifeEvent::kFrozen);
+      if (ToStatus(answer).ok() || Says(answer, kAlreadyStopped)) {
+        Apply(LifeEvent::kFrozen);
+        ReleaseWaiters(absl::OkStatus());  // to be told that it is frozen
+      }
       if (absl::IsDeadlineExceeded(answer.status())) {
         // It may still freeze; the state says that it runs, so let it.
         mconsole_->Send("go", kMconsoleDeadline, [](const absl::StatusOr<MconsoleAnswer>&) {});
@@ -128,9 +133,11 @@ void Guest::Thaw(MconsoleDone done) {
 
 void Guest::WhenUp(std::function<void(absl::Status)> then) {
   switch (lifecycle_.state()) {
-    case LifeState::kRunning:
     case LifeState::kPaused:
       return then(absl::OkStatus());
+    case LifeState::kRunning:
+      if (booted_) return then(absl::OkStatus());
+      break;
     case LifeState::kStarting:
       break;
     default:
@@ -143,13 +150,37 @@ void Guest::WhenUp(std::function<void(absl::Status)> then) {
     waiter.then(WrongState("the guest is not up yet"));
   });
   waiters_.push_back({std::move(then), timer});
+  LookForEndOfBoot();
+}
+
+// While somebody waits for it: a guest of which nothing is asked is not disturbed.
+void Guest::LookForEndOfBoot() {
+  if (looking_ || waiters_.empty() || lifecycle_.state() != LifeState::kRunning) return;
+  looking_ = true;
+  AskWhetherBooted(mconsole_.get(), kMconsoleDeadline, [this](const absl::StatusOr<bool>& booted) {
+    if (absl::IsCancelled(booted.status())) return;
+    if (booted.ok() && *booted) {
+      looking_ = false;
+      booted_ = true;
+      return ReleaseWaiters(absl::OkStatus());
+    }
+    look_timer_ = loop_->RunAfter(kLookForEndOfBoot, [this] {
+      look_timer_ = 0;
+      looking_ = false;
+      LookForEndOfBoot();
+    });
+  });
 }
 
 // A kernel that sleeps in the middle of a change, as it may, comes back with its interrupts on. One that is frozen then
 // takes the next command twice over: as the frozen one, and in its interrupt handler, where it waits for ever. So
-// nothing that takes the kernel's work is sent to one that is frozen, or about to be.
+// nothing that takes the kernel's work is sent to one that is frozen, or about to be; what was asked before the freeze
+// comes before it.
 void Guest::WhenChangeable(std::function<void(absl::Status)> then) {
-  WhenUp([this, then = std::move(then)](const absl::Status& up) { then(up.ok() && IsFrozen() ? FrozenError() : up); });
+  if (IsFrozen()) return then(FrozenError());
+  WhenUp([then = std::move(then), this](const absl::Status& up) {
+    then(up.ok() && lifecycle_.state() == LifeState::kPaused ? FrozenError() : up);
+  });
 }
 
 bool Guest::IsFrozen() const { return freezing_ > 0 || lifecycle_.state() == LifeState::kPaused; }
@@ -262,9 +293,11 @@ void Guest::SetConsole(const v1::SetConsole& request, Done done) {
   absl::StatusOr<devices::ConsoleSpec> spec =
       devices::ParseConsoleSpec(absl::StrCat(request.console().device(), "=", request.console().channels()));
   if (!spec.ok()) return done(spec.status());
+  if (freezing_ > 0) return done(Annotate(FrozenError(), noun));
   WhenUp([this, request, spec = *spec, noun, done = std::move(done)](const absl::Status& up) {
     if (!up.ok()) return done(Annotate(up, noun));
-    if (freezing_ > 0 || (IsFrozen() && !consoles_.KeepsTerminal(spec))) return done(Annotate(FrozenError(), noun));
+    const bool paused = lifecycle_.state() == LifeState::kPaused;
+    if (paused && !consoles_.KeepsTerminal(spec)) return done(Annotate(FrozenError(), noun));
     consoles_.Set(spec, [this, request, noun, done](const absl::Status& status) {
       if (status.ok()) {
         if (!request.live_only()) ChangeConsoleConfig(request);

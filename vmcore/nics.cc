@@ -332,15 +332,7 @@ void Nics::Configure(const NicSpec& spec) {
   Ask(absl::StrCat("config ", devices::PrintNicKernelArgument(spec)),
       [this, spec, fail](const absl::StatusOr<MconsoleAnswer>& answer) {
         if (!answer.ok() && !absl::IsDeadlineExceeded(answer.status())) return fail(answer.status());
-        if (answer.ok() && answer->error != 0) {
-          const bool early = answer->text.empty() || answer->text == kNoDriver;
-          if (!early || EventLoop::Clock::now() >= driver_deadline_) return fail(Refusal(spec, *answer));
-          timer_ = loop_->RunAfter(kPoll, [this, spec] {
-            timer_ = 0;
-            Configure(spec);
-          });
-          return;
-        }
+        if (answer.ok() && answer->error != 0) return fail(Refusal(spec, *answer));
         // It says yes to much that it then does not do; and what was not answered may be done all the same.
         Probe(spec.device, [this, spec, fail, timeout = answer.status()](const absl::StatusOr<bool>& there) {
           if (there.ok() && *there) return changes_.Finish(absl::OkStatus());

@@ -227,14 +227,6 @@ TEST_F(NicsTest, ABootedInterfaceIsProved) {
   EXPECT_EQ(devices::InterfaceIndex("tapn0"), 0);
 }
 
-TEST_F(NicsTest, TheDriversComeUpLate) {
-  Boot({});
-  answers_[absl::StrCat("config ", kEth0Kernel)] = {1, "Bad configuration option"};
-  loop_->RunAfter(milliseconds(120), [this] { answers_.clear(); });
-  EXPECT_TRUE(Plug(kEth0).ok());
-  EXPECT_GT(seen_.size(), 2U);
-}
-
 TEST_F(NicsTest, ASwitchMustBeThere) {
   Boot({});
   ASSERT_EQ(mkfifo("fifo", 0600), 0);
