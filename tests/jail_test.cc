@@ -25,6 +25,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "base/unique_fd.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/host.h"
@@ -344,6 +345,30 @@ TEST_F(Jail, DescribeSaysWhatIsInForce) {
   EXPECT_EQ(host_->RunInGuest("web1", "echo well").out, "well\n");
 }
 
+// The folder of the mconsole's socket is the kernel's to change.
+TEST(JailMconsole, ALinkIsNotFollowed) {
+  Host host(WithHoles());
+  ASSERT_TRUE(host.Start());
+  Attacker attacker(&host);
+  const std::string path = attacker.folder() + "/neighbour";
+  const UniqueFd neighbour(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof(address.sun_path) - 1);
+  ASSERT_EQ(bind(neighbour.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+  chmod(path.c_str(), 0777);
+  // Whether a command that was meant for the attacker's kernel arrives at another.
+  auto arrives = [&](const std::string& removed) {
+    Remove(host, removed);
+    EXPECT_EQ(attacker.Attack({"link=" + path})["link=" + path], "done");
+    char buffer[4096];
+    return recv(neighbour.get(), buffer, sizeof(buffer), MSG_DONTWAIT) > 0;
+  };
+  EXPECT_FALSE(arrives("seccomp"));
+  EXPECT_TRUE(arrives("mconsole-links seccomp"));
+  EXPECT_TRUE(Ok(host.Shell(absl::StrCat("rm ", host.run_dir(), "/removed_controls"))));
+}
+
 // ---------------------------------------------------------------- each control, removed in turn
 
 struct Control {
@@ -430,6 +455,9 @@ INSTANTIATE_TEST_SUITE_P(
         Control{"idmap", "write=WORK/disk", "done", "refused: Permission denied", "", {"--disk", "ubdb=disk"}},
         Control{"capabilities", "tap", "refused: (Operation not permitted|Permission denied)", "done", "uid"},
         Control{"nodev", "node=/dev/shm/x", "refused: Permission denied", "done", "uid capabilities"},
+        // Each of the two is enough to keep init from being traced.
+        Control{"undumpable", "trace=1", "refused: Operation not permitted", "done", "uid landlock init-capability"},
+        Control{"init-capability", "trace=1", "refused: Operation not permitted", "done", "uid landlock undumpable"},
         Control{"processes", "limit=processes", "16384", "[2-9][0-9]{4}|[1-9][0-9]{5,}|unlimited"},
         Control{"core", "limit=core", "0", "[1-9][0-9]*|unlimited"}),
     [](const testing::TestParamInfo<Control>& control) {

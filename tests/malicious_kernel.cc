@@ -49,6 +49,16 @@ std::string List(const std::string& path) {
   return list;
 }
 
+// Puts a link to `target` where vmcore looks for this kernel's mconsole, and waits until it has looked.
+std::string LinkMconsole(const std::string& target, const std::string& umid) {
+  const std::string folder = "kernel/uml/" + umid;
+  mkdir("kernel/uml", 0700);
+  mkdir(folder.c_str(), 0700);
+  const bool linked = symlink(target.c_str(), (folder + "/mconsole").c_str()) == 0;
+  if (linked) sleep(7);
+  return Outcome(linked);
+}
+
 std::string Connect(int type, const std::string& path, bool abstract) {
   const int fd = socket(AF_UNIX, type, 0);
   sockaddr_un address = {};
@@ -142,7 +152,7 @@ std::string OpenNode(const std::string& path) {
   return outcome;
 }
 
-std::string Attempt(const std::string& what, const std::string& target) {
+std::string Attempt(const std::string& what, const std::string& target, const std::string& umid) {
   const int number = atoi(target.c_str());
   if (what == "identity") return Identity();
   if (what == "capabilities") return Capabilities();
@@ -167,6 +177,7 @@ std::string Attempt(const std::string& what, const std::string& target) {
   if (what == "group") return SeesGroup(target);
   if (what == "tap") return MakeTap();
   if (what == "node") return OpenNode(target);
+  if (what == "link") return LinkMconsole(target, umid);
   if (what == "namespace") return Outcome(unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0);
   if (what == "root") return Outcome(setuid(0) == 0);
   return "unknown";
@@ -177,13 +188,17 @@ std::string Attempt(const std::string& what, const std::string& target) {
 int main(int argc, char** argv) {
   asm volatile("" : : "r"(kMark));  // or the linker would leave it out
   constexpr char kPrefix[] = "attack.";
+  std::string umid;
+  for (int i = 1; i < argc; ++i) {
+    if (strncmp(argv[i], "umid=", 5) == 0) umid = argv[i] + 5;
+  }
   for (int i = 1; i < argc; ++i) {
     if (strncmp(argv[i], kPrefix, strlen(kPrefix)) != 0) continue;
     const std::string word = argv[i] + strlen(kPrefix);
     const size_t equals = word.find('=');
     const std::string what = word.substr(0, equals),
                       target = equals == std::string::npos ? "" : word.substr(equals + 1);
-    printf("%s: %s\n", word.c_str(), Attempt(what, target).c_str());
+    printf("%s: %s\n", word.c_str(), Attempt(what, target, umid).c_str());
     fflush(stdout);
   }
   return 0;

@@ -31,6 +31,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/file.h"
 #include "base/status.h"
+#include "vmcore/jail_controls.h"
 #include "vmcore/mconsole_wire.h"
 
 namespace umld::vmcore {
@@ -89,7 +90,7 @@ absl::StatusOr<UniqueFd> BindReplySocket(const std::string& path) {
 int ConnectWithoutLinks(const UniqueFd& socket, const std::string& path) {
   open_how how = {};
   how.flags = O_PATH | O_CLOEXEC;
-  how.resolve = RESOLVE_NO_SYMLINKS;
+  how.resolve = IsRemoved("mconsole-links") ? 0 : RESOLVE_NO_SYMLINKS;
   UniqueFd target(static_cast<int>(syscall(SYS_openat2, AT_FDCWD, path.c_str(), &how, sizeof(how))));
   if (!target.ok()) return errno;
   const sockaddr_un address = UnixAddress(absl::StrCat("/proc/self/fd/", target.get()));
