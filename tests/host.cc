@@ -154,6 +154,7 @@ bool Host::Start() {
   Command command = UmldCommand();
   command.log_file = root_ + "/umld.log";
   umld_ = Running::Start(command, Running::On::kPipes);
+  started_ = true;
   CommandResult answer;
   const bool serves = WaitFor([&] {
     if (umld_->HasEnded()) return true;
@@ -187,7 +188,7 @@ void Host::Finish() {
     ADD_FAILURE() << "umld has ended on its own, exit code " << *umld_->Wait() << "\n" << Log();
     umld_.reset();
   }
-  if (umld_ == nullptr) Start();
+  if (umld_ == nullptr && started_) Start();
   if (umld_ != nullptr) {
     const CommandResult removed = Run({"delete", "--all", "--force"});
     EXPECT_TRUE(Ok(removed)) << "the guests could not be deleted\n" << Log();

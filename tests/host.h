@@ -123,6 +123,7 @@ class Host {
   std::unique_ptr<Running> umld_;
   // Cleans up when the test program dies before it has.
   std::unique_ptr<Running> janitor_;
+  bool started_ = false;  // ever
   bool finished_ = false;
 };
 

@@ -35,6 +35,14 @@ bool Says(const absl::StatusOr<MconsoleAnswer>& answer, absl::string_view text) 
   return answer.ok() && answer->error == 1 && answer->text == text;
 }
 
+absl::Status NotBooted() {
+  return MakeError(absl::StatusCode::kDeadlineExceeded,
+                   absl::StrCat("the guest's kernel has not come to the end of its boot within ",
+                                std::chrono::duration_cast<std::chrono::seconds>(kWaitUntilUp).count(),
+                                " s, or does not answer; nothing was changed"),
+                   {"KERNEL_NOT_READY", "", "look at the guest's console; a guest that stays silent can be killed"});
+}
+
 constexpr char kAlreadyStopped[] = "Already stopped";
 constexpr char kNotStopped[] = "Not stopped";
 
@@ -147,7 +155,7 @@ void Guest::WhenUp(std::function<void(absl::Status)> then) {
     // All wait equally long, so the first to come is the first to go.
     Waiter waiter = std::move(waiters_.front());
     waiters_.pop_front();
-    waiter.then(WrongState("the guest is not up yet"));
+    waiter.then(lifecycle_.state() == LifeState::kRunning ? NotBooted() : WrongState("the guest is not up yet"));
   });
   waiters_.push_back({std::move(then), timer});
   LookForEndOfBoot();

@@ -148,6 +148,15 @@ void Obey(const InitSpec& spec, pid_t kernel) {
   if (command == kNudgeKernel) kill(kernel, SIGIO);
 }
 
+// False: vmcore has gone, or wants no kernel any more.
+bool MayStartKernel(const InitSpec& spec) {
+  pollfd wait_for = {spec.socket, POLLIN, 0};
+  while (poll(&wait_for, 1, -1) < 0 && errno == EINTR) {
+  }
+  char command = 0;
+  return recv(spec.socket, &command, 1, MSG_DONTWAIT) == 1 && command == kStartKernel;
+}
+
 // The pid in "/proc/NAME" when it is a process whose parent is `parent`, else 0.
 pid_t ChildIn(const char* name, pid_t parent) {
   char path[64], text[512];
@@ -203,6 +212,10 @@ void RunInit(const InitSpec& spec) {
   }
   if (spec.jail != nullptr) {
     if (const char* step = spec.jail->EnterNamespaces(); step != nullptr) Fail(spec.socket, step);
+  }
+  if (!MayStartKernel(spec)) EndAll(spec);
+  if (spec.jail != nullptr) {
+    if (const char* step = spec.jail->ForbidTracing(); step != nullptr) Fail(spec.socket, step);
   }
   const pid_t kernel = fork();
   if (kernel < 0) Fail(spec.socket, "fork the kernel's process");

@@ -30,6 +30,7 @@ struct InitMessage {
 };
 
 // What vmcore asks of init, one byte each. Closing the socket means kEndAll.
+inline constexpr char kStartKernel = 'S';      // the first of all: vmcore has what it needs of init itself
 inline constexpr char kTerminateKernel = 'T';  // SIGTERM to the kernel's main process
 inline constexpr char kNudgeKernel = 'I';      // SIGIO to it
 inline constexpr char kEndAll = 'K';           // kill everything, then exit

@@ -354,9 +354,13 @@ const char* Jail::EnterNamespaces() const {
   return nullptr;
 }
 
-const char* Jail::DropInitPrivileges() const {
-  // The kernel's processes have another uid, or ours: they must not trace this one.
+const char* Jail::ForbidTracing() const {
+  // The kernel's processes have another uid, or ours.
   if (!IsRemoved("undumpable") && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return "be undumpable";
+  return nullptr;
+}
+
+const char* Jail::DropInitPrivileges() const {
   if (!DropBoundingSet()) return "drop the bounding set of init";
   // One more than a kernel that has our uid: nobody traces who has more than himself.
   const uint32_t kept = IsRemoved("init-capability") ? 0 : uint32_t{1} << CAP_KILL;

@@ -82,7 +82,10 @@ class Jail {
   // The clone flags of the process that calls EnterNamespaces.
   static uint64_t Namespaces();
   const char* EnterNamespaces() const;
-  // Of the namespaces' init, which stays: all it still has to do is to end the kernel.
+  // Of the namespaces' init, before the kernel is there. From then on nothing of it can be opened in /proc, not even by
+  // an ordinary user's vmcore: KernelStarted comes first.
+  const char* ForbidTracing() const;
+  // Of the same, which stays: all it still has to do is to end the kernel.
   const char* DropInitPrivileges() const;
   // Of the kernel's process, right before its exec.
   const char* DropPrivileges() const;

@@ -128,7 +128,9 @@ absl::Status KernelProcesses::ForkInit(const Options& options) {
       socket_ = std::move(pair.first);
       // Not reaped yet, so the pid is still this process's.
       init_ = IdentifyProcess(pid).value_or(ProcessIdentity{pid, 0});
-      return options.jail == nullptr ? absl::OkStatus() : options.jail->KernelStarted(pid);
+      if (options.jail != nullptr) RETURN_IF_ERROR(options.jail->KernelStarted(pid));
+      [[maybe_unused]] ssize_t sent = send(socket_.get(), &kStartKernel, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+      return absl::OkStatus();
     }
     refused = Refused(isolation, errno);
     Log(refused.message());
