@@ -427,7 +427,7 @@ TEST_F(LayersTest, BadContainerImages) {
 }
 
 TEST_F(ImportTest, Raw) {
-  Shell("truncate -s 8M fs; /sbin/mke2fs -q -t ext4 fs; printf end >>fs");
+  Shell("truncate -s 8M fs; /sbin/mke2fs -q -b 4096 -t ext4 fs; printf end >>fs");
   ASSERT_EQ(Reason(Make(Path("fs"))), "OK");
   const std::string fs = Read("fs"), copied = Read("image");
   EXPECT_EQ(copied.size(), (8u << 20) + 512) << "whole sectors";
@@ -435,11 +435,15 @@ TEST_F(ImportTest, Raw) {
   struct stat info = {};
   ASSERT_EQ(stat(Path("image").c_str(), &info), 0);
   EXPECT_LT(info.st_blocks * 512, 4 << 20);
+  for (const char* size : {"1024", "2048"}) {
+    Shell(absl::StrCat("rm fs; truncate -s 8M fs; /sbin/mke2fs -q -b ", size, " fs; rm -f image"));
+    EXPECT_EQ(Reason(Make(Path("fs"))), "SMALL_BLOCKS");
+  }
 }
 
 TEST_F(ImportTest, Qcow2) {
   Shell(
-      "truncate -s 8M fs; /sbin/mke2fs -q -t ext4 fs; qemu-img convert -c -O qcow2 fs good.qcow2\n"
+      "truncate -s 8M fs; /sbin/mke2fs -q -b 4096 -t ext4 fs; qemu-img convert -c -O qcow2 fs good.qcow2\n"
       "qemu-img create -q -f qcow2 -b /etc/passwd -F raw backing.qcow2 1M\n"
       "qemu-img create -q -f qcow2 -o data_file=/tmp/no-such-umld-file,data_file_raw=on data.qcow2 1M; rm -f "
       "/tmp/no-such-umld-file\n"

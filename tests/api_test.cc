@@ -412,7 +412,7 @@ TEST_F(Api, NonsenseOnTheWireHarmsNobody) {
   EXPECT_THAT(host_->Names(), ElementsAre("web1"));
 }
 
-TEST_F(Api, TheSocketIsItsUsersAlone) { 
+TEST_F(Api, TheSocketIsItsUsersAlone) {
   EXPECT_EQ(host_->Shell("stat -c '%a %u' " + host_->socket()).out, absl::StrCat("600 ", getuid(), "\n"));
 }
 

@@ -156,6 +156,12 @@ TEST_F(ImagesTest, AFileThatSomebodyTouched) {
   ASSERT_TRUE(Ok(host_->Shell("chmod u+w " + path + "; printf x | dd of=" + path + " bs=1 seek=2000 conv=notrunc")));
   EXPECT_NE(host_->Run({"image", "verify", "a", "--repair"}).exit_code, 0);
   EXPECT_THAT(host_->Run({"image", "verify", "a"}).err, HasSubstr("has been changed"));
+  // Whoever has the same once more mends it, for those who have it by another name and for the COW files over it.
+  EXPECT_TRUE(Ok(host_->Run({"image", "import", "b", SmallTar(1), "--size", "4M"})));
+  EXPECT_TRUE(Ok(host_->Run({"image", "verify", "a"})));
+  ASSERT_TRUE(Ok(host_->Shell("rm -f " + path)));
+  EXPECT_TRUE(Ok(host_->Run({"image", "import", "b", "--replace", SmallTar(1), "--size", "4M"})));
+  EXPECT_TRUE(Ok(host_->Run({"image", "verify", "a"})));
 }
 
 TEST_F(ImagesTest, BadSources) {

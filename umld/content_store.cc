@@ -121,6 +121,15 @@ absl::Status ContentStore::Place(Draft draft, Content* content) const {
   return absl::OkStatus();
 }
 
+absl::Status ContentStore::Replace(Draft draft, const std::string& path, int64_t mtime_ns) const {
+  constexpr int64_t kSecond = 1000000000;
+  const timespec times[] = {{0, UTIME_OMIT}, {mtime_ns / kSecond, mtime_ns % kSecond}};
+  if (futimens(draft.fd(), times) != 0) return ErrnoError(errno, absl::StrCat("set the time of ", draft.path()));
+  if (rename(draft.path().c_str(), path.c_str()) != 0) return ErrnoError(errno, absl::StrCat("replace ", path));
+  draft.path_.clear();
+  return SyncFolder(folder_);
+}
+
 absl::StatusOr<Content> ContentStore::Read(const std::string& path, const ByteProgress& progress) {
   UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
   if (!fd.ok()) return ErrnoError(errno, path);

@@ -69,6 +69,9 @@ class ContentStore {
   // draft goes; `mtime_ns` becomes that of the file that stays. Between this and the note that the content is needed,
   // nobody may remove contents: a lock of the caller's.
   absl::Status Place(Draft draft, Content* content) const;
+  // Puts a sealed draft in the place of a file that no longer has that content, in one step and durably. It gets
+  // `mtime_ns`, which COW files over it expect.
+  absl::Status Replace(Draft draft, const std::string& path, int64_t mtime_ns) const;
   // What is in a file now. `path` in the result is the file's.
   static absl::StatusOr<Content> Read(const std::string& path, const ByteProgress& progress);
   // Not there: fine.

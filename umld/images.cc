@@ -176,6 +176,7 @@ absl::Status Images::Make(const char* event, const std::string& name, bool repla
   ASSIGN_OR_RETURN(Content content, contents_.Seal(draft, [&](uint64_t done, uint64_t total) {
     return operations_->SetByteProgress(operation, "reading it once more for its digest", done, total);
   }));
+  const bool damaged = IsDamaged(content.digest, operation);
   absl::MutexLock lock(&mutex_);
   ASSIGN_OR_RETURN(const std::vector<state::ImageRow> rows, store_->LoadImages());
   const auto same = std::find_if(rows.begin(), rows.end(), [&](const auto& r) { return r.digest == content.digest; });
@@ -186,6 +187,8 @@ absl::Status Images::Make(const char* event, const std::string& name, bool repla
     row.size_bytes = content.size_bytes;
     row.mtime_ns = content.mtime_ns;
     row.created_ns = absl::ToUnixNanos(absl::Now());
+  } else if (damaged) {
+    RETURN_IF_ERROR(contents_.Replace(std::move(draft), same->path, same->mtime_ns));
   }
   absl::Status status = Commit(event, name, content.digest, [&](state::Transaction& transaction) -> absl::Status {
     if (!replace && FindImage(rows, name).ok()) return NameTaken(name);
@@ -197,6 +200,16 @@ absl::Status Images::Make(const char* event, const std::string& name, bool repla
     contents_.Remove(content.path).IgnoreError();
   }
   return status;
+}
+
+// Whether the file of this content, if there should be one, has another by now: who imports it again mends it.
+bool Images::IsDamaged(const std::string& digest, uint64_t operation) {
+  const absl::StatusOr<state::ImageRow> row = Find(digest);
+  if (!row.ok()) return false;
+  const absl::StatusOr<Content> now = ContentStore::Read(row->path, [&](uint64_t done, uint64_t total) {
+    return operations_->SetByteProgress(operation, "reading what is there of it already", done, total);
+  });
+  return !now.ok() || now->digest != digest;
 }
 
 absl::StatusOr<OperationView> Images::Build(const v1::BuildImageRequest& request) {
@@ -515,9 +528,9 @@ absl::Status Images::RunVerify(const state::ImageRow& row, bool repair, uint64_t
                      return operations_->SetByteProgress(operation, "reading", done, total);
                    }));
   if (content.digest != row.digest) {
-    return MakeError(
-        absl::StatusCode::kDataLoss, absl::StrCat(row.path, " has been changed: it is now ", content.digest),
-        {"IMAGE_DAMAGED", row.path, "put the file back from a copy, or delete the image and import it again"});
+    return MakeError(absl::StatusCode::kDataLoss,
+                     absl::StrCat(row.path, " has been changed: it is now ", content.digest),
+                     {"IMAGE_DAMAGED", row.path, "put the file back from a copy, or import the same again"});
   }
   struct stat info = {};
   if (stat(row.path.c_str(), &info) != 0) return ErrnoError(errno, row.path);

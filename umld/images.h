@@ -74,6 +74,7 @@ class Images {
                                       std::function<absl::Status(uint64_t operation)> body);
   absl::StatusOr<OperationView> BeginMaking(const char* verb, const std::string& name, bool replace,
                                             const std::string& request_id, Fill fill);
+  bool IsDamaged(const std::string& digest, uint64_t operation);
   absl::Status Make(const char* event, const std::string& name, bool replace, const Fill& fill, uint64_t operation);
   absl::StatusOr<OperationView> BeginImport(const v1::ImportImageRequest& request, std::shared_ptr<Source> source);
   absl::StatusOr<OperationView> BeginMerge(const v1::ImportImageRequest& request, const Caller& caller);
