@@ -21,6 +21,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "vmcore/jail_controls.h"
+#include "vmcore/privileges.h"
 #include "vmcore/user_namespace.h"
 
 namespace umld::vmcore {
@@ -109,7 +110,10 @@ bool ScopeSignals() {
 
 absl::StatusOr<std::unique_ptr<Jail>> Jail::Create(const Options& options) {
   std::unique_ptr<Jail> jail(new Jail(options));
-  if (options.uid == 0 && !EnterUserNamespace()) return Refused("no user namespace");
+  if (options.uid == 0) {
+    if (!EnterUserNamespace()) return Refused("no user namespace");
+    RETURN_IF_ERROR(DropUnneededCapabilities());
+  }
   ASSIGN_OR_RETURN(jail->network_, devices::NetworkNamespace::Create());
   if (unshare(CLONE_NEWNS) != 0) return Refused("no mount namespace");
   // What is mounted on the host later is seen here too; what is mounted here stays here.

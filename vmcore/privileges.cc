@@ -40,15 +40,15 @@ constexpr uint64_t Mask() {
 }  // namespace
 
 absl::Status DropUnneededCapabilities() {
-  if (geteuid() != 0) return absl::OkStatus();
   constexpr uint64_t kMask = Mask();
+  __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[2] = {};
+  if (syscall(SYS_capget, &header, data) != 0) return ErrnoError(errno, "read our capabilities");
+  if (data[0].permitted == 0 && data[1].permitted == 0) return absl::OkStatus();
   for (int capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; ++capability) {
     if ((kMask >> capability & 1) != 0) continue;
     if (prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0) return ErrnoError(errno, "shrink the bounding set");
   }
-  __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
-  __user_cap_data_struct data[2] = {};
-  if (syscall(SYS_capget, &header, data) != 0) return ErrnoError(errno, "read our capabilities");
   for (int half = 0; half < 2; ++half) {
     // A host that has given us less gets no more asked of it here.
     const uint32_t kept = data[half].permitted & static_cast<uint32_t>(kMask >> (32 * half));

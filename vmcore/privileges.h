@@ -6,8 +6,8 @@
 namespace umld::vmcore {
 
 // Gives up for good, for this process and all that it starts, the capabilities that a supervisor of a confined guest
-// has no use for. What stays is in the list in privileges.cc, each with its reason. Nothing to do for an ordinary user.
-// For a process with one thread.
+// has no use for. What stays is in the list in privileges.cc, each with its reason. Nothing to do for who has none: an
+// ordinary user, before a user namespace gives all of them. For a process with one thread.
 absl::Status DropUnneededCapabilities();
 
 }  // namespace umld::vmcore
