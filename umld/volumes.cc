@@ -51,7 +51,7 @@ absl::StatusOr<uint64_t> WholeBlocks(const std::string& name, uint64_t size_byte
   if (size_bytes >= kLeast && size_bytes <= kMost) return (size_bytes + kBlock - 1) / kBlock * kBlock;
   return MakeError(absl::StatusCode::kInvalidArgument,
                    absl::StrCat("volume ", name, ": a size of ", HumanByteSize(size_bytes)),
-                   {"INVALID_SIZE", "volumes/" + name, "give at least 1M, as 10G"});
+                   {"INVALID_SIZE", "volumes/" + name, "give at least 1M, as 10G, and less than 4 EiB"});
 }
 
 absl::Status CheckDescription(const std::string& name, const std::string& description) {
