@@ -103,6 +103,14 @@ struct KernelRow {
   friend bool operator==(const KernelRow&, const KernelRow&) = default;
 };
 
+// A disk that belongs to no guest. Its size is its file's.
+struct VolumeRow {
+  std::string name;
+  std::string description;
+  int64_t created_ns = 0;
+  friend bool operator==(const VolumeRow&, const VolumeRow&) = default;
+};
+
 // One intent and its outcome. Committed before anything is done; `done` with the outcome.
 struct OperationRow {
   uint64_t id = 0;  // 0 before it is inserted

@@ -151,6 +151,14 @@ constexpr const char* kMigrations[] = {
       ALTER TABLE guests ADD COLUMN image TEXT NOT NULL DEFAULT '';
       UPDATE guests SET image = image_digest WHERE image_digest IS NOT NULL;
     )sql",
+    // 8: volumes.
+    R"sql(
+      CREATE TABLE volumes (
+        name        TEXT PRIMARY KEY NOT NULL,
+        description TEXT NOT NULL,
+        created_ns  INTEGER NOT NULL
+      ) STRICT;
+    )sql",
 };
 
 absl::Status CheckOrigin(Database& database, int64_t version) {

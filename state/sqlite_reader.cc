@@ -241,6 +241,17 @@ absl::StatusOr<std::vector<KernelRow>> ReadKernels(Database& database) {
   return kernels;
 }
 
+absl::StatusOr<std::vector<VolumeRow>> ReadVolumes(Database& database) {
+  ASSIGN_OR_RETURN(Statement statement,
+                   database.Prepare("SELECT name, description, created_ns FROM volumes ORDER BY name"));
+  std::vector<VolumeRow> volumes;
+  RETURN_IF_ERROR(ForEachRow(statement, [&] {
+    volumes.push_back({.name = statement.Text(0), .description = statement.Text(1), .created_ns = statement.Int(2)});
+    return absl::OkStatus();
+  }));
+  return volumes;
+}
+
 absl::StatusOr<std::vector<OperationRow>> ReadUnfinishedOperations(Database& database) {
   ASSIGN_OR_RETURN(Statement statement,
                    database.Prepare("SELECT " UMLD_OPERATION_COLUMNS " FROM operations WHERE done = 0 ORDER BY id"));

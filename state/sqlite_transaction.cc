@@ -314,6 +314,27 @@ absl::Status DoSetDefaultKernel(Database& database, absl::string_view name) {
   return database.Changes() == 0 ? NoKernel(name) : absl::OkStatus();
 }
 
+absl::Status DoInsertVolume(Database& database, const VolumeRow& volume) {
+  ASSIGN_OR_RETURN(Statement find, database.Prepare("SELECT 1 FROM volumes WHERE name = ?1"));
+  ASSIGN_OR_RETURN(const bool taken, find.Bind(volume.name).Step());
+  if (taken) {
+    return MakeError(
+        absl::StatusCode::kAlreadyExists, absl::StrCat("there is a volume ", volume.name, " already"),
+        {"VOLUME_EXISTS", absl::StrCat("volumes/", volume.name), "choose another name, or delete that one"});
+  }
+  ASSIGN_OR_RETURN(Statement insert,
+                   database.Prepare("INSERT INTO volumes (name, description, created_ns) VALUES (?1, ?2, ?3)"));
+  return insert.Run(volume.name, volume.description, volume.created_ns);
+}
+
+absl::Status DoDeleteVolume(Database& database, absl::string_view name) {
+  ASSIGN_OR_RETURN(Statement statement, database.Prepare("DELETE FROM volumes WHERE name = ?1"));
+  RETURN_IF_ERROR(statement.Run(name));
+  if (database.Changes() != 0) return absl::OkStatus();
+  return MakeError(absl::StatusCode::kNotFound, absl::StrCat("no volume ", name),
+                   {"VOLUME_NOT_FOUND", absl::StrCat("volumes/", name), "umlctl volume list shows the volumes"});
+}
+
 // A retry finds its operation by request_id before it inserts; this closes the race of two retries at once.
 absl::Status CheckRequestNew(Database& database, const OperationRow& operation) {
   if (operation.request_id.empty()) return absl::OkStatus();
@@ -431,6 +452,16 @@ absl::Status SqliteTransaction::DeleteKernel(absl::string_view name) {
 absl::Status SqliteTransaction::SetDefaultKernel(absl::string_view name) {
   RETURN_IF_ERROR(failure_);
   return Remember(DoSetDefaultKernel(database_, name));
+}
+
+absl::Status SqliteTransaction::InsertVolume(const VolumeRow& volume) {
+  RETURN_IF_ERROR(failure_);
+  return Remember(DoInsertVolume(database_, volume));
+}
+
+absl::Status SqliteTransaction::DeleteVolume(absl::string_view name) {
+  RETURN_IF_ERROR(failure_);
+  return Remember(DoDeleteVolume(database_, name));
 }
 
 absl::StatusOr<uint64_t> SqliteTransaction::InsertOperation(const OperationRow& operation) {

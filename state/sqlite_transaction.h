@@ -29,6 +29,8 @@ class SqliteTransaction final : public Transaction {
   absl::Status InsertKernel(const KernelRow& kernel) override;
   absl::Status DeleteKernel(absl::string_view name) override;
   absl::Status SetDefaultKernel(absl::string_view name) override;
+  absl::Status InsertVolume(const VolumeRow& volume) override;
+  absl::Status DeleteVolume(absl::string_view name) override;
   absl::StatusOr<uint64_t> InsertOperation(const OperationRow& operation) override;
   absl::Status UpdateOperation(const OperationRow& operation) override;
   absl::StatusOr<uint64_t> AppendEvent(const EventRow& event) override;

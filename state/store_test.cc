@@ -303,6 +303,23 @@ TEST_F(StoreTest, AGuestNeedsItsImage) {
   EXPECT_EQ(GetErrorDetail(status).subject, "images/gone");
 }
 
+TEST_F(StoreTest, Volumes) {
+  const VolumeRow volume = {.name = "data", .description = "d", .created_ns = 8};
+  const auto insert = [&](const VolumeRow& row) {
+    return store_->Commit([&](Transaction& t) { return t.InsertVolume(row); });
+  };
+  const auto remove = [&] { return store_->Commit([&](Transaction& t) { return t.DeleteVolume("data"); }); };
+  ASSERT_TRUE(insert(volume).ok());
+  EXPECT_EQ(GetErrorDetail(insert(volume)).reason, "VOLUME_EXISTS");
+  ASSERT_TRUE(insert({.name = "cache"}).ok());
+  const std::vector<VolumeRow> rows = *store_->LoadVolumes();
+  ASSERT_EQ(rows.size(), 2u);
+  EXPECT_EQ(rows[0].name, "cache");
+  EXPECT_TRUE(rows[1] == volume);
+  EXPECT_TRUE(remove().ok());
+  EXPECT_EQ(GetErrorDetail(remove()).reason, "VOLUME_NOT_FOUND");
+}
+
 TEST_F(StoreTest, KernelsInUseStay) {
   const KernelRow kernel = {
       .name = "six", .sha256 = "ab", .symbols = "cd", .modules = "ef", .description = "d", .created_ns = 8};

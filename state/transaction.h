@@ -41,6 +41,9 @@ class Transaction {
   // The only default from now on; empty: none is. kNotFound.
   virtual absl::Status SetDefaultKernel(absl::string_view name) = 0;
 
+  virtual absl::Status InsertVolume(const VolumeRow& volume) = 0;  // kAlreadyExists
+  virtual absl::Status DeleteVolume(absl::string_view name) = 0;   // kNotFound
+
   // Returns the new id. kAlreadyExists REQUEST_ID_TAKEN: another operation has that request_id, unless it is empty.
   virtual absl::StatusOr<uint64_t> InsertOperation(const OperationRow& operation) = 0;
   virtual absl::Status UpdateOperation(const OperationRow& operation) = 0;  // kNotFound

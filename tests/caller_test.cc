@@ -166,5 +166,35 @@ TEST_F(CallerTest, WhatIsForAdminsIsRefused) {
   EXPECT_TRUE(Denied(As({"plug", "web1", "ubdb=data"}), "not confined"));
 }
 
+// Volumes are umld's, and for whoever may use it; the files that they are made of and written to are not.
+TEST_F(CallerTest, VolumesAreForAll) {
+  host_.BuildTiny();
+  ASSERT_TRUE(Ok(As({"volume", "create", "data", "--size", "16M", "--format", "ext4"})));
+  ASSERT_TRUE(Ok(As({"create", "web1", "--image", "tiny", "--mem", "64M", "--disk", "ubdb=volume:data"})));
+  ASSERT_TRUE(Ok(As({"start", "web1"})));
+  EXPECT_EQ(host_.RunInGuest("web1", "mount /dev/ubdb /mnt && echo mine >/mnt/file && umount /mnt && echo ok").out,
+            "ok\n");
+  ASSERT_TRUE(Ok(As({"volume", "resize", "data", "32M"})));
+  ASSERT_TRUE(Ok(As({"stop", "web1"})));
+  ASSERT_TRUE(Ok(As({"start", "web1"})));
+  ASSERT_TRUE(Ok(As({"stop", "web1"})));
+  ASSERT_TRUE(Ok(As({"volume", "resize", "data", "64M"})));
+  ASSERT_TRUE(Ok(As({"volume", "export", "data", "out"})));
+  struct stat info = {};
+  ASSERT_EQ(stat(Theirs("out").c_str(), &info), 0);
+  EXPECT_EQ(info.st_uid, kUser);
+  EXPECT_TRUE(Denied(As({"volume", "export", "data", host_.Work("out")}), "create"));
+  EXPECT_TRUE(Denied(As({"volume", "import", "stolen", host_.Work("secret")}), "secret"));
+  ASSERT_TRUE(Ok(As({"volume", "import", "copy", "out"})));
+  // By the path, one is a volume, and anything else of umld's stays shut.
+  EXPECT_TRUE(
+      Denied(As({"create", "web2", "--image", "tiny", "--disk", "ubdb=" + host_.state_dir() + "/umld.db"}), "umld.db"));
+  EXPECT_TRUE(Denied(
+      As({"create", "web2", "--image", "tiny", "--disk", "ubdb=new.cow," + host_.state_dir() + "/volumes/copy.img"}),
+      "copy.img"));
+  ASSERT_TRUE(Ok(As({"delete", "web1"})));
+  ASSERT_TRUE(Ok(As({"volume", "delete", "data", "copy"})));
+}
+
 }  // namespace
 }  // namespace umld::tests

@@ -19,6 +19,7 @@
 #include "umld/v1/images.grpc.pb.h"
 #include "umld/v1/kernels.grpc.pb.h"
 #include "umld/v1/services.grpc.pb.h"
+#include "umld/v1/volumes.grpc.pb.h"
 
 namespace umld::umlctl {
 namespace {
@@ -202,6 +203,11 @@ UMLCTL_CALL(Kernels, GetKernel, GetKernelRequest, Kernel, kSafe, kReadTimeout)
 UMLCTL_CALL(Kernels, GetKernelConfig, GetKernelConfigRequest, KernelConfig, kSafe, kReadTimeout)
 UMLCTL_CALL(Kernels, ImportKernel, ImportKernelRequest, Operation, kSafe, kChangeTimeout)
 UMLCTL_CALL(Kernels, SetDefaultKernel, SetDefaultKernelRequest, Kernel, kSafe, kChangeTimeout)
+UMLCTL_CALL(Volumes, CreateVolume, CreateVolumeRequest, Operation, kSafe, kChangeTimeout)
+UMLCTL_CALL(Volumes, GetVolume, GetVolumeRequest, Volume, kSafe, kReadTimeout)
+UMLCTL_CALL(Volumes, ResizeVolume, ResizeVolumeRequest, ResizeVolumeResponse, kSafe, kChangeTimeout)
+UMLCTL_CALL(Volumes, ImportVolume, ImportVolumeRequest, Operation, kSafe, kChangeTimeout)
+UMLCTL_CALL(Volumes, ExportVolume, ExportVolumeRequest, Operation, kSafe, kChangeTimeout)
 UMLCTL_CALL(Operations, GetOperation, GetOperationRequest, Operation, kSafe, kReadTimeout)
 UMLCTL_CALL(Host, GetDiskFile, GetDiskFileRequest, DiskFile, kSafe, kReadTimeout)
 UMLCTL_CALL(Host, RebaseDiskFile, RebaseDiskFileRequest, DiskFile, kSafe, kChangeTimeout)
@@ -262,6 +268,29 @@ absl::StatusOr<v1::ListImagesResponse> Client::ListImages() {
             impl_->Call<v1::Images>(&v1::Images::Stub::ListImages, request, &page, Resend::kSafe, kReadTimeout));
         return page;
       });
+}
+
+absl::StatusOr<v1::ListVolumesResponse> Client::ListVolumes() {
+  v1::ListVolumesRequest first;
+  first.set_page_size(kPageSize);
+  v1::VolumeSpace space;
+  absl::StatusOr<v1::ListVolumesResponse> all = AllPages<v1::ListVolumesRequest, v1::ListVolumesResponse>(
+      first, SIZE_MAX, [](v1::ListVolumesResponse* page) { return page->mutable_volumes(); },
+      [&](const v1::ListVolumesRequest& request) -> absl::StatusOr<v1::ListVolumesResponse> {
+        v1::ListVolumesResponse page;
+        RETURN_IF_ERROR(
+            impl_->Call<v1::Volumes>(&v1::Volumes::Stub::ListVolumes, request, &page, Resend::kSafe, kReadTimeout));
+        space = page.space();
+        return page;
+      });
+  if (all.ok()) *all->mutable_space() = space;
+  return all;
+}
+
+absl::Status Client::DeleteVolume(const v1::DeleteVolumeRequest& request) {
+  v1::DeleteVolumeResponse response;
+  return impl_->Call<v1::Volumes>(&v1::Volumes::Stub::DeleteVolume, request, &response, Resend::kUnsafe,
+                                  kChangeTimeout);
 }
 
 absl::StatusOr<v1::PruneImagesResponse> Client::PruneImages() {

@@ -11,6 +11,7 @@
 #include "umld/v1/images.pb.h"
 #include "umld/v1/kernels.pb.h"
 #include "umld/v1/services.pb.h"
+#include "umld/v1/volumes.pb.h"
 
 namespace umld::umlctl {
 
@@ -94,6 +95,15 @@ class Client {
   absl::StatusOr<v1::Operation> ImportKernel(const v1::ImportKernelRequest& request);
   absl::StatusOr<v1::Kernel> SetDefaultKernel(const v1::SetDefaultKernelRequest& request);
   absl::Status DeleteKernel(const v1::DeleteKernelRequest& request);
+
+  absl::StatusOr<v1::Operation> CreateVolume(const v1::CreateVolumeRequest& request);
+  absl::StatusOr<v1::Volume> GetVolume(const v1::GetVolumeRequest& request);
+  // All pages.
+  absl::StatusOr<v1::ListVolumesResponse> ListVolumes();
+  absl::Status DeleteVolume(const v1::DeleteVolumeRequest& request);
+  absl::StatusOr<v1::ResizeVolumeResponse> ResizeVolume(const v1::ResizeVolumeRequest& request);
+  absl::StatusOr<v1::Operation> ImportVolume(const v1::ImportVolumeRequest& request);
+  absl::StatusOr<v1::Operation> ExportVolume(const v1::ExportVolumeRequest& request);
 
   absl::StatusOr<v1::Operation> GetOperation(const v1::GetOperationRequest& request);
   // At most `limit`, newest first.

@@ -26,6 +26,8 @@ std::vector<std::string> Names(Session& session, absl::string_view kind, const s
     if (const auto list = (*client)->ListImages(); list.ok()) take(list->images());
   } else if (kind == "kernels") {
     if (const auto list = (*client)->ListKernels(); list.ok()) take(list->kernels());
+  } else if (kind == "volumes") {
+    if (const auto list = (*client)->ListVolumes(); list.ok()) take(list->volumes());
   } else if (kind == "operations") {
     if (const auto list = (*client)->ListOperations(false, 50); list.ok()) take(list->operations());
   } else if (const auto name = GuestName(guest); name.ok()) {

@@ -74,6 +74,12 @@ constexpr Place kPlaces[] = {
     {"disk rebase", "2", ":files"},
     {"disk resize", "1", "guests"},
     {"disk resize", "2", "devices"},
+    {"volume describe", "1...", "volumes"},
+    {"volume delete", "1...", "volumes"},
+    {"volume resize", "1", "volumes"},
+    {"volume import", "2", ":files"},
+    {"volume export", "1", "volumes"},
+    {"volume export", "2", ":files"},
     {"operations describe", "1...", "operations"},
     {"operations cancel", "1...", "operations"},
     {"completion", "1", "bash zsh fish"},
@@ -160,7 +166,7 @@ std::vector<std::string> Options(const CLI::App* app) {
 
 std::vector<std::string> OfKind(const std::string& kind, const std::vector<std::string>& plain, const LiveNames& live) {
   if (kind.empty() || kind == kCompleteFiles) return {kind.empty() ? kCompleteFiles : kind};
-  for (const char* name : {"guests", "images", "kernels", "operations", "devices", "consoles"}) {
+  for (const char* name : {"guests", "images", "kernels", "volumes", "operations", "devices", "consoles"}) {
     if (kind == name) return live(kind, plain.empty() ? "" : plain[0]);
   }
   return CLI::detail::split(kind, ' ');

@@ -45,6 +45,7 @@ void AddVerbs(CLI::App& app, Session& session) {
   AddImage(app, session);
   AddKernel(app, session);
   AddDisk(app, session);
+  AddVolume(app, session);
   AddHost(app, session);
   AddEvents(app, session);
   AddOperations(app, session);

@@ -73,8 +73,8 @@ absl::StatusOr<std::string> AbsoluteSpec(absl::string_view spec, absl::string_vi
   if (rest.empty() || kSeparators.find(rest[0]) != absl::string_view::npos) {
     return Invalid(spec, "it names no file", "write ubdb=FILE, or ubdb=COW,BACKING");
   }
-  // The modules of the guest's kernel, wherever they are.
-  if (rest == "modules:") return std::string(spec);
+  // What umld has: the modules of the guest's kernel, and volumes.
+  if (rest == "modules:" || absl::StartsWith(rest, "volume:")) return std::string(spec);
   for (int paths = 0; paths < 2 && !rest.empty(); ++paths) {
     const absl::string_view path = rest.substr(0, rest.find_first_of(kSeparators));
     rest.remove_prefix(path.size());

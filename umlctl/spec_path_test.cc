@@ -14,6 +14,8 @@ TEST(AbsoluteSpec, EverySpelling) {
   EXPECT_EQ(*AbsoluteSpec("ubdb=a", "/srv"), "ubdb=/srv/a");
   EXPECT_EQ(*AbsoluteSpec("ubdb=./a", "/srv"), "ubdb=/srv/a");
   EXPECT_EQ(*AbsoluteSpec("ubdc=modules:", "/srv"), "ubdc=modules:");
+  EXPECT_EQ(*AbsoluteSpec("ubdcr=volume:data", "/srv"), "ubdcr=volume:data");
+  EXPECT_EQ(*AbsoluteSpec("ubdc=./volume:data", "/srv"), "ubdc=/srv/volume:/srv/data") << "a COW file named volume";
   EXPECT_EQ(*AbsoluteSpec("ubdb=.//a", "/srv"), "ubdb=/srv/a");
   EXPECT_EQ(*AbsoluteSpec("ubdb=../a", "/srv"), "ubdb=/srv/../a");
   EXPECT_EQ(*AbsoluteSpec("ubdb=a", "/"), "ubdb=/a");

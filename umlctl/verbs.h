@@ -30,6 +30,7 @@ void AddGdb(CLI::App& app, Session& session);
 void AddImage(CLI::App& app, Session& session);
 void AddKernel(CLI::App& app, Session& session);
 void AddDisk(CLI::App& app, Session& session);
+void AddVolume(CLI::App& app, Session& session);
 void AddHost(CLI::App& app, Session& session);
 void AddOperations(CLI::App& app, Session& session);
 void AddVersion(CLI::App& app, Session& session);

@@ -40,6 +40,9 @@
 #include "umld/mconsole_bridge.h"
 #include "umld/operation_service.h"
 #include "umld/version.h"
+#include "umld/volume_catalog.h"
+#include "umld/volume_service.h"
+#include "umld/volumes.h"
 #include "umld/worker_pool.h"
 
 namespace umld {
@@ -113,8 +116,8 @@ class DaemonImpl final : public Daemon {
     RETURN_IF_ERROR(Recover());
     ASSIGN_OR_RETURN(server_, ApiServer::Create(loop_.get(), std::move(listener.fd),
                                                 {guest_service_.get(), console_service_.get(), image_service_.get(),
-                                                 kernel_service_.get(), operation_service_.get(), event_service_.get(),
-                                                 host_service_.get()}));
+                                                 kernel_service_.get(), volume_service_.get(), operation_service_.get(),
+                                                 event_service_.get(), host_service_.get()}));
     if (bridge_ != nullptr) bridge_->Begin();
     disk_watch_->Begin();
     server_->Serve();
@@ -154,17 +157,22 @@ class DaemonImpl final : public Daemon {
     RETURN_IF_ERROR(images_->Recover());
     RETURN_IF_ERROR(table_->Load());
     kernel_catalog_ = std::make_unique<KernelCatalog>(config_.state_dir + "/kernels", config_.default_kernel);
+    volume_catalog_ = std::make_unique<VolumeCatalog>(config_.state_dir + "/volumes");
     runtime_ = std::make_unique<GuestRuntime>(&config_, table_.get(), kernel_catalog_.get(), loop_.get(), &facts_);
     guests_ = std::make_unique<Guests>(&config_, store_.get(), table_.get(), operations_.get(), runtime_.get(),
-                                       kernel_catalog_.get(), &operations_pool_, &requests_);
+                                       kernel_catalog_.get(), volume_catalog_.get(), &operations_pool_, &requests_);
     runtime_->OnConfigAhead([this](const GuestPtr& guest) { guests_->TakeOverConfig(guest); });
     kernels_ = std::make_unique<Kernels>(&config_, store_.get(), table_.get(), operations_.get(), events_.get(),
                                          kernel_catalog_.get(), &operations_pool_);
     RETURN_IF_ERROR(kernels_->Load());
+    volumes_ = std::make_unique<Volumes>(volume_catalog_.get(), store_.get(), table_.get(), guests_.get(),
+                                         operations_.get(), events_.get(), &operations_pool_);
+    volumes_->Recover();
     guest_service_ = std::make_unique<GuestService>(guests_.get(), table_.get(), &requests_);
     console_service_ = std::make_unique<ConsoleService>(&config_, table_.get(), loop_.get(), &requests_);
     image_service_ = std::make_unique<ImageService>(images_.get(), &requests_);
     kernel_service_ = std::make_unique<KernelService>(kernels_.get(), &requests_);
+    volume_service_ = std::make_unique<VolumeService>(volumes_.get(), &requests_);
     operation_service_ = std::make_unique<OperationService>(operations_.get(), &requests_);
     event_service_ = std::make_unique<EventService>(events_.get(), table_.get(), guests_.get(), &requests_);
     host_service_ = std::make_unique<HostService>(&config_, table_.get(), kernel_catalog_.get(), &requests_);
@@ -188,7 +196,9 @@ class DaemonImpl final : public Daemon {
     }
     left.Wait();
     ASSIGN_OR_RETURN(std::vector<state::OperationRow> unfinished, store_->LoadUnfinishedOperations());
-    for (const state::OperationRow& operation : unfinished) guests_->ResumeOperation(operation);
+    for (const state::OperationRow& operation : unfinished) {
+      if (!volumes_->ResumeOperation(operation)) guests_->ResumeOperation(operation);
+    }
     guests_->StartWanted();
     const int64_t old = absl::ToUnixNanos(absl::Now() - kOperationsKept);
     facts_.Submit([this, old] {
@@ -247,14 +257,17 @@ class DaemonImpl final : public Daemon {
   std::unique_ptr<Operations> operations_;
   std::unique_ptr<GuestTable> table_;
   std::unique_ptr<KernelCatalog> kernel_catalog_;
+  std::unique_ptr<VolumeCatalog> volume_catalog_;
   std::unique_ptr<GuestRuntime> runtime_;
   std::unique_ptr<Guests> guests_;
   std::unique_ptr<Images> images_;
   std::unique_ptr<Kernels> kernels_;
+  std::unique_ptr<Volumes> volumes_;
   std::unique_ptr<GuestService> guest_service_;
   std::unique_ptr<ConsoleService> console_service_;
   std::unique_ptr<ImageService> image_service_;
   std::unique_ptr<KernelService> kernel_service_;
+  std::unique_ptr<VolumeService> volume_service_;
   std::unique_ptr<OperationService> operation_service_;
   std::unique_ptr<EventService> event_service_;
   std::unique_ptr<HostService> host_service_;

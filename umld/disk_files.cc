@@ -15,18 +15,13 @@
 #include "devices/disk/cow_content.h"
 #include "devices/disk/open_disk.h"
 #include "google/protobuf/util/time_util.h"
+#include "umld/host_file.h"
 #include "umld/vmcore_wire.h"
 
 namespace umld {
 namespace {
 
 using google::protobuf::util::TimeUtil;
-
-absl::Status CheckPath(const std::string& path) {
-  if (!path.empty() && path[0] == '/' && path.find('\0') == std::string::npos) return absl::OkStatus();
-  return MakeError(absl::StatusCode::kInvalidArgument, absl::StrCat("\"", path, "\" is not an absolute path"),
-                   {"INVALID_PATH", path, "begin it with a slash"});
-}
 
 // By what it is, not by its name.
 bool IsSameFile(const struct stat& info, const std::string& path) {
@@ -79,7 +74,7 @@ Reach ReachOf(const std::string& path, const Caller& caller, const std::vector<U
 }
 
 absl::StatusOr<std::vector<Use>> FindUses(const std::string& path, const GuestTable& table) {
-  RETURN_IF_ERROR(CheckPath(path));
+  RETURN_IF_ERROR(CheckHostPath(path));
   struct stat info = {};
   // What cannot be found is told by the caller's own look at it.
   if (stat(path.c_str(), &info) != 0) return std::vector<Use>();
@@ -163,7 +158,7 @@ absl::StatusOr<v1::DiskFile> DescribeDiskFile(const std::string& path, const Cal
 
 absl::StatusOr<v1::DiskFile> RebaseDiskFile(const v1::RebaseDiskFileRequest& request, const Caller& caller,
                                             GuestTable* table) {
-  RETURN_IF_ERROR(CheckPath(request.backing()));
+  RETURN_IF_ERROR(CheckHostPath(request.backing()));
   ASSIGN_OR_RETURN(const std::vector<Use> uses, FindUses(request.path(), *table));
   RETURN_IF_ERROR(CheckNotRunning(uses, request.path()));
   const Reach reach = ReachOf(request.path(), caller, uses);
@@ -206,7 +201,7 @@ absl::StatusOr<OpenCow> OpenCowFile(const std::string& path, const std::string& 
         absl::StrCat(path, " is no guest's disk, and what its header says of its backing file is not believed"),
         {"BACKING_UNKNOWN", path, absl::StrCat("say so, if it is true: --backing ", header->backing)});
   }
-  RETURN_IF_ERROR(CheckPath(open.backing_path));
+  RETURN_IF_ERROR(CheckHostPath(open.backing_path));
   ASSIGN_OR_RETURN(devices::OpenDisk under, OpenAs(backing.empty() ? reach.user : caller.user, open.backing_path));
   if (under.size_bytes != header->size || under.info.st_mtime != int64_t{header->mtime}) {
     return MakeError(absl::StatusCode::kFailedPrecondition,

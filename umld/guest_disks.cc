@@ -38,14 +38,6 @@ std::string DiskResource(const GuestView& view, uint32_t unit) {
 
 devices::DiskSpec ToSpec(const state::DiskRow& row) { return {row.unit, row.flags, row.path, row.backing, row.serial}; }
 
-v1::Device ToDevice(const GuestView& view, const state::DiskRow& disk, bool persistent) {
-  v1::Device device;
-  device.set_name(DiskResource(view, disk.unit));
-  device.set_spec(devices::PrintDiskValue(ToSpec(disk)));
-  *device.mutable_disk() = DiskToProto(view, disk, persistent);
-  return device;
-}
-
 absl::Status AlreadyPlugged(const GuestView& view, const state::DiskRow& disk) {
   const std::string device = devices::DiskName(disk.unit);
   return MakeError(
@@ -57,9 +49,28 @@ absl::Status AlreadyPlugged(const GuestView& view, const state::DiskRow& disk) {
 
 }  // namespace
 
-absl::StatusOr<std::string> Guests::ExpandModules(const std::string& spec, const absl::StatusOr<KernelChoice>& kernel) {
+void Guests::NameVolume(v1::Disk* disk) const {
+  absl::StatusOr<devices::DiskSpec> spec = devices::ParseDiskSpec(disk->spec());
+  if (!spec.ok() || volumes_->NameOf(spec->path).empty()) return;
+  spec->path = volumes_->Show(spec->path);
+  disk->set_spec(devices::PrintDiskSpec(*spec));
+}
+
+v1::Device Guests::DiskDevice(const GuestView& view, const state::DiskRow& disk, bool persistent) const {
+  v1::Device device;
+  device.set_name(DiskResource(view, disk.unit));
+  devices::DiskSpec spec = ToSpec(disk);
+  spec.path = volumes_->Show(spec.path);
+  device.set_spec(devices::PrintDiskValue(spec));
+  *device.mutable_disk() = DiskToProto(view, disk, persistent);
+  NameVolume(device.mutable_disk());
+  return device;
+}
+
+absl::StatusOr<std::string> Guests::ExpandSpec(const std::string& spec,
+                                               const absl::StatusOr<KernelChoice>& kernel) const {
   absl::string_view device = spec;
-  if (!absl::ConsumeSuffix(&device, "=modules:")) return spec;
+  if (!absl::ConsumeSuffix(&device, "=modules:")) return volumes_->Expand(spec);
   RETURN_IF_ERROR(kernel.status());
   if (kernel->modules.empty()) {
     return MakeError(
@@ -80,7 +91,7 @@ absl::StatusOr<v1::Device> Guests::PlugDisk(const GuestPtr& guest, const std::st
   const std::string noun = absl::StrCat("guest ", view.row.name);
   // Its kernel opens the disk itself, with umld's permissions.
   if (view.row.relaxed) RETURN_IF_ERROR(Annotate(NeedsAdmin(caller, "a disk of a guest that is not confined"), noun));
-  ASSIGN_OR_RETURN(const std::string expanded, ExpandModules(text, catalog_->ChoiceOf(view)));
+  ASSIGN_OR_RETURN(const std::string expanded, ExpandSpec(text, catalog_->ChoiceOf(view)));
   ASSIGN_OR_RETURN(devices::DiskSpec spec, devices::ParseDiskSpec(expanded));
   state::DiskRow disk;
   disk.unit = spec.unit;
@@ -112,6 +123,8 @@ absl::StatusOr<v1::Device> Guests::PlugDisk(const GuestPtr& guest, const std::st
   if (const state::DiskRow* taken = FindUnit(live, disk.unit)) return AlreadyPlugged(view, *taken);
   // One that the next boot gets anyway may be plugged (again) into this one.
   if (wanted != nullptr && (!view.alive || !(ToSpec(*wanted) == spec))) return AlreadyPlugged(view, *wanted);
+  // Until it is in the guest's row.
+  ASSIGN_OR_RETURN(const VolumeCatalog::Hold hold, volumes_->Use({disk}));
   std::vector<state::DiskRow> own = view.row.disks;
   own.insert(own.end(), live.begin(), live.end());
   RETURN_IF_ERROR(Annotate(CheckDisk(disk, own, view.row.id), noun));
@@ -149,7 +162,7 @@ absl::StatusOr<v1::Device> Guests::PlugDisk(const GuestPtr& guest, const std::st
   // vmcore's facts arrive behind its reply; who asks next shall see the disk.
   table_->WaitUntil(guest, absl::Seconds(1),
                     [&](const GuestView& now) { return !now.alive || FindUnit(LiveDisks(now), disk.unit) != nullptr; });
-  return ToDevice(table_->View(guest), disk, !live_only);
+  return DiskDevice(table_->View(guest), disk, !live_only);
 }
 
 absl::Status Guests::CommitDiskPlug(const GuestPtr& guest, const state::DiskRow& disk, bool live_only,
@@ -269,8 +282,8 @@ absl::StatusOr<v1::Device> Guests::QueryDisk(const GuestPtr& guest, const std::s
   ASSIGN_OR_RETURN(uint32_t unit, devices::ParseDiskName(name));
   const std::vector<state::DiskRow> live = LiveDisks(view);
   const state::DiskRow* wanted = FindUnit(view.row.disks, unit);
-  if (const state::DiskRow* disk = FindUnit(live, unit)) return ToDevice(view, *disk, wanted != nullptr);
-  if (wanted != nullptr && !view.alive) return ToDevice(view, *wanted, true);
+  if (const state::DiskRow* disk = FindUnit(live, unit)) return DiskDevice(view, *disk, wanted != nullptr);
+  if (wanted != nullptr && !view.alive) return DiskDevice(view, *wanted, true);
   v1::Device none;
   none.set_name(DiskResource(view, unit));
   return none;

@@ -137,6 +137,7 @@ absl::StatusOr<OperationView> Guests::Kill(const std::string& name, const std::s
 absl::Status Guests::RunStart(const GuestPtr& guest, const state::OperationRow& operation, bool resumed) {
   GuestView view = table_->View(guest);
   const std::string name = view.row.name;
+  VolumeCatalog::Hold hold;
   if (view.alive && !resumed) {
     return MakeError(absl::StatusCode::kFailedPrecondition,
                      absl::StrCat("guest ", name, " is running already (", v1::GuestState_Name(view.state()), ")"),
@@ -144,6 +145,10 @@ absl::Status Guests::RunStart(const GuestPtr& guest, const state::OperationRow& 
   }
   if (!view.alive) {
     operations_->SetProgress(operation.id, 10, "checking its kernel and disks");
+    // Until it runs, and so has them.
+    const absl::StatusOr<VolumeCatalog::Hold> used = volumes_->Use(view.row.disks);
+    if (!used.ok()) return Annotate(used.status(), absl::StrCat("guest ", name));
+    hold = *used;
     for (const state::DiskRow& disk : view.row.disks) {
       if (!disk.managed) {
         RETURN_IF_ERROR(Annotate(CheckDisk(disk, view.row.disks, view.row.id), absl::StrCat("guest ", name)));

@@ -102,7 +102,8 @@ absl::StatusOr<v1::ResizeDiskResponse> Guests::ResizeDisk(const GuestPtr& guest,
         absl::StatusCode::kNotFound, absl::StrCat(noun, " has no ", devices::DiskName(unit)),
         {"DEVICE_NOT_PLUGGED", row.target, absl::StrCat("`umlctl describe ", view.row.name, "` shows its disks")});
   }
-  Resize resize{request.size_bytes(), 0, ToSpec(*disk), disk->managed ? std::nullopt : caller.user};
+  ASSIGN_OR_RETURN(const VolumeCatalog::Hold hold, volumes_->Use({*disk}));
+  Resize resize{request.size_bytes(), 0, ToSpec(*disk), WhoOpens(*disk, caller)};
   absl::StatusOr<uint64_t> from =
       ActAs(resize.opener, [&] { return devices::CheckGrow(resize.spec, resize.size_bytes); });
   if (!from.ok()) return Annotate(Annotate(from.status(), "disk " + resize.device()), noun);
@@ -165,6 +166,7 @@ v1::ResizeDiskResponse Guests::ShowResize(const GuestPtr& guest, const Resize& r
     const bool persistent = std::any_of(view.row.disks.begin(), view.row.disks.end(),
                                         [&](const state::DiskRow& wanted) { return wanted.unit == disk->unit; });
     *response.mutable_disk() = DiskToProto(view, *disk, persistent);
+    NameVolume(response.mutable_disk());
   }
   response.set_grown_path(resize.spec.path);
   response.set_old_file_bytes(resize.old_bytes);

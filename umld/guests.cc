@@ -124,6 +124,7 @@ v1::Guest Guests::Show(const GuestView& view) const {
     shown.set_kernel_in_use(kernel->name.empty() ? kernel->path : kernel->name);
     shown.set_kernel_path(kernel->path);
   }
+  for (v1::Disk& disk : *shown.mutable_disks()) NameVolume(&disk);
   return shown;
 }
 
@@ -131,7 +132,7 @@ absl::StatusOr<std::vector<state::DiskRow>> Guests::NewDisks(const v1::CreateGue
                                                              const Caller& caller) {
   std::vector<devices::DiskSpec> specs;
   for (const std::string& text : request.disk_specs()) {
-    ASSIGN_OR_RETURN(const std::string expanded, ExpandModules(text, catalog_->Choose(request.guest().kernel())));
+    ASSIGN_OR_RETURN(const std::string expanded, ExpandSpec(text, catalog_->Choose(request.guest().kernel())));
     ASSIGN_OR_RETURN(devices::DiskSpec spec, devices::ParseDiskSpec(expanded));
     specs.push_back(std::move(spec));
   }
@@ -162,8 +163,9 @@ absl::StatusOr<std::vector<state::DiskRow>> Guests::NewDisks(const v1::CreateGue
 }
 
 std::optional<Credentials> Guests::WhoOpens(const state::DiskRow& disk, const Caller& caller) const {
-  const bool read_only = absl::StrContains(disk.flags, 'r') && disk.backing.empty();
-  return read_only && catalog_->IsModules(disk.path) ? std::nullopt : caller.user;
+  const bool read_only = absl::StrContains(disk.flags, 'r');
+  const bool for_all = !volumes_->NameOf(disk.path).empty() || (read_only && catalog_->IsModules(disk.path));
+  return disk.managed || (for_all && disk.backing.empty()) ? std::nullopt : caller.user;
 }
 
 absl::Status Guests::CheckDisk(const state::DiskRow& disk, const std::vector<state::DiskRow>& own,
@@ -185,10 +187,11 @@ absl::Status Guests::CheckDisk(const state::DiskRow& disk, const std::vector<sta
   absl::StatusOr<devices::DiskFile> file = inspect(disk);
   if (!file.ok()) return Annotate(file.status(), noun);
   auto conflict = [&](const std::string& owner, const state::DiskRow& other, absl::string_view way_out) {
-    return Annotate(MakeError(absl::StatusCode::kFailedPrecondition,
-                              absl::StrCat(disk.path, " is in use ", owner, " as ", devices::DiskName(other.unit)),
-                              {"DISK_IN_USE", disk.path, std::string(way_out)}),
-                    noun);
+    return Annotate(
+        MakeError(absl::StatusCode::kFailedPrecondition,
+                  absl::StrCat(volumes_->Show(disk.path), " is in use ", owner, " as ", devices::DiskName(other.unit)),
+                  {"DISK_IN_USE", disk.path, std::string(way_out)}),
+        noun);
   };
   for (const state::DiskRow& other : own) {
     if (other.unit == disk.unit) continue;
@@ -205,10 +208,13 @@ absl::Status Guests::CheckDisk(const state::DiskRow& disk, const std::vector<sta
       absl::StatusOr<devices::DiskFile> theirs = inspect(other);
       if (!theirs.ok() || !devices::Conflicts(*file, *theirs)) continue;
       const std::string device = devices::DiskName(other.unit);
-      return conflict(
-          "by guest " + view.row.name, other,
-          absl::StrCat("`umlctl unplug ", view.row.name, " ", device, "` first, or make a COW over it for each guest (",
-                       devices::DiskName(disk.unit), "=NEW.cow,", disk.path, ")"));
+      const std::string beside = volumes_->NameOf(disk.path).empty()
+                                     ? absl::StrCat("make a COW over it for each guest (", devices::DiskName(disk.unit),
+                                                    "=NEW.cow,", disk.path, ")")
+                                     : absl::StrCat("give it to all of them read-only (", devices::DiskName(disk.unit),
+                                                    "r=", volumes_->Show(disk.path), ")");
+      return conflict("by guest " + view.row.name, other,
+                      absl::StrCat("`umlctl unplug ", view.row.name, " ", device, "` first, or ", beside));
     }
   }
   return absl::OkStatus();
@@ -307,6 +313,11 @@ absl::StatusOr<v1::Guest> Guests::Create(const v1::CreateGuestRequest& request, 
     }
   }
   ASSIGN_OR_RETURN(state::GuestRow row, NewRow(request, caller));
+  ASSIGN_OR_RETURN(const VolumeCatalog::Hold hold, volumes_->Use(row.disks));
+  // Once more, now that nobody removes them.
+  for (const state::DiskRow& disk : row.disks) {
+    if (!volumes_->NameOf(disk.path).empty()) RETURN_IF_ERROR(CheckDisk(disk, row.disks, 0));
+  }
   std::string backing;
   if (const std::string& wanted = request.guest().image(); !wanted.empty()) {
     ASSIGN_OR_RETURN(const std::vector<state::ImageRow> images, store_->LoadImages());

@@ -16,6 +16,7 @@
 #include "umld/kernel_catalog.h"
 #include "umld/operations.h"
 #include "umld/v1/services.pb.h"
+#include "umld/volume_catalog.h"
 #include "umld/worker_pool.h"
 
 namespace umld {
@@ -29,13 +30,15 @@ class Guests {
  public:
   // All outlive it. `pool` runs operations, one line per guest; `urgent_pool` what must never wait behind them.
   Guests(const DaemonConfig* config, state::Store* store, GuestTable* table, Operations* operations,
-         GuestRuntime* runtime, const KernelCatalog* catalog, WorkerPool* pool, WorkerPool* urgent_pool)
+         GuestRuntime* runtime, const KernelCatalog* catalog, VolumeCatalog* volumes, WorkerPool* pool,
+         WorkerPool* urgent_pool)
       : config_(config),
         store_(store),
         table_(table),
         operations_(operations),
         runtime_(runtime),
         catalog_(catalog),
+        volumes_(volumes),
         pool_(pool),
         urgent_pool_(urgent_pool) {}
 
@@ -93,7 +96,8 @@ class Guests {
   absl::StatusOr<std::vector<state::DiskRow>> NewDisks(const v1::CreateGuestRequest& request, bool has_image,
                                                        const Caller& caller);
   absl::Status CheckKernel(const std::string& wish, const Caller& caller) const;
-  // The modules of a kernel, read-only, are there for everybody; all other files as the caller may.
+  // What umld made is there for everybody: the modules of a kernel, read-only, and volumes; all other files as the
+  // caller may.
   std::optional<Credentials> WhoOpens(const state::DiskRow& disk, const Caller& caller) const;
   absl::Status CheckDisk(const state::DiskRow& disk, const std::vector<state::DiskRow>& own, uint64_t guest_id) const;
   // Tells the guest's vmcore what its next kernel is to be started with.
@@ -153,8 +157,12 @@ class Guests {
   void ResumeMemoryChange(const GuestPtr& guest, const state::OperationRow& operation);
 
   // -- guest_disks.cc
-  // "ubdc=modules:" in the words of the kernel that the guest has: "ubdcr=FILE". Other specs stay as they are.
-  static absl::StatusOr<std::string> ExpandModules(const std::string& spec, const absl::StatusOr<KernelChoice>& kernel);
+  // "ubdc=modules:" in the words of the kernel that the guest has: "ubdcr=FILE"; "ubdb=volume:data": "ubdb=FILE".
+  // Other specs stay as they are.
+  absl::StatusOr<std::string> ExpandSpec(const std::string& spec, const absl::StatusOr<KernelChoice>& kernel) const;
+  // In a disk's spec, a volume's name in the place of its file.
+  void NameVolume(v1::Disk* disk) const;
+  v1::Device DiskDevice(const GuestView& view, const state::DiskRow& disk, bool persistent) const;
   absl::StatusOr<v1::Device> PlugDisk(const GuestPtr& guest, const std::string& spec, bool live_only,
                                       const std::string& request_id, const Caller& caller);
   absl::Status UnplugDisk(const GuestPtr& guest, const std::string& device, bool live_only,
@@ -180,6 +188,7 @@ class Guests {
   Operations* const operations_;
   GuestRuntime* const runtime_;
   const KernelCatalog* const catalog_;
+  VolumeCatalog* const volumes_;
   WorkerPool* const pool_;
   WorkerPool* const urgent_pool_;
 };

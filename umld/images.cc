@@ -23,6 +23,7 @@
 #include "spdlog/spdlog.h"
 #include "umld/debian_image.h"
 #include "umld/disk_files.h"
+#include "umld/host_file.h"
 #include "umld/image_name.h"
 #include "umld/vmcore_wire.h"
 
@@ -281,47 +282,6 @@ absl::StatusOr<image::Format> ChosenFormat(v1::ImageFormat format, int source) {
   }
 }
 
-absl::Status CheckPath(const std::string& path) {
-  if (!path.empty() && path[0] == '/' && path.find('\0') == std::string::npos) return absl::OkStatus();
-  return MakeError(absl::StatusCode::kInvalidArgument, absl::StrCat("\"", path, "\" is not an absolute path"),
-                   {"INVALID_PATH", path, "begin it with a slash"});
-}
-
-// Never waits: a FIFO is found to be one afterwards.
-absl::StatusOr<UniqueFd> OpenSource(const std::string& path) {
-  RETURN_IF_ERROR(CheckPath(path));
-  UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
-  if (!fd.ok()) return ErrnoError(errno, absl::StrCat("open ", path));
-  return fd;
-}
-
-// A file that is nowhere before it gets its name, whole.
-absl::StatusOr<UniqueFd> BeginFile(const std::string& path) {
-  RETURN_IF_ERROR(CheckPath(path));
-  const std::string folder = path.substr(0, std::max<size_t>(path.rfind('/'), 1));
-  struct stat info = {};
-  if (lstat(path.c_str(), &info) == 0) {
-    return MakeError(absl::StatusCode::kAlreadyExists, absl::StrCat(path, " is there already"),
-                     {"FILE_EXISTS", path, "choose another name, or remove it"});
-  }
-  UniqueFd fd(open(folder.c_str(), O_RDWR | O_TMPFILE | O_CLOEXEC, 0600));
-  if (fd.ok()) return fd;
-  if (errno == EOPNOTSUPP || errno == EISDIR) {
-    return MakeError(absl::StatusCode::kFailedPrecondition,
-                     absl::StrCat("the filesystem of ", folder, " cannot make a file that has no name yet"),
-                     {"NO_TMPFILE", folder, "export to another filesystem, or to stdout (-)"});
-  }
-  return ErrnoError(errno, absl::StrCat("create a file in ", folder));
-}
-
-absl::Status EndFile(int fd, const std::string& path) {
-  if (fsync(fd) != 0) return ErrnoError(errno, absl::StrCat("write ", path));
-  if (linkat(AT_FDCWD, absl::StrCat("/proc/self/fd/", fd).c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) != 0) {
-    return ErrnoError(errno, absl::StrCat("create ", path));
-  }
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 absl::StatusOr<OperationView> Images::BeginImport(const v1::ImportImageRequest& request,
@@ -371,7 +331,7 @@ absl::StatusOr<OperationView> Images::BeginImport(const v1::ImportImageRequest& 
 absl::StatusOr<OperationView> Images::Import(const v1::ImportImageRequest& request, const Caller& caller) {
   if (request.format() == v1::IMAGE_COW) return BeginMerge(request, caller);
   auto source = std::make_shared<Source>();
-  ASSIGN_OR_RETURN(source->fd, ActAs(caller.user, [&] { return OpenSource(request.source()); }));
+  ASSIGN_OR_RETURN(source->fd, ActAs(caller.user, [&] { return OpenHostSource(request.source()); }));
   source->text = request.source();
   source->caller = caller;
   return BeginImport(request, source);
@@ -437,7 +397,7 @@ absl::StatusOr<OperationView> Images::Export(const v1::ExportImageRequest& reque
   }
   ASSIGN_OR_RETURN(const state::ImageRow row, Find(request.name()));
   ASSIGN_OR_RETURN(UniqueFd from_fd, Open(request.name()));
-  ASSIGN_OR_RETURN(UniqueFd to_fd, ActAs(caller.user, [&] { return BeginFile(request.path()); }));
+  ASSIGN_OR_RETURN(UniqueFd to_fd, ActAs(caller.user, [&] { return BeginHostFile(request.path()); }));
   auto from = std::make_shared<UniqueFd>(std::move(from_fd));
   auto to = std::make_shared<UniqueFd>(std::move(to_fd));
   const std::string shown = IsDigest(request.name()) ? row.digest : *ParseImageName(request.name());
@@ -447,7 +407,7 @@ absl::StatusOr<OperationView> Images::Export(const v1::ExportImageRequest& reque
         const image::StepProgress progress = ReportTo(operation);
         RETURN_IF_ERROR(format == v1::IMAGE_QCOW2 ? image::WriteQcow2(from->get(), to->get(), progress)
                                                   : image::CopyRaw(from->get(), to->get(), progress));
-        return ActAs(caller.user, [&] { return EndFile(to->get(), path); });
+        return ActAs(caller.user, [&] { return EndHostFile(to->get(), path); });
       });
 }
 

@@ -73,6 +73,8 @@ std::string ResolveDiskPaths(const std::string& command, const std::string& fold
   const size_t equals = command.find('=');
   if (!absl::StartsWith(command, "config ubd") || equals == std::string::npos) return command;
   const std::string value = command.substr(equals + 1);
+  // What umld has is no path.
+  if (value == "modules:" || absl::StartsWith(value, "volume:")) return command;
   std::string result = command.substr(0, equals + 1);
   // FILE, COW,BACKING or COW:BACKING; what follows a second comma is a serial number.
   size_t separator = value.find_first_of(",:");

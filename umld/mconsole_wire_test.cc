@@ -63,6 +63,8 @@ TEST(MconsoleWire, RelativePathsAreTheCallers) {
   EXPECT_EQ(ResolveDiskPaths("config ubdb=a.cow:/b", "/"), "config ubdb=/a.cow:/b");
   EXPECT_EQ(ResolveDiskPaths("config ubdb=a,,SER", "/srv"), "config ubdb=/srv/a,,SER");
   EXPECT_EQ(ResolveDiskPaths("config ubdb", "/srv"), "config ubdb");
+  EXPECT_EQ(ResolveDiskPaths("config ubdbr=volume:data", "/srv"), "config ubdbr=volume:data");
+  EXPECT_EQ(ResolveDiskPaths("config ubdb=modules:", "/srv"), "config ubdb=modules:");
   EXPECT_EQ(ResolveDiskPaths("config con1=pts", "/srv"), "config con1=pts");
 }
 
