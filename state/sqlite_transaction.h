@@ -29,6 +29,8 @@ class SqliteTransaction final : public Transaction {
   absl::Status InsertKernel(const KernelRow& kernel) override;
   absl::Status DeleteKernel(absl::string_view name) override;
   absl::Status SetDefaultKernel(absl::string_view name) override;
+  absl::Status InsertSnapshot(const SnapshotRow& snapshot) override;
+  absl::Status DeleteSnapshot(uint64_t id) override;
   absl::StatusOr<uint64_t> InsertOperation(const OperationRow& operation) override;
   absl::Status UpdateOperation(const OperationRow& operation) override;
   absl::StatusOr<uint64_t> AppendEvent(const EventRow& event) override;

@@ -45,6 +45,10 @@ class SqliteStore final : public Store {
     absl::MutexLock lock(&read_mutex_);
     return ReadKernels(*reader_);
   }
+  absl::StatusOr<std::vector<SnapshotRow>> LoadSnapshots() override {
+    absl::MutexLock lock(&read_mutex_);
+    return ReadSnapshots(*reader_);
+  }
   absl::StatusOr<std::vector<OperationRow>> LoadUnfinishedOperations() override {
     absl::MutexLock lock(&read_mutex_);
     return ReadUnfinishedOperations(*reader_);

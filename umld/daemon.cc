@@ -39,6 +39,8 @@
 #include "umld/kernels.h"
 #include "umld/mconsole_bridge.h"
 #include "umld/operation_service.h"
+#include "umld/snapshot_service.h"
+#include "umld/snapshots.h"
 #include "umld/version.h"
 #include "umld/worker_pool.h"
 
@@ -114,7 +116,7 @@ class DaemonImpl final : public Daemon {
     ASSIGN_OR_RETURN(server_, ApiServer::Create(loop_.get(), std::move(listener.fd),
                                                 {guest_service_.get(), console_service_.get(), image_service_.get(),
                                                  kernel_service_.get(), operation_service_.get(), event_service_.get(),
-                                                 host_service_.get()}));
+                                                 host_service_.get(), snapshot_service_.get()}));
     if (bridge_ != nullptr) bridge_->Begin();
     disk_watch_->Begin();
     server_->Serve();
@@ -161,6 +163,10 @@ class DaemonImpl final : public Daemon {
     kernels_ = std::make_unique<Kernels>(&config_, store_.get(), table_.get(), operations_.get(), events_.get(),
                                          kernel_catalog_.get(), &operations_pool_);
     RETURN_IF_ERROR(kernels_->Load());
+    snapshots_ = std::make_unique<Snapshots>(&config_, store_.get(), table_.get(), operations_.get(), events_.get(),
+                                             guests_.get(), runtime_.get());
+    RETURN_IF_ERROR(snapshots_->RemoveLeftovers());
+    snapshot_service_ = std::make_unique<SnapshotService>(snapshots_.get(), &requests_);
     guest_service_ = std::make_unique<GuestService>(guests_.get(), table_.get(), &requests_);
     console_service_ = std::make_unique<ConsoleService>(&config_, table_.get(), loop_.get(), &requests_);
     image_service_ = std::make_unique<ImageService>(images_.get(), &requests_);
@@ -188,7 +194,9 @@ class DaemonImpl final : public Daemon {
     }
     left.Wait();
     ASSIGN_OR_RETURN(std::vector<state::OperationRow> unfinished, store_->LoadUnfinishedOperations());
-    for (const state::OperationRow& operation : unfinished) guests_->ResumeOperation(operation);
+    for (const state::OperationRow& operation : unfinished) {
+      if (!snapshots_->ResumeOperation(operation)) guests_->ResumeOperation(operation);
+    }
     guests_->StartWanted();
     const int64_t old = absl::ToUnixNanos(absl::Now() - kOperationsKept);
     facts_.Submit([this, old] {
@@ -251,6 +259,8 @@ class DaemonImpl final : public Daemon {
   std::unique_ptr<Guests> guests_;
   std::unique_ptr<Images> images_;
   std::unique_ptr<Kernels> kernels_;
+  std::unique_ptr<Snapshots> snapshots_;
+  std::unique_ptr<SnapshotService> snapshot_service_;
   std::unique_ptr<GuestService> guest_service_;
   std::unique_ptr<ConsoleService> console_service_;
   std::unique_ptr<ImageService> image_service_;
