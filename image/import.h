@@ -27,6 +27,8 @@ struct ImportOptions {
   uint64_t size_bytes = 0;  // of the filesystem that is made; 0: what is in it and as much again, at least 1 GiB
   // A private copy of the source is needed (qcow2): an empty file beside the output.
   std::function<absl::StatusOr<std::string>()> scratch;
+  // What is made is never read through a COW file: filesystems with blocks of less than 4 KiB will do.
+  bool small_blocks = false;
   // Runs what opens files below a source that is a folder, with the permissions of whoever owns the request. Empty:
   // with those of the thread.
   std::function<absl::Status(const std::function<absl::Status()>&)> as_reader;
@@ -34,7 +36,7 @@ struct ImportOptions {
 
 // Makes an image of what `source` is, in the empty file `output`. Reads the source twice where it becomes a filesystem:
 // once for what is in it, once for the contents. `output` is no image before this returns OK. Any thread; blocks.
-// kInvalidArgument: BAD_ARCHIVE, BAD_ENTRY, BAD_CONTAINER_IMAGE, BAD_QCOW2, EMPTY_SOURCE, DOES_NOT_FIT, ...
+// kInvalidArgument: BAD_ARCHIVE, BAD_ENTRY, BAD_CONTAINER_IMAGE, BAD_QCOW2, SMALL_BLOCKS, EMPTY_SOURCE, DOES_NOT_FIT, ...
 // kResourceExhausted: the disk is full. kAborted SOURCE_CHANGED.
 absl::Status Import(int source, const std::string& output, const ImportOptions& options, const StepProgress& progress);
 

@@ -111,6 +111,29 @@ struct VolumeRow {
   friend bool operator==(const VolumeRow&, const VolumeRow&) = default;
 };
 
+// One disk in a snapshot: a file STATE/snapshots/ID/ubdX of its own, over the same backing file.
+struct SnapshotDiskRow {
+  uint32_t unit = 0;
+  std::string path;     // of the guest's disk
+  std::string backing;  // or empty
+  uint64_t size_bytes = 0;
+  uint64_t allocated_bytes = 0;  // of the copy, when it was made
+  friend bool operator==(const SnapshotDiskRow&, const SnapshotDiskRow&) = default;
+};
+
+// The disks of a guest at one point in time.
+struct SnapshotRow {
+  uint64_t id = 0;  // that of the operation which made it, so that its folder is known before it has a row
+  uint64_t guest_id = 0;
+  std::string name;  // unique within the guest
+  std::string description;
+  int64_t created_ns = 0;
+  int64_t paused_ns = 0;               // how long the guest stood still; 0: it was not running
+  bool synced = false;                 // the guest had written out what it had in memory
+  std::vector<SnapshotDiskRow> disks;  // by unit
+  friend bool operator==(const SnapshotRow&, const SnapshotRow&) = default;
+};
+
 // One intent and its outcome. Committed before anything is done; `done` with the outcome.
 struct OperationRow {
   uint64_t id = 0;  // 0 before it is inserted

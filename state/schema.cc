@@ -159,6 +159,29 @@ constexpr const char* kMigrations[] = {
         created_ns  INTEGER NOT NULL
       ) STRICT;
     )sql",
+    // 9: snapshots of guests' disks. A guest that has some stays.
+    R"sql(
+      CREATE TABLE snapshots (
+        id          INTEGER PRIMARY KEY NOT NULL,
+        guest_id    INTEGER NOT NULL REFERENCES guests (id),
+        name        TEXT NOT NULL,
+        description TEXT NOT NULL,
+        created_ns  INTEGER NOT NULL,
+        paused_ns   INTEGER NOT NULL,
+        synced      INTEGER NOT NULL,
+        UNIQUE (guest_id, name)
+      ) STRICT;
+      CREATE TABLE snapshot_disks (
+        snapshot_id     INTEGER NOT NULL REFERENCES snapshots (id) ON DELETE CASCADE,
+        unit            INTEGER NOT NULL CHECK (unit BETWEEN 0 AND 15),
+        path            TEXT NOT NULL,
+        backing         TEXT NOT NULL,
+        size_bytes      INTEGER NOT NULL,
+        allocated_bytes INTEGER NOT NULL,
+        PRIMARY KEY (snapshot_id, unit)
+      ) STRICT;
+      CREATE INDEX snapshot_disks_by_backing ON snapshot_disks (backing);
+    )sql",
 };
 
 absl::Status CheckOrigin(Database& database, int64_t version) {

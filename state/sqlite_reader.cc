@@ -252,6 +252,35 @@ absl::StatusOr<std::vector<VolumeRow>> ReadVolumes(Database& database) {
   return volumes;
 }
 
+absl::StatusOr<std::vector<SnapshotRow>> ReadSnapshots(Database& database) {
+  // One statement, so that it is one moment of the database. A snapshot has at least one disk.
+  ASSIGN_OR_RETURN(
+      Statement statement,
+      database.Prepare("SELECT id, guest_id, name, description, created_ns, paused_ns, synced, unit, path, "
+                       "backing, size_bytes, allocated_bytes FROM snapshots JOIN snapshot_disks ON "
+                       "snapshot_id = id ORDER BY id, unit"));
+  std::vector<SnapshotRow> snapshots;
+  RETURN_IF_ERROR(ForEachRow(statement, [&] {
+    if (snapshots.empty() || snapshots.back().id != statement.Uint(0)) {
+      snapshots.push_back({.id = statement.Uint(0),
+                           .guest_id = statement.Uint(1),
+                           .name = statement.Text(2),
+                           .description = statement.Text(3),
+                           .created_ns = statement.Int(4),
+                           .paused_ns = statement.Int(5),
+                           .synced = statement.Bool(6),
+                           .disks = {}});
+    }
+    snapshots.back().disks.push_back({.unit = static_cast<uint32_t>(statement.Uint(7)),
+                                      .path = statement.Text(8),
+                                      .backing = statement.Text(9),
+                                      .size_bytes = statement.Uint(10),
+                                      .allocated_bytes = statement.Uint(11)});
+    return absl::OkStatus();
+  }));
+  return snapshots;
+}
+
 absl::StatusOr<std::vector<OperationRow>> ReadUnfinishedOperations(Database& database) {
   ASSIGN_OR_RETURN(Statement statement,
                    database.Prepare("SELECT " UMLD_OPERATION_COLUMNS " FROM operations WHERE done = 0 ORDER BY id"));

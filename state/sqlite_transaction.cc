@@ -240,8 +240,24 @@ absl::Status CheckImageUnused(Database& database, absl::string_view digest) {
                    {"IMAGE_IN_USE", absl::StrCat("images/", digest), "delete those guests first"});
 }
 
+// The COW files in a snapshot are nothing without it.
+absl::Status CheckImageHasNoSnapshots(Database& database, absl::string_view digest) {
+  ASSIGN_OR_RETURN(Statement statement,
+                   database.Prepare("SELECT guests.name, snapshots.name FROM images JOIN snapshot_disks ON "
+                                    "snapshot_disks.backing = images.path JOIN snapshots ON snapshots.id = snapshot_id "
+                                    "JOIN guests ON guests.id = guest_id WHERE digest = ?1 ORDER BY 1, 2 LIMIT 1"));
+  ASSIGN_OR_RETURN(const bool found, statement.Bind(digest).Step());
+  if (!found) return absl::OkStatus();
+  const std::string guest = statement.Text(0), snapshot = statement.Text(1);
+  return MakeError(absl::StatusCode::kFailedPrecondition,
+                   absl::StrCat("the image is used by snapshot ", guest, "/", snapshot),
+                   {"IMAGE_IN_USE", absl::StrCat("images/", digest),
+                    absl::StrCat("delete that snapshot first (umlctl snapshot delete ", guest, " ", snapshot, ")")});
+}
+
 absl::Status DoDeleteImage(Database& database, absl::string_view digest) {
   RETURN_IF_ERROR(CheckImageUnused(database, digest));
+  RETURN_IF_ERROR(CheckImageHasNoSnapshots(database, digest));
   ASSIGN_OR_RETURN(Statement names, database.Prepare("DELETE FROM image_names WHERE digest = ?1"));
   RETURN_IF_ERROR(names.Run(digest));
   ASSIGN_OR_RETURN(Statement statement, database.Prepare("DELETE FROM images WHERE digest = ?1"));
@@ -333,6 +349,34 @@ absl::Status DoDeleteVolume(Database& database, absl::string_view name) {
   if (database.Changes() != 0) return absl::OkStatus();
   return MakeError(absl::StatusCode::kNotFound, absl::StrCat("no volume ", name),
                    {"VOLUME_NOT_FOUND", absl::StrCat("volumes/", name), "umlctl volume list shows the volumes"});
+}
+
+absl::Status DoInsertSnapshot(Database& database, const SnapshotRow& snapshot) {
+  ASSIGN_OR_RETURN(Statement find, database.Prepare("SELECT 1 FROM snapshots WHERE guest_id = ?1 AND name = ?2"));
+  ASSIGN_OR_RETURN(const bool taken, find.Bind(snapshot.guest_id, snapshot.name).Step());
+  if (taken) {
+    return MakeError(absl::StatusCode::kAlreadyExists, absl::StrCat("there is a snapshot ", snapshot.name, " already"),
+                     {"SNAPSHOT_EXISTS", snapshot.name, "choose another name, or delete that one"});
+  }
+  ASSIGN_OR_RETURN(Statement insert,
+                   database.Prepare("INSERT INTO snapshots (id, guest_id, name, description, created_ns, paused_ns, "
+                                    "synced) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"));
+  RETURN_IF_ERROR(insert.Run(snapshot.id, snapshot.guest_id, snapshot.name, snapshot.description, snapshot.created_ns,
+                             snapshot.paused_ns, snapshot.synced));
+  for (const SnapshotDiskRow& disk : snapshot.disks) {
+    ASSIGN_OR_RETURN(Statement add,
+                     database.Prepare("INSERT INTO snapshot_disks (snapshot_id, unit, path, backing, size_bytes, "
+                                      "allocated_bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6)"));
+    RETURN_IF_ERROR(add.Run(snapshot.id, disk.unit, disk.path, disk.backing, disk.size_bytes, disk.allocated_bytes));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status DoDeleteSnapshot(Database& database, uint64_t id) {
+  ASSIGN_OR_RETURN(Statement statement, database.Prepare("DELETE FROM snapshots WHERE id = ?1"));
+  RETURN_IF_ERROR(statement.Run(id));
+  if (database.Changes() != 0) return absl::OkStatus();
+  return MakeError(absl::StatusCode::kNotFound, "the snapshot has been deleted", {"SNAPSHOT_NOT_FOUND", "", ""});
 }
 
 // A retry finds its operation by request_id before it inserts; this closes the race of two retries at once.
@@ -462,6 +506,16 @@ absl::Status SqliteTransaction::InsertVolume(const VolumeRow& volume) {
 absl::Status SqliteTransaction::DeleteVolume(absl::string_view name) {
   RETURN_IF_ERROR(failure_);
   return Remember(DoDeleteVolume(database_, name));
+}
+
+absl::Status SqliteTransaction::InsertSnapshot(const SnapshotRow& snapshot) {
+  RETURN_IF_ERROR(failure_);
+  return Remember(DoInsertSnapshot(database_, snapshot));
+}
+
+absl::Status SqliteTransaction::DeleteSnapshot(uint64_t id) {
+  RETURN_IF_ERROR(failure_);
+  return Remember(DoDeleteSnapshot(database_, id));
 }
 
 absl::StatusOr<uint64_t> SqliteTransaction::InsertOperation(const OperationRow& operation) {

@@ -49,6 +49,10 @@ class SqliteStore final : public Store {
     absl::MutexLock lock(&read_mutex_);
     return ReadVolumes(*reader_);
   }
+  absl::StatusOr<std::vector<SnapshotRow>> LoadSnapshots() override {
+    absl::MutexLock lock(&read_mutex_);
+    return ReadSnapshots(*reader_);
+  }
   absl::StatusOr<std::vector<OperationRow>> LoadUnfinishedOperations() override {
     absl::MutexLock lock(&read_mutex_);
     return ReadUnfinishedOperations(*reader_);

@@ -38,6 +38,7 @@ class Store {
   virtual absl::StatusOr<std::vector<ImageRow>> LoadImages() = 0;                    // by digest
   virtual absl::StatusOr<std::vector<KernelRow>> LoadKernels() = 0;                  // by name
   virtual absl::StatusOr<std::vector<VolumeRow>> LoadVolumes() = 0;                  // by name
+  virtual absl::StatusOr<std::vector<SnapshotRow>> LoadSnapshots() = 0;              // oldest first
   virtual absl::StatusOr<std::vector<OperationRow>> LoadUnfinishedOperations() = 0;  // oldest first
   virtual absl::StatusOr<std::optional<OperationRow>> FindOperation(uint64_t id) = 0;
   virtual absl::StatusOr<std::optional<OperationRow>> FindOperationByRequestId(absl::string_view request_id) = 0;

@@ -30,7 +30,8 @@ class Transaction {
   // Makes the name lead to this image, whatever it led to before. kNotFound: no such image.
   virtual absl::Status SetImageName(absl::string_view name, absl::string_view digest) = 0;
   virtual absl::Status DeleteImageName(absl::string_view name) = 0;  // kNotFound
-  // With its names. kNotFound; kFailedPrecondition IMAGE_IN_USE: guests need it, or have a disk over its file.
+  // With its names. kNotFound; kFailedPrecondition IMAGE_IN_USE: guests need it, or have a disk over its file; or a
+  // snapshot.
   virtual absl::Status DeleteImage(absl::string_view digest) = 0;
   // Puts `image` in the place of the image with `digest`, for its names and guests too. kNotFound; kAlreadyExists.
   virtual absl::Status ReplaceImage(absl::string_view digest, const ImageRow& image) = 0;
@@ -43,6 +44,9 @@ class Transaction {
 
   virtual absl::Status InsertVolume(const VolumeRow& volume) = 0;  // kAlreadyExists
   virtual absl::Status DeleteVolume(absl::string_view name) = 0;   // kNotFound
+  // With its disks. kAlreadyExists: the guest has one of that name.
+  virtual absl::Status InsertSnapshot(const SnapshotRow& snapshot) = 0;
+  virtual absl::Status DeleteSnapshot(uint64_t id) = 0;  // with its disks; kNotFound
 
   // Returns the new id. kAlreadyExists REQUEST_ID_TAKEN: another operation has that request_id, unless it is empty.
   virtual absl::StatusOr<uint64_t> InsertOperation(const OperationRow& operation) = 0;

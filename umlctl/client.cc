@@ -19,6 +19,7 @@
 #include "umld/v1/images.grpc.pb.h"
 #include "umld/v1/kernels.grpc.pb.h"
 #include "umld/v1/services.grpc.pb.h"
+#include "umld/v1/snapshots.grpc.pb.h"
 #include "umld/v1/volumes.grpc.pb.h"
 
 namespace umld::umlctl {
@@ -208,6 +209,9 @@ UMLCTL_CALL(Volumes, GetVolume, GetVolumeRequest, Volume, kSafe, kReadTimeout)
 UMLCTL_CALL(Volumes, ResizeVolume, ResizeVolumeRequest, ResizeVolumeResponse, kSafe, kChangeTimeout)
 UMLCTL_CALL(Volumes, ImportVolume, ImportVolumeRequest, Operation, kSafe, kChangeTimeout)
 UMLCTL_CALL(Volumes, ExportVolume, ExportVolumeRequest, Operation, kSafe, kChangeTimeout)
+UMLCTL_CALL(Snapshots, CreateSnapshot, CreateSnapshotRequest, Operation, kSafe, kChangeTimeout)
+UMLCTL_CALL(Snapshots, GetSnapshot, GetSnapshotRequest, Snapshot, kSafe, kReadTimeout)
+UMLCTL_CALL(Snapshots, RestoreSnapshot, RestoreSnapshotRequest, Operation, kSafe, kChangeTimeout)
 UMLCTL_CALL(Operations, GetOperation, GetOperationRequest, Operation, kSafe, kReadTimeout)
 UMLCTL_CALL(Host, GetDiskFile, GetDiskFileRequest, DiskFile, kSafe, kReadTimeout)
 UMLCTL_CALL(Host, RebaseDiskFile, RebaseDiskFileRequest, DiskFile, kSafe, kChangeTimeout)
@@ -322,6 +326,26 @@ absl::Status Client::DeleteKernel(const v1::DeleteKernelRequest& request) {
   v1::DeleteKernelResponse response;
   return impl_->Call<v1::Kernels>(&v1::Kernels::Stub::DeleteKernel, request, &response, Resend::kUnsafe,
                                   kChangeTimeout);
+}
+
+absl::StatusOr<v1::ListSnapshotsResponse> Client::ListSnapshots(const std::string& guest) {
+  v1::ListSnapshotsRequest first;
+  first.set_guest(guest);
+  first.set_page_size(kPageSize);
+  return AllPages<v1::ListSnapshotsRequest, v1::ListSnapshotsResponse>(
+      first, SIZE_MAX, [](v1::ListSnapshotsResponse* page) { return page->mutable_snapshots(); },
+      [this](const v1::ListSnapshotsRequest& request) -> absl::StatusOr<v1::ListSnapshotsResponse> {
+        v1::ListSnapshotsResponse page;
+        RETURN_IF_ERROR(impl_->Call<v1::Snapshots>(&v1::Snapshots::Stub::ListSnapshots, request, &page, Resend::kSafe,
+                                                   kReadTimeout));
+        return page;
+      });
+}
+
+absl::Status Client::DeleteSnapshot(const v1::DeleteSnapshotRequest& request) {
+  v1::DeleteSnapshotResponse response;
+  return impl_->Call<v1::Snapshots>(&v1::Snapshots::Stub::DeleteSnapshot, request, &response, Resend::kUnsafe,
+                                    kChangeTimeout);
 }
 
 absl::StatusOr<v1::ListOperationsResponse> Client::ListOperations(bool unfinished_only, size_t limit) {

@@ -11,6 +11,7 @@
 #include "umld/v1/images.pb.h"
 #include "umld/v1/kernels.pb.h"
 #include "umld/v1/services.pb.h"
+#include "umld/v1/snapshots.pb.h"
 #include "umld/v1/volumes.pb.h"
 
 namespace umld::umlctl {
@@ -104,6 +105,12 @@ class Client {
   absl::StatusOr<v1::ResizeVolumeResponse> ResizeVolume(const v1::ResizeVolumeRequest& request);
   absl::StatusOr<v1::Operation> ImportVolume(const v1::ImportVolumeRequest& request);
   absl::StatusOr<v1::Operation> ExportVolume(const v1::ExportVolumeRequest& request);
+  absl::StatusOr<v1::Operation> CreateSnapshot(const v1::CreateSnapshotRequest& request);
+  // All pages; of one guest, or ("") of all.
+  absl::StatusOr<v1::ListSnapshotsResponse> ListSnapshots(const std::string& guest);
+  absl::StatusOr<v1::Snapshot> GetSnapshot(const v1::GetSnapshotRequest& request);
+  absl::StatusOr<v1::Operation> RestoreSnapshot(const v1::RestoreSnapshotRequest& request);
+  absl::Status DeleteSnapshot(const v1::DeleteSnapshotRequest& request);
 
   absl::StatusOr<v1::Operation> GetOperation(const v1::GetOperationRequest& request);
   // At most `limit`, newest first.

@@ -31,6 +31,10 @@ std::vector<std::string> Names(Session& session, absl::string_view kind, const s
   } else if (kind == "operations") {
     if (const auto list = (*client)->ListOperations(false, 50); list.ok()) take(list->operations());
   } else if (const auto name = GuestName(guest); name.ok()) {
+    if (kind == "snapshots") {
+      if (const auto list = (*client)->ListSnapshots(*name); list.ok()) take(list->snapshots());
+      return names;
+    }
     const auto found = (*client)->GetGuest(*name);
     if (!found.ok()) return names;
     if (kind == "devices") {

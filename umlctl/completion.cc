@@ -67,6 +67,12 @@ constexpr Place kPlaces[] = {
     {"kernel config", "1", "kernels"},
     {"kernel default", "1", "kernels"},
     {"kernel delete", "1...", "kernels"},
+    {"snapshot create", "1", "guests"},
+    {"snapshot list", "1", "guests"},
+    {"snapshot restore", "1", "guests"},
+    {"snapshot restore", "2", "snapshots"},
+    {"snapshot delete", "1", "guests"},
+    {"snapshot delete", "2...", "snapshots"},
     {"disk create", "1", ":files"},
     {"disk info", "1", ":files"},
     {"disk commit", "1", ":files"},
@@ -166,7 +172,8 @@ std::vector<std::string> Options(const CLI::App* app) {
 
 std::vector<std::string> OfKind(const std::string& kind, const std::vector<std::string>& plain, const LiveNames& live) {
   if (kind.empty() || kind == kCompleteFiles) return {kind.empty() ? kCompleteFiles : kind};
-  for (const char* name : {"guests", "images", "kernels", "volumes", "operations", "devices", "consoles"}) {
+  for (const char* name :
+       {"guests", "images", "kernels", "volumes", "snapshots", "operations", "devices", "consoles"}) {
     if (kind == name) return live(kind, plain.empty() ? "" : plain[0]);
   }
   return CLI::detail::split(kind, ' ');

@@ -39,6 +39,8 @@
 #include "umld/kernels.h"
 #include "umld/mconsole_bridge.h"
 #include "umld/operation_service.h"
+#include "umld/snapshot_service.h"
+#include "umld/snapshots.h"
 #include "umld/version.h"
 #include "umld/volume_catalog.h"
 #include "umld/volume_service.h"
@@ -117,7 +119,7 @@ class DaemonImpl final : public Daemon {
     ASSIGN_OR_RETURN(server_, ApiServer::Create(loop_.get(), std::move(listener.fd),
                                                 {guest_service_.get(), console_service_.get(), image_service_.get(),
                                                  kernel_service_.get(), volume_service_.get(), operation_service_.get(),
-                                                 event_service_.get(), host_service_.get()}));
+                                                 event_service_.get(), host_service_.get(), snapshot_service_.get()}));
     if (bridge_ != nullptr) bridge_->Begin();
     disk_watch_->Begin();
     server_->Serve();
@@ -168,6 +170,10 @@ class DaemonImpl final : public Daemon {
     volumes_ = std::make_unique<Volumes>(volume_catalog_.get(), store_.get(), table_.get(), guests_.get(),
                                          operations_.get(), events_.get(), &operations_pool_);
     volumes_->Recover();
+    snapshots_ = std::make_unique<Snapshots>(&config_, store_.get(), table_.get(), operations_.get(), events_.get(),
+                                             guests_.get(), runtime_.get());
+    RETURN_IF_ERROR(snapshots_->RemoveLeftovers());
+    snapshot_service_ = std::make_unique<SnapshotService>(snapshots_.get(), &requests_);
     guest_service_ = std::make_unique<GuestService>(guests_.get(), table_.get(), &requests_);
     console_service_ = std::make_unique<ConsoleService>(&config_, table_.get(), loop_.get(), &requests_);
     image_service_ = std::make_unique<ImageService>(images_.get(), &requests_);
@@ -197,7 +203,8 @@ class DaemonImpl final : public Daemon {
     left.Wait();
     ASSIGN_OR_RETURN(std::vector<state::OperationRow> unfinished, store_->LoadUnfinishedOperations());
     for (const state::OperationRow& operation : unfinished) {
-      if (!volumes_->ResumeOperation(operation)) guests_->ResumeOperation(operation);
+      if (!volumes_->ResumeOperation(operation) && !snapshots_->ResumeOperation(operation))
+        guests_->ResumeOperation(operation);
     }
     guests_->StartWanted();
     const int64_t old = absl::ToUnixNanos(absl::Now() - kOperationsKept);
@@ -263,6 +270,8 @@ class DaemonImpl final : public Daemon {
   std::unique_ptr<Images> images_;
   std::unique_ptr<Kernels> kernels_;
   std::unique_ptr<Volumes> volumes_;
+  std::unique_ptr<Snapshots> snapshots_;
+  std::unique_ptr<SnapshotService> snapshot_service_;
   std::unique_ptr<GuestService> guest_service_;
   std::unique_ptr<ConsoleService> console_service_;
   std::unique_ptr<ImageService> image_service_;

@@ -92,6 +92,18 @@ bool IsOurs(absl::string_view file) {
   return file == "vmcore" || devices::ParseConsoleName(file).ok();
 }
 
+// Snapshots are what people go back to when something went wrong: no deletion takes them along.
+absl::Status CheckNoSnapshots(state::Store* store, const GuestView& view) {
+  ASSIGN_OR_RETURN(const std::vector<state::SnapshotRow> snapshots, store->LoadSnapshots());
+  const auto count = std::count_if(snapshots.begin(), snapshots.end(),
+                                   [&](const state::SnapshotRow& row) { return row.guest_id == view.row.id; });
+  if (count == 0) return absl::OkStatus();
+  const std::string& name = view.row.name;
+  return MakeError(absl::StatusCode::kFailedPrecondition,
+                   absl::StrCat("guest ", name, " has ", count, count == 1 ? " snapshot" : " snapshots"),
+                   {"HAS_SNAPSHOTS", view.name(), absl::StrCat("`umlctl snapshot delete ", name, " --all` first")});
+}
+
 state::DiskRow ToRow(const devices::DiskSpec& spec) {
   state::DiskRow row;
   row.unit = spec.unit;
@@ -473,6 +485,7 @@ absl::Status Guests::RemoveFiles(const GuestView& view) {
 
 absl::Status Guests::RunDelete(const GuestPtr& guest, const state::OperationRow& operation) {
   const GuestView view = table_->View(guest);
+  RETURN_IF_ERROR(CheckNoSnapshots(store_, view));
   RETURN_IF_ERROR(RemoveFiles(view));
   state::OperationRow done = Operations::Outcome(operation, absl::OkStatus());
   return table_->Remove(guest, &done);
@@ -482,7 +495,8 @@ void Guests::Delete(const v1::DeleteGuestRequest& request, std::function<void(ab
   absl::StatusOr<GuestPtr> found = table_->Find(request.name());
   if (!found.ok()) return done(found.status());
   GuestPtr guest = *found;
-  absl::Status refused;
+  absl::Status refused = CheckNoSnapshots(store_, table_->View(guest));
+  if (!refused.ok()) return done(refused);
   table_->Update(guest, [&](GuestView& view) {
     const std::string& name = view.row.name;
     if (view.deleting) {

@@ -362,6 +362,7 @@ absl::StatusOr<OperationView> Volumes::Import(const v1::ImportVolumeRequest& req
   image::ImportOptions options;
   const bool is_qcow2 = request.format() == v1::ImportVolumeRequest::QCOW2 ||
                         (request.format() == v1::ImportVolumeRequest::FORMAT_UNSPECIFIED && looks_qcow2);
+  options.small_blocks = true;
   options.format = is_qcow2 ? image::Format::kQcow2 : image::Format::kRaw;
   const std::string description = request.description().empty() ? absl::StrCat("from ", text) : request.description();
   return BeginMaking(
