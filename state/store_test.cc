@@ -311,7 +311,7 @@ TEST_F(StoreTest, Volumes) {
   const auto remove = [&] { return store_->Commit([&](Transaction& t) { return t.DeleteVolume("data"); }); };
   ASSERT_TRUE(insert(volume).ok());
   EXPECT_EQ(GetErrorDetail(insert(volume)).reason, "VOLUME_EXISTS");
-  ASSERT_TRUE(insert({.name = "cache"}).ok());
+  ASSERT_TRUE(insert({.name = "cache", .description = ""}).ok());
   const std::vector<VolumeRow> rows = *store_->LoadVolumes();
   ASSERT_EQ(rows.size(), 2u);
   EXPECT_EQ(rows[0].name, "cache");

@@ -5,8 +5,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -138,6 +140,10 @@ absl::Status GrowSwap(int fd, const std::string& path, uint64_t size_bytes) {
 }
 
 }  // namespace
+
+UniqueFd OpenVolumeFile(const std::string& path) {
+  return UniqueFd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+}
 
 v1::VolumeFormat DetectVolumeFormat(int fd) {
   if (FilesystemBytes(fd) != 0) return v1::VOLUME_EXT4;

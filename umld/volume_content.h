@@ -5,11 +5,14 @@
 #include <string>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
+#include "base/unique_fd.h"
 #include "image/entry.h"
 #include "umld/v1/volumes.pb.h"
 
 namespace umld {
+
+// Open for reading, never through a link. Not ok(): errno says why.
+UniqueFd OpenVolumeFile(const std::string& path);
 
 // Told from a few bytes of the file, which a guest may have written. Unspecified: neither, or it cannot be read.
 v1::VolumeFormat DetectVolumeFormat(int fd);

@@ -1,8 +1,6 @@
 #include "umld/volumes.h"
 
-#include <fcntl.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,7 +9,6 @@
 #include <set>
 #include <utility>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -23,13 +20,11 @@
 #include "base/status.h"
 #include "base/unique_fd.h"
 #include "devices/disk/disk_spec.h"
-#include "google/protobuf/util/time_util.h"
 #include "image/import.h"
 #include "image/raw_copy.h"
 #include "spdlog/spdlog.h"
 #include "umld/host_file.h"
 #include "umld/operation_service.h"
-#include "umld/vmcore_wire.h"
 #include "umld/volume_content.h"
 
 namespace umld {
@@ -37,7 +32,7 @@ namespace {
 
 constexpr mode_t kMode = 0600;
 constexpr uint64_t kBlock = 4096, kLeast = uint64_t{1} << 20, kMost = uint64_t{1} << 62;
-constexpr size_t kDefaultPage = 100, kMaxPage = 1000, kLongestDescription = 4096, kNamed = 5;
+constexpr size_t kLongestDescription = 4096, kNamed = 5;
 constexpr char kCreate[] = "create-volume", kImport[] = "import-volume", kExport[] = "export-volume",
                kResize[] = "resize-volume", kDelete[] = "delete-volume";
 
@@ -67,10 +62,6 @@ absl::Status Interrupted(const state::OperationRow& operation) {
 
 std::string NameIn(const state::OperationRow& operation) {
   return operation.target.substr(operation.target.find('/') + 1);
-}
-
-UniqueFd OpenQuietly(const std::string& path) {
-  return UniqueFd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
 }
 
 bool SameTime(const timespec& a, const timespec& b) { return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec; }
@@ -160,95 +151,6 @@ absl::StatusOr<state::VolumeRow> Volumes::Find(const std::string& name) {
   return found == rows.end() ? absl::StatusOr<state::VolumeRow>(NoSuchVolume(id)) : *found;
 }
 
-std::vector<Volumes::Attachment> Volumes::AttachmentsOf(const std::string& name) const {
-  const std::string path = catalog_->PathOf(name);
-  std::vector<Attachment> attachments;
-  for (const GuestView& view : table_->Views()) {
-    std::vector<state::DiskRow> disks = view.row.disks;
-    if (view.alive) {
-      for (const vmcore::v1::Disk& live : view.facts.live_disks()) disks.push_back(FromVmcoreDisk(live));
-    }
-    for (const state::DiskRow& disk : disks) {
-      if (disk.path == path || disk.backing == path) attachments.push_back({view, disk});
-    }
-  }
-  return attachments;
-}
-
-v1::Volume Volumes::Show(const state::VolumeRow& row) const {
-  v1::Volume volume;
-  volume.set_name("volumes/" + row.name);
-  volume.set_path(catalog_->PathOf(row.name));
-  volume.set_description(row.description);
-  *volume.mutable_create_time() = google::protobuf::util::TimeUtil::NanosecondsToTimestamp(row.created_ns);
-  std::set<std::string> guests;
-  for (const Attachment& attachment : AttachmentsOf(row.name)) guests.insert(attachment.guest.row.name);
-  for (const std::string& guest : guests) volume.add_guests(guest);
-  const UniqueFd fd = OpenQuietly(volume.path());
-  struct stat info = {};
-  if (!fd.ok() || fstat(fd.get(), &info) != 0) {
-    volume.set_problem(std::string(ErrnoError(errno, absl::StrCat("open ", volume.path())).message()));
-    return volume;
-  }
-  volume.set_size_bytes(static_cast<uint64_t>(info.st_size));
-  volume.set_allocated_bytes(static_cast<uint64_t>(info.st_blocks) * 512);
-  volume.set_format(DetectVolumeFormat(fd.get()));
-  return volume;
-}
-
-absl::StatusOr<v1::VolumeSpace> Volumes::Space(const std::vector<state::VolumeRow>& rows) const {
-  v1::VolumeSpace space;
-  uint64_t missing = 0;
-  for (const state::VolumeRow& row : rows) {
-    struct stat info = {};
-    if (stat(catalog_->PathOf(row.name).c_str(), &info) != 0) continue;
-    const uint64_t size = static_cast<uint64_t>(info.st_size), has = static_cast<uint64_t>(info.st_blocks) * 512;
-    space.set_promised_bytes(space.promised_bytes() + size);
-    space.set_allocated_bytes(space.allocated_bytes() + has);
-    missing += size > has ? size - has : 0;
-  }
-  struct statvfs host = {};
-  if (statvfs(catalog_->folder().c_str(), &host) != 0) {
-    if (errno == ENOENT) return space;
-    return ErrnoError(errno, catalog_->folder());
-  }
-  space.set_free_bytes(uint64_t{host.f_bavail} * host.f_frsize);
-  if (missing > space.free_bytes()) {
-    space.set_warning(absl::StrCat("the volumes may come to take ", HumanByteSize(missing),
-                                   " more than they do, and the disk under ", catalog_->folder(), " has ",
-                                   HumanByteSize(space.free_bytes()),
-                                   " left; guests are paused before it is full (umld --disk-reserve)"));
-  }
-  return space;
-}
-
-absl::StatusOr<v1::ListVolumesResponse> Volumes::List(const v1::ListVolumesRequest& request) {
-  std::string after;
-  if (!request.page_token().empty() && !absl::WebSafeBase64Unescape(request.page_token(), &after)) {
-    return MakeError(absl::StatusCode::kInvalidArgument, "the page token is not one of ours",
-                     {"INVALID_PAGE_TOKEN", "", "begin again without it"});
-  }
-  const size_t size = request.page_size() == 0 ? kDefaultPage : std::min<size_t>(request.page_size(), kMaxPage);
-  ASSIGN_OR_RETURN(const std::vector<state::VolumeRow> rows, store_->LoadVolumes());
-  v1::ListVolumesResponse response;
-  ASSIGN_OR_RETURN(*response.mutable_space(), Space(rows));
-  for (const state::VolumeRow& row : rows) {
-    if (!after.empty() && row.name <= after) continue;
-    if (static_cast<size_t>(response.volumes_size()) == size) {
-      const std::string& last = response.volumes(response.volumes_size() - 1).name();
-      response.set_next_page_token(absl::WebSafeBase64Escape(last.substr(last.find('/') + 1)));
-      break;
-    }
-    *response.add_volumes() = Show(row);
-  }
-  return response;
-}
-
-absl::StatusOr<v1::Volume> Volumes::Get(const std::string& name) {
-  ASSIGN_OR_RETURN(const state::VolumeRow row, Find(name));
-  return Show(row);
-}
-
 // ---------------------------------------------------------------- making one
 
 void Volumes::Run(const state::OperationRow& operation, VolumeCatalog::Hold hold, Body body) {
@@ -308,7 +210,7 @@ absl::Status Volumes::Make(const state::VolumeRow& row, const Fill& fill, const 
   {
     ASSIGN_OR_RETURN(Draft draft, files_.Begin());
     RETURN_IF_ERROR(fill(draft, operation.id));
-    const UniqueFd fd = OpenQuietly(draft.path());
+    const UniqueFd fd = OpenVolumeFile(draft.path());
     if (!fd.ok() || fsync(fd.get()) != 0) return ErrnoError(errno, absl::StrCat("write ", draft.path()));
     RETURN_IF_ERROR(files_.Place(std::move(draft), &content));
   }
@@ -404,7 +306,7 @@ absl::StatusOr<OperationView> Volumes::Export(const v1::ExportVolumeRequest& req
                       absl::StrCat("`umlctl stop ", guest, "` first; `umlctl pause ", guest,
                                    "` will do where what a power cut leaves is enough")});
   }
-  auto from = std::make_shared<UniqueFd>(OpenQuietly(path));
+  auto from = std::make_shared<UniqueFd>(OpenVolumeFile(path));
   if (!from->ok()) return ErrnoError(errno, absl::StrCat("open ", path));
   ASSIGN_OR_RETURN(UniqueFd made, ActAs(caller.user, [&] { return BeginHostFile(request.path()); }));
   auto to = std::make_shared<UniqueFd>(std::move(made));
@@ -460,7 +362,7 @@ absl::StatusOr<v1::ResizeVolumeResponse> Volumes::BeginGrow(const std::string& n
                                                             const std::string& request_id) {
   v1::ResizeVolumeResponse response;
   const std::string path = catalog_->PathOf(name);
-  const UniqueFd fd = OpenQuietly(path);
+  const UniqueFd fd = OpenVolumeFile(path);
   struct stat info = {};
   if (!fd.ok() || fstat(fd.get(), &info) != 0) return ErrnoError(errno, absl::StrCat("open ", path));
   const uint64_t old_bytes = static_cast<uint64_t>(info.st_size);

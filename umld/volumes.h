@@ -22,7 +22,8 @@
 namespace umld {
 
 // The volumes of this host: a row says that there is one, its file in STATE/volumes is all that it is. Whoever changes
-// one holds it (VolumeCatalog), so that no guest is given it meanwhile. Thread-safe; blocks on the disk.
+// one holds it (VolumeCatalog), so that no guest is given it meanwhile. Thread-safe; blocks on the disk. Split over
+// files: volumes.cc (make, change, remove), volume_views.cc (what there is).
 class Volumes {
  public:
   // All outlive it.
