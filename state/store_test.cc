@@ -256,6 +256,41 @@ TEST_F(StoreTest, ADiskOverAnImagesFileNeedsIt) {
   EXPECT_EQ(GetErrorDetail(DeleteImage("sha256:1")).reason, "IMAGE_IN_USE");
 }
 
+TEST_F(StoreTest, SnapshotsKeepTheirImage) {
+  ASSERT_TRUE(InsertImage(Image("sha256:1", {})).ok());
+  GuestRow guest = FullGuest("web1");
+  ASSERT_TRUE(InsertGuest(guest).ok());
+  SnapshotRow snapshot;
+  snapshot.id = 7;
+  snapshot.guest_id = guest.id;
+  snapshot.name = "before";
+  snapshot.description = "a text";
+  snapshot.created_ns = 8;
+  snapshot.paused_ns = 9;
+  snapshot.synced = true;
+  snapshot.disks = {{.unit = 0, .path = "/a.cow", .backing = "/sha256:1", .size_bytes = 10, .allocated_bytes = 11},
+                    {.unit = 2, .path = "/c", .backing = "", .size_bytes = 12, .allocated_bytes = 13}};
+  const auto insert = [&] {
+    return store_->Commit([&](Transaction& transaction) { return transaction.InsertSnapshot(snapshot); });
+  };
+  ASSERT_TRUE(insert().ok());
+  EXPECT_TRUE(*store_->LoadSnapshots() == std::vector<SnapshotRow>{snapshot});
+  snapshot.id = 8;
+  EXPECT_EQ(GetErrorDetail(insert()).reason, "SNAPSHOT_EXISTS");
+
+  const absl::Status in_use = DeleteImage("sha256:1");
+  EXPECT_EQ(GetErrorDetail(in_use).reason, "IMAGE_IN_USE");
+  EXPECT_THAT(std::string(in_use.message()), HasSubstr("web1/before"));
+  EXPECT_FALSE(DeleteGuest(guest.id).ok()) << "its snapshots would be nobody's";
+  const auto remove = [&] {
+    return store_->Commit([](Transaction& transaction) { return transaction.DeleteSnapshot(7); });
+  };
+  EXPECT_TRUE(remove().ok());
+  EXPECT_EQ(remove().code(), absl::StatusCode::kNotFound);
+  EXPECT_TRUE(DeleteImage("sha256:1").ok());
+  EXPECT_TRUE(DeleteGuest(guest.id).ok());
+}
+
 TEST_F(StoreTest, ImageNamesMove) {
   ASSERT_TRUE(InsertImage(Image("sha256:1", {"a", "b"})).ok());
   EXPECT_EQ(InsertImage(Image("sha256:2", {"b"})).code(), absl::StatusCode::kAlreadyExists);

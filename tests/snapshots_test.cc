@@ -77,6 +77,7 @@ TEST_F(Snapshots, OfARunningGuestThatWritesComesBackWhole) {
 TEST_F(Snapshots, OfAStoppedGuestAndAnyOfThemCanBeRestored) {
   ASSERT_TRUE(host_->Create("web1"));
   ASSERT_TRUE(Ok(host_->Run({"snapshot", "create", "web1", "empty"}))) << "it has never been started";
+  ASSERT_TRUE(Ok(host_->Run({"snapshot", "restore", "web1", "empty"})));
   for (const std::string state : {"one", "two"}) {
     ASSERT_TRUE(Ok(host_->Run({"start", "web1"})));
     ASSERT_EQ(host_->RunInGuest("web1", "echo " + state + " > /state; sync; echo ok").out, "ok\n");
@@ -95,13 +96,14 @@ TEST_F(Snapshots, OfAStoppedGuestAndAnyOfThemCanBeRestored) {
 }
 
 TEST_F(Snapshots, KeepsItsGuestAndItsImage) {
-  ASSERT_TRUE(host_->Create("web1"));
+  ASSERT_TRUE(Ok(host_->Shell("truncate -s 1M more")));
+  ASSERT_TRUE(host_->Create("web1", {"--disk", "ubdb=more"}));
   ASSERT_TRUE(Ok(host_->Run({"snapshot", "create", "web1", "kept"})));
   EXPECT_TRUE(Refused(host_->Run({"delete", "web1", "--force"}), kWrongState, {"web1", "1 snapshot"}));
   EXPECT_TRUE(Refused(host_->Run({"image", "delete", "tiny"}), kWrongState, {"tiny", "web1"}));
-  ASSERT_TRUE(Ok(host_->Run({"unplug", "web1", "ubda"})));
-  EXPECT_EQ(host_->Names().size(), 1u);
-  EXPECT_TRUE(Refused(host_->Run({"snapshot", "restore", "web1", "kept"}), kWrongState, {"web1", "ubda"}));
+  ASSERT_TRUE(Ok(host_->Run({"unplug", "web1", "ubdb"})));
+  EXPECT_TRUE(Refused(host_->Run({"snapshot", "restore", "web1", "kept"}), kWrongState, {"web1", "ubdb", "more"}));
+  EXPECT_EQ(host_->Shell("rm more; ls").out.find("restore"), std::string::npos) << "something half-made stayed";
 }
 
 TEST_F(Snapshots, APausedGuestStaysPaused) {
@@ -141,6 +143,60 @@ TEST_F(Snapshots, SurvivesAKillOfUmldWhileOneIsTaken) {
     EXPECT_EQ(host_->Shell("ls " + host_->state_dir() + "/snapshots 2>/dev/null | wc -l").out,
               host_->Shell("printf '" + List("web1") + "' | wc -l").out);
   }
+}
+
+// In the middle of the pause.
+TEST_F(Snapshots, TheNextUmldLetsAGuestGoOnThatThisOneHadPaused) {
+  ASSERT_TRUE(Ok(host_->Shell("head -c 500000000 /dev/urandom > more")));
+  ASSERT_TRUE(host_->CreateAndStart("web1", {"--disk", "ubdb=more"}));
+  std::unique_ptr<Running> taking = host_->RunBeside({"snapshot", "create", "web1", "s"});
+  ASSERT_TRUE(Ok(host_->Shell("for i in $(seq 1000); do test -s $(echo " + host_->state_dir() +
+                              "/snapshots/*/ubdb) && exit 0; sleep 0.01; done; exit 1")));
+  host_->Kill9();
+  EXPECT_EQ(host_->Shell("ls " + host_->run_dir() + "/guests/*/paused-for-snapshot | wc -l").out, "1\n")
+      << "it was killed too late for this test";
+  ASSERT_TRUE(host_->Start());
+  taking->Wait(absl::Seconds(60));
+  ASSERT_TRUE(host_->WaitForState("web1", "RUNNING"));
+  EXPECT_EQ(host_->RunInGuest("web1", "echo here").out, "here\n");
+  EXPECT_EQ(List("web1"), "");
+  EXPECT_EQ(host_->Shell("ls " + host_->run_dir() + "/guests/*/paused-for-snapshot 2>/dev/null | wc -l").out, "0\n");
+  // The same while one is restored: the disk is as it was.
+  ASSERT_TRUE(Ok(host_->Run({"snapshot", "create", "web1", "s"})));
+  ASSERT_TRUE(Ok(host_->Run({"stop", "web1"})));
+  ASSERT_TRUE(Ok(host_->Shell("echo changed | dd of=more conv=notrunc 2>/dev/null")));
+  std::unique_ptr<Running> restoring = host_->RunBeside({"snapshot", "restore", "web1", "s"});
+  ASSERT_TRUE(
+      Ok(host_->Shell("for i in $(seq 1000); do test -s $(echo more.restore-*) && exit 0; sleep 0.01; done; "
+                      "exit 1")));
+  host_->Kill9();
+  ASSERT_TRUE(host_->Start());
+  restoring->Wait(absl::Seconds(60));
+  EXPECT_EQ(host_->Run({"operations", "list", "--unfinished", "--no-headers"}).out, "");
+  EXPECT_EQ(host_->Shell("head -c 7 more; ls more.* 2>/dev/null").out, "changed");
+  EXPECT_TRUE(Ok(host_->Run({"unplug", "web1", "ubdb"})));
+  ASSERT_TRUE(Ok(host_->Shell("rm more")));
+}
+
+TEST_F(Snapshots, AFullDiskLeavesNothingAndTheGuestGoesOn) {
+  if (getuid() != 0) GTEST_SKIP() << "needs root, for a disk of its own";
+  ASSERT_TRUE(Ok(host_->Shell("head -c 100000000 /dev/urandom > more")));
+  ASSERT_TRUE(host_->CreateAndStart("web1", {"--disk", "ubdb=more"}));
+  const std::string folder = host_->state_dir() + "/snapshots";
+  ASSERT_TRUE(Ok(host_->Shell("mkdir -p " + folder +
+                              " && truncate -s 30M small && mke2fs -q -t ext4 small && mount -o loop small " + folder +
+                              " && rmdir " + folder + "/lost+found")));
+  EXPECT_FALSE(Ok(host_->Run({"snapshot", "create", "web1", "s"})));
+  EXPECT_THAT(host_->Run({"snapshot", "create", "web1", "s"}).err,
+              testing::AllOf(HasSubstr("web1"), HasSubstr("more"), HasSubstr("hint")));
+  EXPECT_EQ(host_->State("web1"), "RUNNING");
+  EXPECT_EQ(host_->Shell("ls " + folder).out, "");
+  ASSERT_TRUE(Ok(host_->Shell("umount " + folder + " && rm small")));
+  ASSERT_TRUE(Ok(host_->Run({"snapshot", "create", "web1", "s"})));
+  ASSERT_TRUE(Ok(host_->Run({"snapshot", "delete", "web1", "s"})));
+  ASSERT_TRUE(Ok(host_->Run({"kill", "web1"})));
+  ASSERT_TRUE(Ok(host_->Run({"unplug", "web1", "ubdb"})));
+  ASSERT_TRUE(Ok(host_->Shell("rm more")));
 }
 
 TEST_F(Snapshots, SurvivesAKillOfUmldWhileOneIsRestored) {

@@ -55,8 +55,7 @@ absl::Status NoSuchSnapshot(const std::string& guest, absl::string_view id) {
 }
 
 absl::Status Exists(const std::string& guest, const std::string& id) {
-  return MakeError(absl::StatusCode::kAlreadyExists,
-                   absl::StrCat("guest ", guest, " has a snapshot \"", id, "\" already"),
+  return MakeError(absl::StatusCode::kAlreadyExists, absl::StrCat("there is a snapshot \"", id, "\" already"),
                    {"SNAPSHOT_EXISTS", absl::StrCat("guests/", guest, kBetween, id),
                     absl::StrCat("choose another name, or `umlctl snapshot delete ", guest, " ", id, "`")});
 }
@@ -356,11 +355,7 @@ absl::Status Snapshots::RunCreate(const GuestPtr& guest, const state::OperationR
     status = Commit("guest.snapshot", table_->View(guest), made->name, &operation,
                     [&](state::Transaction& transaction) { return transaction.InsertSnapshot(*made); });
   }
-  if (status.ok() || GetErrorDetail(status).reason == "SNAPSHOT_EXISTS") {
-    // A folder of its own was never made for a name that is taken.
-    if (!status.ok()) RemoveFolder(Folder(operation.id)).IgnoreError();
-    return status;
-  }
+  if (status.ok()) return status;
   if (absl::Status removed = RemoveFolder(Folder(operation.id)); !removed.ok()) {
     spdlog::warn("{}: {}", noun, std::string(removed.message()));
   }
@@ -513,8 +508,13 @@ absl::Status Snapshots::Stage(const GuestView& view, const state::SnapshotRow& s
                         absl::StrCat("plug that one again (`umlctl plug ", view.row.name, " ",
                                      devices::DiskName(wanted.unit), "=", wanted.path, "`)")});
     }
+  }
+  // Of a guest that has never been started there is none.
+  RETURN_IF_ERROR(MakeFolders(config_->GuestStateDir(view.row.id), 0700));
+  for (const state::SnapshotDiskRow& wanted : snapshot.disks) {
     const std::string copy = absl::StrCat(Folder(snapshot.id), "/", devices::DiskName(wanted.unit));
-    RETURN_IF_ERROR(Annotate(StageDisk(copy, *disk, operation), absl::StrCat("disk ", devices::DiskName(wanted.unit))));
+    RETURN_IF_ERROR(Annotate(StageDisk(copy, *DiskFor(view, wanted), operation),
+                             absl::StrCat("disk ", devices::DiskName(wanted.unit))));
   }
   return WriteFileDurably(RestoreMarker(snapshot.id, operation), "", 0600);
 }
