@@ -36,8 +36,8 @@ struct ImportOptions {
 
 // Makes an image of what `source` is, in the empty file `output`. Reads the source twice where it becomes a filesystem:
 // once for what is in it, once for the contents. `output` is no image before this returns OK. Any thread; blocks.
-// kInvalidArgument: BAD_ARCHIVE, BAD_ENTRY, BAD_CONTAINER_IMAGE, BAD_QCOW2, SMALL_BLOCKS, EMPTY_SOURCE, DOES_NOT_FIT, ...
-// kResourceExhausted: the disk is full. kAborted SOURCE_CHANGED.
+// kInvalidArgument: BAD_ARCHIVE, BAD_ENTRY, BAD_CONTAINER_IMAGE, BAD_QCOW2, SMALL_BLOCKS, EMPTY_SOURCE, DOES_NOT_FIT,
+// ... kResourceExhausted: the disk is full. kAborted SOURCE_CHANGED.
 absl::Status Import(int source, const std::string& output, const ImportOptions& options, const StepProgress& progress);
 
 // The part of it that makes a filesystem of entries. `layered`: .wh. names remove what is in lower layers.

@@ -78,7 +78,7 @@ TEST_F(VolumesTest, OutlivesItsGuests) {
   EXPECT_EQ(Volume("data")["format"], "VOLUME_EXT4");
   const std::string sum = InGuest("web1", "ubdb=volume:data", kFill);
   EXPECT_EQ(sum.size(), 68u) << sum;
-  EXPECT_THAT(host_->Run({"describe", "web1"}).out, HasSubstr("ubdb=volume:data"));
+  EXPECT_THAT(host_->Run({"describe", "web1"}).out, AllOf(HasSubstr("ubdb=volume:data"), Not(HasSubstr("PROBLEM"))));
   EXPECT_EQ(host_->Run({"config", "web1", "ubdb"}).out, "volume:data\n");
   EXPECT_EQ(host_->UmlMconsole({"web1", "config", "ubdb"}).out, "OK volume:data\n");
   EXPECT_EQ(Volume("data")["guests"], Json({"web1"}));

@@ -12,7 +12,9 @@ namespace umld {
 namespace {
 
 absl::Status Add(v1::Disk* disk) {
-  ASSIGN_OR_RETURN(const devices::DiskSpec spec, devices::ParseDiskSpec(disk->spec()));
+  // Not from its spec, which has a volume by its name.
+  ASSIGN_OR_RETURN(const uint32_t unit, devices::ParseDiskName(disk->name().substr(disk->name().rfind('/') + 1)));
+  const devices::DiskSpec spec = {unit, disk->flags(), disk->path(), disk->backing(), disk->serial()};
   ASSIGN_OR_RETURN(const devices::DiskReader reader, devices::DiskReader::Open(spec));
   disk->set_file_bytes(reader.file_bytes());
   if (disk->size_bytes() == 0) disk->set_size_bytes(reader.size_bytes());
