@@ -105,8 +105,7 @@ absl::Status RunOn(int fd, const std::string& path, const char* name, const std:
 }
 
 absl::Status Check(int fd, const std::string& path, const char* how, const image::StepProgress& progress) {
-  const absl::Status status =
-      RunOn(fd, path, "e2fsck", {"-f", how}, kRepaired, "checking the filesystem on it", progress);
+  absl::Status status = RunOn(fd, path, "e2fsck", {"-f", how}, kRepaired, "checking the filesystem on it", progress);
   if (GetErrorDetail(status).reason != "TOOL_FAILED") return status;
   return MakeError(absl::StatusCode::kFailedPrecondition,
                    absl::StrCat("the filesystem on it has errors: ", status.message()),

@@ -222,8 +222,8 @@ absl::Status Volumes::Make(const state::VolumeRow& row, const Fill& fill, const 
     if (absl::StatusOr<v1::VolumeSpace> space = Space(*rows); space.ok()) message = space->warning();
   }
   const char* const event = operation.verb == kCreate ? "volume.created" : "volume.imported";
-  const absl::Status status = Commit(event, message, operation, hold,
-                                     [&](state::Transaction& transaction) { return transaction.InsertVolume(made); });
+  absl::Status status = Commit(event, message, operation, hold,
+                               [&](state::Transaction& transaction) { return transaction.InsertVolume(made); });
   // A row that is there after all keeps its file.
   if (!status.ok() && absl::IsNotFound(Find(row.name).status())) files_.Remove(content.path).IgnoreError();
   return status;
