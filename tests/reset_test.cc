@@ -48,6 +48,13 @@ TEST_F(Reset, OfARunningGuestGivesItsImageBack) {
             "ls: /gone: No such file or directory\nkept");
 }
 
+TEST_F(Reset, OfAGuestThatWasNeverStarted) {
+  ASSERT_TRUE(host_->Create("web1"));
+  ASSERT_TRUE(Ok(host_->Run({"reset", "web1"})));
+  ASSERT_TRUE(Ok(host_->Run({"start", "web1"})));
+  EXPECT_EQ(host_->RunInGuest("web1", "ls /etc/inittab").out, "/etc/inittab\n");
+}
+
 TEST_F(Reset, NeedsAnImage) {
   ASSERT_TRUE(Ok(host_->Run({"disk", "create", "plain", "--size", "1M"})));
   ASSERT_TRUE(Ok(host_->Run({"create", "web2", "--disk", "ubda=plain"})));

@@ -51,6 +51,8 @@ bool MadeAfter(const std::string& path, int64_t unix_ns) {
 
 // The new COW file takes the old one's place in one step, so that one of the two is there whatever happens.
 absl::Status RenewCow(const state::DiskRow& disk) {
+  // Made at the first start: of a guest that has had none it is as new as can be.
+  if (access(disk.path.c_str(), F_OK) != 0 && errno == ENOENT) return absl::OkStatus();
   const std::string fresh = disk.path + ".new";
   const std::string folder = disk.path.substr(0, disk.path.rfind('/'));
   // The folder is this guest's alone: what an earlier umld had begun is of no use.
