@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import time
 
+from image import make_image
+
 BACKING_GIB = 2
 WRITTEN_MIB = 64
 TREE_MIB = 128
@@ -48,16 +50,10 @@ def make_tree(folder):
 
 
 def guest_that_wrote(bed):
-    """A stopped guest whose ubdb is a COW file with WRITTEN_MIB in it; returns that file and its backing file."""
-    tree = bed.folder / "disks"
-    for folder in ("bin", "dev", "proc", "sys", "sbin"):
-        (tree / folder).mkdir(parents=True)
-    shutil.copy("/usr/bin/busybox", tree / "bin/busybox")
-    (tree / "sbin/init").write_text(INIT)
-    (tree / "sbin/init").chmod(0o755)
-    image, backing, cow = (bed.folder / name for name in ("disks.img", "backing.img", "written.cow"))
-    subprocess.run(["/usr/sbin/mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-d", tree, image, "16M"], check=True)
-    shutil.rmtree(tree)
+    """A guest whose ubdb is a COW file with WRITTEN_MIB in it, ended again; returns that file, its backing file, and how long
+    the guest stood still for each of some snapshots."""
+    image = make_image(bed, "disks", INIT)
+    backing, cow = bed.folder / "backing.img", bed.folder / "written.cow"
     noise(bed.folder / "noise", WRITTEN_MIB)
     with open(backing, "wb") as file:
         file.truncate(BACKING_GIB << 30)

@@ -2,11 +2,12 @@
 
 import ctypes
 import re
-import shutil
 import socket
 import subprocess
 import threading
 import time
+
+from image import make_image
 
 HOST, GUEST, PORT = "192.0.2.1", "192.0.2.2", 9999
 DISK_MIB, NET_MIB = 256, 64
@@ -63,24 +64,11 @@ class Sink:
                 self.seconds.append(time.monotonic() - begin)
 
 
-def make_image(bed):
-    tree = bed.folder / "throughput"
-    for folder in ("bin", "dev", "proc", "sys", "sbin"):
-        (tree / folder).mkdir(parents=True)
-    shutil.copy("/usr/bin/busybox", tree / "bin/busybox")
-    (tree / "sbin/init").write_text(INIT)
-    (tree / "sbin/init").chmod(0o755)
-    image = bed.folder / "throughput.img"
-    subprocess.run(["/usr/sbin/mke2fs", "-q", "-t", "ext4", "-d", tree, image, "16M"], check=True)
-    shutil.rmtree(tree)
-    return image
-
-
 def bench_throughput(bed, reps):
     """MiB per second of "write", "read" and "send", per confinement. The better of two rounds of each guest: the first also
     makes the disk's file, and fills caches."""
     sink = Sink()
-    image = make_image(bed)
+    image = make_image(bed, "throughput", INIT)
     disk = bed.folder / "throughput.disk"
     rates = {confinement: {"write": [], "read": [], "send": []} for confinement in ("strict", "relaxed")}
     for rep in range(reps):
