@@ -2,6 +2,7 @@
 #define UMLD_STATE_ROWS_H_
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -63,7 +64,9 @@ struct GuestRow {
   std::string image_digest;  // the image it needs; empty: none
   std::vector<std::string> kernel_args;
   std::string description;
-  uint64_t version = 1;  // counts changes of the configuration
+  std::map<std::string, std::string> labels;
+  uint64_t snapshot_id = 0;  // what its disks were as last, made or restored; 0: none
+  uint64_t version = 1;      // counts changes of the configuration
   int64_t created_ns = 0;
   bool wanted_running = false;
   bool relaxed = false;  // its kernel is not confined
@@ -130,6 +133,9 @@ struct SnapshotRow {
   int64_t created_ns = 0;
   int64_t paused_ns = 0;               // how long the guest stood still; 0: it was not running
   bool synced = false;                 // the guest had written out what it had in memory
+  uint64_t parent_id = 0;              // the guest's snapshot_id when it was made
+  bool rotates = false;                // made with "keep the newest N", and removed by the next of these in time
+  std::vector<std::string> left_out;   // the guest's disks that are not in it, with the reason: "ubdb: read-only"
   std::vector<SnapshotDiskRow> disks;  // by unit
   friend bool operator==(const SnapshotRow&, const SnapshotRow&) = default;
 };

@@ -182,6 +182,14 @@ constexpr const char* kMigrations[] = {
       ) STRICT;
       CREATE INDEX snapshot_disks_by_backing ON snapshot_disks (backing);
     )sql",
+    // 10: labels; from which snapshot to which. Both lists are JSON; 0 is no snapshot.
+    R"sql(
+      ALTER TABLE guests ADD COLUMN labels TEXT NOT NULL DEFAULT '{}';
+      ALTER TABLE guests ADD COLUMN snapshot_id INTEGER NOT NULL DEFAULT 0;
+      ALTER TABLE snapshots ADD COLUMN parent_id INTEGER NOT NULL DEFAULT 0;
+      ALTER TABLE snapshots ADD COLUMN rotates INTEGER NOT NULL DEFAULT 0;
+      ALTER TABLE snapshots ADD COLUMN left_out TEXT NOT NULL DEFAULT '[]';
+    )sql",
 };
 
 absl::Status CheckOrigin(Database& database, int64_t version) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <functional>
 #include <limits>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <unordered_map>
@@ -30,19 +31,34 @@ absl::Status ForEachRow(Statement& statement, const std::function<absl::Status()
   }
 }
 
-absl::StatusOr<std::vector<std::string>> ArgsFromJson(const std::string& path, const std::string& guest,
+bool IsString(const nlohmann::json& item) { return item.is_string(); }
+
+absl::Status Damaged(const std::string& path, const std::string& what) {
+  return MakeError(absl::StatusCode::kDataLoss, absl::StrCat(path, ": ", what, " are damaged"),
+                   {"CORRUPT_DATABASE", path, "keep a copy of the file, then restore it from a backup"});
+}
+
+// `what`: "guest web1: its kernel arguments"
+absl::StatusOr<std::vector<std::string>> ListFromJson(const std::string& path, const std::string& what,
                                                       const std::string& text) {
   const nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
-  const auto is_string = [](const nlohmann::json& item) { return item.is_string(); };
-  if (!json.is_array() || !std::all_of(json.begin(), json.end(), is_string)) {
-    return MakeError(absl::StatusCode::kDataLoss,
-                     absl::StrCat(path, ": guest ", guest, ": its kernel arguments are damaged"),
-                     {"CORRUPT_DATABASE", path, "keep a copy of the file, then restore it from a backup"});
+  if (!json.is_array() || !std::all_of(json.begin(), json.end(), IsString)) return Damaged(path, what);
+  std::vector<std::string> list;
+  list.reserve(json.size());
+  for (const nlohmann::json& item : json) list.push_back(*item.get_ptr<const nlohmann::json::string_t*>());
+  return list;
+}
+
+absl::StatusOr<std::map<std::string, std::string>> LabelsFromJson(const std::string& path, const std::string& guest,
+                                                                  const std::string& text) {
+  std::map<std::string, std::string> labels;
+  if (text == "{}") return labels;
+  const nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
+  if (!json.is_object() || !std::all_of(json.begin(), json.end(), IsString)) {
+    return Damaged(path, absl::StrCat("guest ", guest, ": its labels"));
   }
-  std::vector<std::string> args;
-  args.reserve(json.size());
-  for (const nlohmann::json& item : json) args.push_back(*item.get_ptr<const nlohmann::json::string_t*>());
-  return args;
+  for (const auto& [key, value] : json.items()) labels[key] = *value.get_ptr<const nlohmann::json::string_t*>();
+  return labels;
 }
 
 absl::StatusOr<GuestRow> GuestFrom(const std::string& path, const Statement& statement) {
@@ -52,7 +68,8 @@ absl::StatusOr<GuestRow> GuestFrom(const std::string& path, const Statement& sta
   guest.kernel = statement.Text(2);
   guest.memory_bytes = statement.Uint(3);
   guest.image = statement.Text(4);
-  ASSIGN_OR_RETURN(guest.kernel_args, ArgsFromJson(path, guest.name, statement.Text(5)));
+  ASSIGN_OR_RETURN(guest.kernel_args,
+                   ListFromJson(path, absl::StrCat("guest ", guest.name, ": its kernel arguments"), statement.Text(5)));
   guest.description = statement.Text(6);
   guest.version = statement.Uint(7);
   guest.created_ns = statement.Int(8);
@@ -65,6 +82,8 @@ absl::StatusOr<GuestRow> GuestFrom(const std::string& path, const Statement& sta
   guest.disk_bps = statement.Uint(15);
   guest.disk_iops = static_cast<uint32_t>(statement.Uint(16));
   guest.image_digest = statement.Text(17);
+  ASSIGN_OR_RETURN(guest.labels, LabelsFromJson(path, guest.name, statement.Text(18)));
+  guest.snapshot_id = statement.Uint(19);
   return guest;
 }
 
@@ -174,7 +193,7 @@ absl::StatusOr<std::vector<GuestRow>> ReadGuests(Database& database) {
         Statement statement,
         database.Prepare("SELECT id, name, kernel, memory_bytes, image, kernel_args, description, "
                          "version, created_ns, wanted_running, relaxed, cpu_percent, memory_max, pids_max, trusted, "
-                         "disk_bps, disk_iops, image_digest "
+                         "disk_bps, disk_iops, image_digest, labels, snapshot_id "
                          "FROM guests ORDER BY name"));
     RETURN_IF_ERROR(ForEachRow(statement, [&]() -> absl::Status {
       ASSIGN_OR_RETURN(GuestRow guest, GuestFrom(database.path(), statement));
@@ -256,11 +275,12 @@ absl::StatusOr<std::vector<SnapshotRow>> ReadSnapshots(Database& database) {
   // One statement, so that it is one moment of the database. A snapshot has at least one disk.
   ASSIGN_OR_RETURN(
       Statement statement,
-      database.Prepare("SELECT id, guest_id, name, description, created_ns, paused_ns, synced, unit, path, "
-                       "backing, size_bytes, allocated_bytes FROM snapshots JOIN snapshot_disks ON "
-                       "snapshot_id = id ORDER BY id, unit"));
+      database.Prepare(
+          "SELECT id, guest_id, name, description, created_ns, paused_ns, synced, unit, path, "
+          "backing, size_bytes, allocated_bytes, parent_id, rotates, left_out FROM snapshots JOIN snapshot_disks ON "
+          "snapshot_id = id ORDER BY id, unit"));
   std::vector<SnapshotRow> snapshots;
-  RETURN_IF_ERROR(ForEachRow(statement, [&] {
+  RETURN_IF_ERROR(ForEachRow(statement, [&]() -> absl::Status {
     if (snapshots.empty() || snapshots.back().id != statement.Uint(0)) {
       snapshots.push_back({.id = statement.Uint(0),
                            .guest_id = statement.Uint(1),
@@ -269,7 +289,12 @@ absl::StatusOr<std::vector<SnapshotRow>> ReadSnapshots(Database& database) {
                            .created_ns = statement.Int(4),
                            .paused_ns = statement.Int(5),
                            .synced = statement.Bool(6),
+                           .parent_id = statement.Uint(12),
+                           .rotates = statement.Bool(13),
+                           .left_out = {},
                            .disks = {}});
+      ASSIGN_OR_RETURN(snapshots.back().left_out,
+                       ListFromJson(database.path(), "the disks left out of a snapshot", statement.Text(14)));
     }
     snapshots.back().disks.push_back({.unit = static_cast<uint32_t>(statement.Uint(7)),
                                       .path = statement.Text(8),

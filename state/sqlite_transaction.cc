@@ -31,6 +31,9 @@ absl::StatusOr<std::string> ArgsToJson(const GuestRow& guest) {
   return text;
 }
 
+// Labels are ASCII (umld/labels.h).
+std::string LabelsToJson(const GuestRow& guest) { return nlohmann::json(guest.labels).dump(); }
+
 // A guest of another id has the name.
 absl::Status CheckNameFree(Database& database, const GuestRow& guest, uint64_t own_id) {
   ASSIGN_OR_RETURN(Statement statement, database.Prepare("SELECT 1 FROM guests WHERE name = ?1 AND id <> ?2"));
@@ -140,11 +143,13 @@ absl::Status DoInsertGuest(Database& database, const GuestRow& guest) {
   ASSIGN_OR_RETURN(Statement insert,
                    database.Prepare("INSERT INTO guests (name, kernel, memory_bytes, image, kernel_args, description, "
                                     "version, created_ns, wanted_running, relaxed, cpu_percent, memory_max, pids_max, "
-                                    "trusted, disk_bps, disk_iops, image_digest) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, "
-                                    "?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, NULLIF(?17, ''))"));
+                                    "trusted, disk_bps, disk_iops, image_digest, labels, snapshot_id) VALUES (?1, ?2, "
+                                    "?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, "
+                                    "NULLIF(?17, ''), ?18, ?19)"));
   return insert.Run(guest.name, guest.kernel, guest.memory_bytes, guest.image, args, guest.description, guest.version,
                     guest.created_ns, guest.wanted_running, guest.relaxed, guest.cpu_percent, guest.memory_max,
-                    guest.pids_max, guest.trusted, guest.disk_bps, guest.disk_iops, guest.image_digest);
+                    guest.pids_max, guest.trusted, guest.disk_bps, guest.disk_iops, guest.image_digest,
+                    LabelsToJson(guest), guest.snapshot_id);
 }
 
 absl::Status DoUpdateGuest(Database& database, const GuestRow& guest) {
@@ -157,11 +162,12 @@ absl::Status DoUpdateGuest(Database& database, const GuestRow& guest) {
                                     "image = ?4, kernel_args = ?5, description = ?6, version = ?7, "
                                     "created_ns = ?8, wanted_running = ?9, relaxed = ?10, cpu_percent = ?11, "
                                     "memory_max = ?12, pids_max = ?13, trusted = ?14, disk_bps = ?15, "
-                                    "disk_iops = ?16, image_digest = NULLIF(?17, '') WHERE id = ?18"));
+                                    "disk_iops = ?16, image_digest = NULLIF(?17, ''), labels = ?18, snapshot_id = ?19 "
+                                    "WHERE id = ?20"));
   RETURN_IF_ERROR(update.Run(guest.name, guest.kernel, guest.memory_bytes, guest.image, args, guest.description,
                              guest.version, guest.created_ns, guest.wanted_running, guest.relaxed, guest.cpu_percent,
                              guest.memory_max, guest.pids_max, guest.trusted, guest.disk_bps, guest.disk_iops,
-                             guest.image_digest, guest.id));
+                             guest.image_digest, LabelsToJson(guest), guest.snapshot_id, guest.id));
   if (database.Changes() == 0) return NoGuest(guest.id, guest.name);
   RETURN_IF_ERROR(DeleteParts(database, guest.id));
   return InsertParts(database, guest.id, guest);
@@ -358,11 +364,13 @@ absl::Status DoInsertSnapshot(Database& database, const SnapshotRow& snapshot) {
     return MakeError(absl::StatusCode::kAlreadyExists, absl::StrCat("there is a snapshot ", snapshot.name, " already"),
                      {"SNAPSHOT_EXISTS", snapshot.name, "choose another name, or delete that one"});
   }
-  ASSIGN_OR_RETURN(Statement insert,
-                   database.Prepare("INSERT INTO snapshots (id, guest_id, name, description, created_ns, paused_ns, "
-                                    "synced) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"));
+  ASSIGN_OR_RETURN(
+      Statement insert,
+      database.Prepare("INSERT INTO snapshots (id, guest_id, name, description, created_ns, paused_ns, "
+                       "synced, parent_id, rotates, left_out) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"));
   RETURN_IF_ERROR(insert.Run(snapshot.id, snapshot.guest_id, snapshot.name, snapshot.description, snapshot.created_ns,
-                             snapshot.paused_ns, snapshot.synced));
+                             snapshot.paused_ns, snapshot.synced, snapshot.parent_id, snapshot.rotates,
+                             nlohmann::json(snapshot.left_out).dump()));
   for (const SnapshotDiskRow& disk : snapshot.disks) {
     ASSIGN_OR_RETURN(Statement add,
                      database.Prepare("INSERT INTO snapshot_disks (snapshot_id, unit, path, backing, size_bytes, "
@@ -373,6 +381,14 @@ absl::Status DoInsertSnapshot(Database& database, const SnapshotRow& snapshot) {
 }
 
 absl::Status DoDeleteSnapshot(Database& database, uint64_t id) {
+  // What came from it comes from what it came from.
+  for (const char* sql :
+       {"UPDATE snapshots SET parent_id = (SELECT parent_id FROM snapshots WHERE id = ?1) WHERE parent_id = ?1",
+        "UPDATE guests SET snapshot_id = (SELECT parent_id FROM snapshots WHERE id = ?1) WHERE "
+        "snapshot_id = ?1 AND EXISTS (SELECT 1 FROM snapshots WHERE id = ?1)"}) {
+    ASSIGN_OR_RETURN(Statement adopt, database.Prepare(sql));
+    RETURN_IF_ERROR(adopt.Run(id));
+  }
   ASSIGN_OR_RETURN(Statement statement, database.Prepare("DELETE FROM snapshots WHERE id = ?1"));
   RETURN_IF_ERROR(statement.Run(id));
   if (database.Changes() != 0) return absl::OkStatus();

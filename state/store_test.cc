@@ -25,6 +25,8 @@ GuestRow FullGuest(const std::string& name) {
   guest.kernel = "/usr/bin/linux.uml";
   guest.memory_bytes = uint64_t{1} << 40;
   guest.kernel_args = {"quiet", "a=\"b c\"", "h\xc3\xa9", ""};
+  guest.labels = {{"lab", "net1"}, {"flag", ""}};
+  guest.snapshot_id = 5;
   guest.description = "it's";
   guest.version = 3;
   guest.created_ns = 1'700'000'000'000'000'000;
@@ -268,6 +270,9 @@ TEST_F(StoreTest, SnapshotsKeepTheirImage) {
   snapshot.created_ns = 8;
   snapshot.paused_ns = 9;
   snapshot.synced = true;
+  snapshot.parent_id = 3;
+  snapshot.rotates = true;
+  snapshot.left_out = {"ubdb: read-only"};
   snapshot.disks = {{.unit = 0, .path = "/a.cow", .backing = "/sha256:1", .size_bytes = 10, .allocated_bytes = 11},
                     {.unit = 2, .path = "/c", .backing = "", .size_bytes = 12, .allocated_bytes = 13}};
   const auto insert = [&] {
@@ -289,6 +294,29 @@ TEST_F(StoreTest, SnapshotsKeepTheirImage) {
   EXPECT_EQ(remove().code(), absl::StatusCode::kNotFound);
   EXPECT_TRUE(DeleteImage("sha256:1").ok());
   EXPECT_TRUE(DeleteGuest(guest.id).ok());
+}
+
+TEST_F(StoreTest, ADeletedSnapshotLeavesItsChildrenToItsParent) {
+  GuestRow guest = FullGuest("web1");
+  ASSERT_TRUE(InsertGuest(guest).ok());
+  for (uint64_t id = 1; id <= 3; ++id) {
+    SnapshotRow snapshot{.id = id, .guest_id = guest.id, .name = absl::StrCat("s", id), .parent_id = id - 1};
+    snapshot.disks = {{.unit = 0, .path = "/a"}};
+    ASSERT_TRUE(store_->Commit([&](Transaction& transaction) { return transaction.InsertSnapshot(snapshot); }).ok());
+  }
+  guest.snapshot_id = 3;
+  ASSERT_TRUE(store_->Commit([&](Transaction& transaction) { return transaction.UpdateGuest(guest); }).ok());
+  const auto remove = [&](uint64_t id) {
+    ASSERT_TRUE(store_->Commit([=](Transaction& transaction) { return transaction.DeleteSnapshot(id); }).ok());
+  };
+  const auto base_of_guest = [&] { return (*store_->LoadGuests())[0].snapshot_id; };
+  remove(2);
+  EXPECT_EQ((*store_->LoadSnapshots())[1].parent_id, 1U);
+  EXPECT_EQ(base_of_guest(), 3U);
+  remove(3);
+  EXPECT_EQ(base_of_guest(), 1U);
+  remove(1);
+  EXPECT_EQ(base_of_guest(), 0U);
 }
 
 TEST_F(StoreTest, ImageNamesMove) {

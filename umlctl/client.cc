@@ -226,8 +226,9 @@ absl::StatusOr<v1::Guest> Client::GetGuest(const std::string& name) {
   return guest;
 }
 
-absl::StatusOr<v1::ListGuestsResponse> Client::ListGuests() {
+absl::StatusOr<v1::ListGuestsResponse> Client::ListGuests(const std::string& selector) {
   v1::ListGuestsRequest first;
+  first.set_label_selector(selector);
   first.set_page_size(kPageSize);
   return AllPages<v1::ListGuestsRequest, v1::ListGuestsResponse>(
       first, SIZE_MAX, [](v1::ListGuestsResponse* page) { return page->mutable_guests(); },

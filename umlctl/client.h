@@ -54,7 +54,8 @@ class Client {
   absl::StatusOr<v1::Guest> CreateGuest(const v1::CreateGuestRequest& request);
   absl::StatusOr<v1::Guest> GetGuest(const std::string& name);
   // All pages.
-  absl::StatusOr<v1::ListGuestsResponse> ListGuests();
+  // Those that `selector` selects (ListGuestsRequest.label_selector).
+  absl::StatusOr<v1::ListGuestsResponse> ListGuests(const std::string& selector = "");
   // All pages.
   absl::StatusOr<v1::ListGuestStatsResponse> ListGuestStats(v1::ListGuestStatsRequest request);
   absl::StatusOr<v1::Guest> UpdateGuest(const v1::UpdateGuestRequest& request);

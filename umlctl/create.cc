@@ -5,6 +5,7 @@
 #include "base/status.h"
 #include "umlctl/confinement.h"
 #include "umlctl/kernel_word.h"
+#include "umlctl/labels.h"
 #include "umlctl/limits.h"
 #include "umlctl/spec_path.h"
 #include "umlctl/verbs.h"
@@ -25,6 +26,7 @@ struct Options {
   std::vector<std::string> consoles;
   std::vector<std::string> nics;
   std::vector<std::string> kernel_args;
+  std::vector<std::string> labels;
 };
 
 absl::Status Create(Session& session, const Options& options) {
@@ -49,6 +51,7 @@ absl::Status Create(Session& session, const Options& options) {
     ASSIGN_OR_RETURN(*guest.mutable_image(), NameIn("images", options.image));
   }
   guest.set_description(options.description);
+  RETURN_IF_ERROR(ApplyLabels(options.labels, guest.mutable_labels()));
   guest.set_confinement(ConfinementOf(options.confinement));
   guest.set_trust(TrustOf(options.trust));
   RETURN_IF_ERROR(ApplyLimits(options.limits, guest.mutable_limits()));
@@ -93,6 +96,7 @@ void AddCreate(CLI::App& app, Session& session) {
       ->allow_extra_args(false);
   verb->add_option("--arg", options->kernel_args, "a kernel argument; may be repeated")->allow_extra_args(false);
   verb->add_option("--description", options->description, "free text");
+  AddLabels(*verb, options->labels);
   AddConfinement(verb, options->confinement);
   AddTrust(verb, options->trust);
   AddLimits(verb, options->limits);

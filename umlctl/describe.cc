@@ -8,6 +8,7 @@
 #include "umlctl/details.h"
 #include "umlctl/each_guest.h"
 #include "umlctl/kernel_word.h"
+#include "umlctl/labels.h"
 #include "umlctl/verbs.h"
 
 namespace umld::umlctl {
@@ -113,6 +114,7 @@ Details Describe(const v1::Guest& guest) {
   details.Add("Name", ShortName(guest.name()));
   details.Add("State", StateLine(guest));
   if (!guest.description().empty()) details.Add("Description", guest.description());
+  if (!guest.labels().empty()) details.Add("Labels", LabelsText(guest));
   if (!guest.operation().empty()) details.Add("Under way", guest.operation());
   details.Add("Memory", MemoryLine(guest));
   details.Add("Kernel", KernelText(guest));

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "umlctl/interrupt.h"
+#include "umlctl/labels.h"
 
 namespace umld::umlctl {
 namespace {
@@ -19,8 +20,8 @@ constexpr size_t kMaxThreads = 64;
 absl::StatusOr<std::vector<std::string>> Select(Client& client, const GuestSelection& selection,
                                                 const std::function<bool(v1::GuestState)>& concerns) {
   std::vector<std::string> names;
-  if (selection.all) {
-    ASSIGN_OR_RETURN(const v1::ListGuestsResponse list, client.ListGuests());
+  if (selection.names.empty()) {
+    ASSIGN_OR_RETURN(const v1::ListGuestsResponse list, client.ListGuests(selection.labels));
     for (const v1::Guest& guest : list.guests()) {
       if (concerns(guest.state())) names.push_back(guest.name());
     }
@@ -50,6 +51,7 @@ void PrintResults(Session& session, const std::vector<GuestResult>& results, boo
 void AddGuestSelection(CLI::App& verb, GuestSelection& selection) {
   verb.add_option("NAME", selection.names, "guests, as web1 or guests/web1");
   verb.add_flag("--all", selection.all, "all guests that this concerns");
+  AddLabelSelector(verb, selection.labels);
 }
 
 absl::Status NamingGuest(const absl::Status& status, const std::string& name) {
@@ -61,9 +63,11 @@ absl::Status NamingGuest(const absl::Status& status, const std::string& name) {
 absl::Status ForEachGuest(Session& session, const GuestSelection& selection,
                           const std::function<bool(v1::GuestState)>& concerns,
                           const std::function<absl::StatusOr<GuestResult>(Client&, const std::string&)>& act) {
-  if (selection.names.empty() != selection.all) {
-    return UsageError(selection.all ? "both names and --all were given" : "no guest was named",
-                      "give the names of guests, or --all");
+  const bool by_rule = selection.all || !selection.labels.empty();
+  if (selection.names.empty() != by_rule) {
+    return UsageError(
+        by_rule ? absl::StrCat("both names and ", selection.all ? "--all" : "-l", " were given") : "no guest was named",
+        "give the names of guests, --all, or labels (-l KEY=VALUE)");
   }
   ASSIGN_OR_RETURN(Client* const client, session.client());
   ASSIGN_OR_RETURN(const std::vector<std::string> names, Select(*client, selection, concerns));
@@ -93,7 +97,7 @@ absl::Status ForEachGuest(Session& session, const GuestSelection& selection,
     for (size_t i = 0; i < std::min(names.size(), kMaxThreads); ++i) threads.emplace_back(work);
     for (std::thread& thread : threads) thread.join();
   }
-  if (session.output.ForPrograms()) PrintResults(session, results, !selection.all && names.size() == 1);
+  if (session.output.ForPrograms()) PrintResults(session, results, !by_rule && names.size() == 1);
   return absl::OkStatus();
 }
 

@@ -12,13 +12,14 @@
 
 namespace umld::umlctl {
 
-// NAME... or --all.
+// NAME..., or --all, or those with the labels of -l.
 struct GuestSelection {
   std::vector<std::string> names;
   bool all = false;
+  std::string labels;
 };
 
-// Adds both to a verb. `selection` lives as long as the verb.
+// Adds them to a verb. `selection` lives as long as the verb.
 void AddGuestSelection(CLI::App& verb, GuestSelection& selection);
 
 // What came of one guest.
@@ -29,7 +30,7 @@ struct GuestResult {
 
 // Does `act` to every guest of the selection at the same time (at most 64), with its full name. Prints one line of
 // result each ("web1: started") or one error each; json and yaml come at the end, in the order of the names.
-// `concerns`: which guests --all means.
+// `concerns`: which guests --all and -l mean.
 // Errors: the selection's own (none given, a name that cannot be one); those of the guests are reported already.
 absl::Status ForEachGuest(Session& session, const GuestSelection& selection,
                           const std::function<bool(v1::GuestState)>& concerns,

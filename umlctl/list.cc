@@ -1,9 +1,11 @@
 #include <CLI/App.hpp>
+#include <memory>
 
 #include "absl/strings/str_join.h"
 #include "base/byte_size.h"
 #include "base/status.h"
 #include "umlctl/kernel_word.h"
+#include "umlctl/labels.h"
 #include "umlctl/verbs.h"
 
 namespace umld::umlctl {
@@ -30,15 +32,16 @@ const std::vector<Column<v1::Guest>>& Columns() {
          return pid == 0 ? std::string() : std::to_string(pid);
        },
        true},
+      {"LABELS", [](const v1::Guest& guest) { return LabelsText(guest); }, true},
       {"BOOTS", [](const v1::Guest& guest) { return std::to_string(guest.boots()); }, true},
       {"ISOLATION", [](const v1::Guest& guest) { return guest.isolation(); }, true},
   };
   return *kColumns;
 }
 
-absl::Status List(Session& session) {
+absl::Status List(Session& session, const std::string& selector) {
   ASSIGN_OR_RETURN(Client* const client, session.client());
-  ASSIGN_OR_RETURN(const v1::ListGuestsResponse list, client->ListGuests());
+  ASSIGN_OR_RETURN(const v1::ListGuestsResponse list, client->ListGuests(selector));
   PrintList(list.guests(), Columns(), session.output, session.out());
   return absl::OkStatus();
 }
@@ -47,7 +50,9 @@ absl::Status List(Session& session) {
 
 void AddList(CLI::App& app, Session& session) {
   CLI::App* verb = app.add_subcommand("list", "List the guests")->group(kGuestsGroup);
-  OnVerb(verb, session, [&session] { return List(session); });
+  const auto selector = std::make_shared<std::string>();
+  AddLabelSelector(*verb, *selector);
+  OnVerb(verb, session, [&session, selector] { return List(session, *selector); });
 }
 
 }  // namespace umld::umlctl

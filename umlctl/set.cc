@@ -1,4 +1,5 @@
 #include <CLI/App.hpp>
+#include <algorithm>
 #include <memory>
 #include <optional>
 
@@ -8,6 +9,7 @@
 #include "umlctl/confinement.h"
 #include "umlctl/each_guest.h"
 #include "umlctl/kernel_word.h"
+#include "umlctl/labels.h"
 #include "umlctl/limits.h"
 #include "umlctl/spec_path.h"
 #include "umlctl/verbs.h"
@@ -24,6 +26,7 @@ struct Options {
   std::string trust;
   LimitWords limits;
   std::vector<std::string> kernel_args;
+  std::vector<std::string> labels;
   bool no_args = false;
 };
 
@@ -59,6 +62,7 @@ absl::StatusOr<v1::UpdateGuestRequest> Request(const Options& options) {
     mask.add_paths("kernel_args");
   }
   if (options.limits.given()) mask.add_paths("limits");
+  if (!options.labels.empty()) mask.add_paths("labels");
   if (mask.paths().empty()) return UsageError("nothing to set was given", "umlctl set --help");
   request.set_request_id(NewRequestId());
   return request;
@@ -67,11 +71,16 @@ absl::StatusOr<v1::UpdateGuestRequest> Request(const Options& options) {
 absl::Status Set(Session& session, const Options& options) {
   ASSIGN_OR_RETURN(v1::UpdateGuestRequest request, Request(options));
   ASSIGN_OR_RETURN(Client* const client, session.client());
-  if (options.limits.given()) {
-    // The field is all three limits; those that were not named stay.
+  if (options.limits.given() || !options.labels.empty()) {
+    // These fields are all limits and all labels; those that were not named stay.
     ASSIGN_OR_RETURN(const v1::Guest now, client->GetGuest(request.guest().name()));
-    *request.mutable_guest()->mutable_limits() = now.limits();
-    RETURN_IF_ERROR(ApplyLimits(options.limits, request.mutable_guest()->mutable_limits()));
+    v1::Guest& guest = *request.mutable_guest();
+    *guest.mutable_limits() = now.limits();
+    *guest.mutable_labels() = now.labels();
+    // Nobody's change in between is lost.
+    guest.set_etag(now.etag());
+    RETURN_IF_ERROR(ApplyLimits(options.limits, guest.mutable_limits()));
+    RETURN_IF_ERROR(ApplyLabels(options.labels, guest.mutable_labels()));
   }
   const absl::StatusOr<v1::Guest> guest = client->UpdateGuest(request);
   if (!guest.ok()) return NamingGuest(guest.status(), request.guest().name());
@@ -81,8 +90,11 @@ absl::Status Set(Session& session, const Options& options) {
   } else {
     session.Say(session.output.format == Format::kName ? umid : absl::StrCat(umid, ": set"));
   }
-  const bool at_once =
-      request.update_mask().paths_size() == 1 && (options.description.has_value() || options.limits.given());
+  const auto holds_at_once = [](const std::string& path) {
+    return path == "description" || path == "limits" || path == "labels";
+  };
+  const auto& paths = request.update_mask().paths();
+  const bool at_once = std::all_of(paths.begin(), paths.end(), holds_at_once);
   if (guest->state() != v1::STOPPED && guest->state() != v1::CRASHED && !at_once) {
     session.Note(absl::StrCat("note: ", umid, " is ", StateText(guest->state()), "; this holds from the next boot"));
   }
@@ -98,6 +110,7 @@ void AddSet(CLI::App& app, Session& session) {
   verb->add_option("--mem", options->memory, "memory, as 256M");
   verb->add_option("--kernel", options->kernel, "a kernel's name, a file with a slash in its name, or default");
   verb->add_option("--description", options->description, "free text");
+  AddLabels(*verb, options->labels);
   AddConfinement(verb, options->confinement);
   AddTrust(verb, options->trust);
   AddLimits(verb, options->limits);

@@ -217,6 +217,7 @@ v1::Guest ToProto(const GuestView& view, const std::string& state_dir, const std
   out.set_image_digest(view.row.image_digest);
   for (const std::string& argument : view.row.kernel_args) out.add_kernel_args(argument);
   out.set_description(view.row.description);
+  out.mutable_labels()->insert(view.row.labels.begin(), view.row.labels.end());
   out.mutable_limits()->set_cpu_percent(view.row.cpu_percent);
   out.mutable_limits()->set_memory_bytes(view.row.memory_max);
   out.mutable_limits()->set_processes(view.row.pids_max);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <iterator>
 #include <system_error>
 #include <utility>
 
@@ -23,6 +24,7 @@
 #include "kernel/kernel_inspect.h"
 #include "spdlog/spdlog.h"
 #include "umld/image_name.h"
+#include "umld/labels.h"
 #include "umld/trust.h"
 #include "umld/vmcore_wire.h"
 
@@ -305,6 +307,8 @@ absl::StatusOr<state::GuestRow> Guests::NewRow(const v1::CreateGuestRequest& req
     return Invalid("the description is longer than 4,096 bytes", "INVALID_DESCRIPTION", row.name, "shorten it");
   }
   row.description = wanted.description();
+  row.labels = {wanted.labels().begin(), wanted.labels().end()};
+  RETURN_IF_ERROR(CheckLabels(row.labels));
   TakeTrust(wanted.trust(), wanted.confinement(), *config_, &row);
   if (row.relaxed) RETURN_IF_ERROR(NeedsAdmin(caller, kRelaxedGuest));
   RETURN_IF_ERROR(CheckTrust(row));
@@ -367,7 +371,15 @@ absl::StatusOr<v1::ListGuestsResponse> Guests::List(const v1::ListGuestsRequest&
   }
   const size_t size = request.page_size() == 0 ? kDefaultPage : std::min<size_t>(request.page_size(), kMaxPage);
   v1::ListGuestsResponse response;
-  std::vector<GuestView> views = table_->Page(after, size + 1);
+  ASSIGN_OR_RETURN(const LabelSelector selector, LabelSelector::Parse(request.label_selector()));
+  std::vector<GuestView> views;
+  while (views.size() <= size) {
+    std::vector<GuestView> page = table_->Page(after, size + 1 - views.size());
+    if (page.empty()) break;
+    after = page.back().row.name;
+    std::copy_if(std::make_move_iterator(page.begin()), std::make_move_iterator(page.end()), std::back_inserter(views),
+                 [&](const GuestView& view) { return selector.Matches(view.row.labels); });
+  }
   const bool more = views.size() > size;
   if (more) views.pop_back();
   for (const GuestView& view : views) *response.add_guests() = Show(view);
@@ -404,6 +416,9 @@ absl::StatusOr<v1::Guest> Guests::Update(const GuestPtr& guest, const v1::Update
         row.kernel_args.assign(wanted.kernel_args().begin(), wanted.kernel_args().end());
       } else if (path == "description") {
         row.description = wanted.description().substr(0, 4096);
+      } else if (path == "labels") {
+        row.labels = {wanted.labels().begin(), wanted.labels().end()};
+        RETURN_IF_ERROR(CheckLabels(row.labels));
       } else if (path == "confinement") {
         row.relaxed = wanted.confinement() == v1::CONFINEMENT_UNSPECIFIED ? config_->relaxed
                                                                           : wanted.confinement() == v1::RELAXED;
@@ -416,8 +431,8 @@ absl::StatusOr<v1::Guest> Guests::Update(const GuestPtr& guest, const v1::Update
       } else {
         return Invalid(
             absl::StrCat("\"", path, "\" cannot be updated"), "INVALID_UPDATE_MASK", wanted.name(),
-            "memory_bytes, kernel, kernel_args, description, confinement, trust and limits can; devices have Plug and "
-            "Unplug");
+            "memory_bytes, kernel, kernel_args, description, labels, confinement, trust and limits can; devices have "
+            "Plug and Unplug");
       }
     }
     RETURN_IF_ERROR(CheckTrust(row));
