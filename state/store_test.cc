@@ -300,8 +300,12 @@ TEST_F(StoreTest, ADeletedSnapshotLeavesItsChildrenToItsParent) {
   GuestRow guest = FullGuest("web1");
   ASSERT_TRUE(InsertGuest(guest).ok());
   for (uint64_t id = 1; id <= 3; ++id) {
-    SnapshotRow snapshot{.id = id, .guest_id = guest.id, .name = absl::StrCat("s", id), .parent_id = id - 1};
-    snapshot.disks = {{.unit = 0, .path = "/a"}};
+    SnapshotRow snapshot;
+    snapshot.id = id;
+    snapshot.guest_id = guest.id;
+    snapshot.name = absl::StrCat("s", id);
+    snapshot.parent_id = id - 1;
+    snapshot.disks.resize(1);
     ASSERT_TRUE(store_->Commit([&](Transaction& transaction) { return transaction.InsertSnapshot(snapshot); }).ok());
   }
   guest.snapshot_id = 3;
