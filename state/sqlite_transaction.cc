@@ -248,10 +248,12 @@ absl::Status CheckImageUnused(Database& database, absl::string_view digest) {
 
 // The COW files in a snapshot are nothing without it.
 absl::Status CheckImageHasNoSnapshots(Database& database, absl::string_view digest) {
-  ASSIGN_OR_RETURN(Statement statement,
-                   database.Prepare("SELECT guests.name, snapshots.name FROM images JOIN snapshot_disks ON "
-                                    "snapshot_disks.backing = images.path JOIN snapshots ON snapshots.id = snapshot_id "
-                                    "JOIN guests ON guests.id = guest_id WHERE digest = ?1 ORDER BY 1, 2 LIMIT 1"));
+  ASSIGN_OR_RETURN(
+      Statement statement,
+      database.Prepare(
+          "SELECT guests.name, snapshots.name FROM images JOIN snapshot_disks ON "
+          "snapshot_disks.backing = images.path JOIN snapshots ON snapshots.id = snapshot_disks.snapshot_id "
+          "JOIN guests ON guests.id = guest_id WHERE digest = ?1 ORDER BY 1, 2 LIMIT 1"));
   ASSIGN_OR_RETURN(const bool found, statement.Bind(digest).Step());
   if (!found) return absl::OkStatus();
   const std::string guest = statement.Text(0), snapshot = statement.Text(1);
