@@ -93,6 +93,21 @@ TEST_F(Kernels, ABadFileLeavesNothing) {
   EXPECT_TRUE(Refused(host_->Run({"create", "web1", "--kernel", "k"}), kNotFound, {"no kernel \"k\"", "./k"}));
 }
 
+// The build itself takes minutes: fast_kernel_test.
+TEST_F(Kernels, ABuildThatCannotBeLeavesNothing) {
+  ASSERT_TRUE(
+      Ok(host_->Shell("mkfifo fifo; head -c 100000 /dev/urandom >noise; mkdir -p linux-source-9.9; echo 'all:' "
+                      ">linux-source-9.9/Makefile; tar -cJf other.tar.xz linux-source-9.9")));
+  const auto build = [](const std::string& source) { return host_->Run({"kernel", "build", "--source", source}); };
+  EXPECT_TRUE(Refused(build("none"), kWrongState, {"kernel fast", "none", "no such file"}));
+  EXPECT_TRUE(Refused(build("fifo"), kWrongState, {"fifo", "not a file"}));
+  EXPECT_TRUE(Refused(build("noise"), kWrongState, {"noise", "cannot be unpacked"}));
+  EXPECT_TRUE(Refused(build("other.tar.xz"), kWrongState, {"0001-um", "does not apply"}));
+  EXPECT_TRUE(Refused(host_->Run({"kernel", "build", "system"}), kUsage, {"system"}));
+  EXPECT_THAT(Files(), IsEmpty());
+  EXPECT_THAT(Names(), ElementsAre("system"));
+}
+
 TEST_F(Kernels, SymbolsAreThoseOfTheKernel) {
   // A program that umld takes for a kernel, with its symbols beside it.
   ASSERT_TRUE(Ok(host_->Shell(absl::StrCat("cp ", fs::absolute("tests/malicious_kernel").string(),

@@ -203,6 +203,7 @@ UMLCTL_CALL(Operations, CancelOperation, CancelOperationRequest, Operation, kSaf
 UMLCTL_CALL(Kernels, GetKernel, GetKernelRequest, Kernel, kSafe, kReadTimeout)
 UMLCTL_CALL(Kernels, GetKernelConfig, GetKernelConfigRequest, KernelConfig, kSafe, kReadTimeout)
 UMLCTL_CALL(Kernels, ImportKernel, ImportKernelRequest, Operation, kSafe, kChangeTimeout)
+UMLCTL_CALL(Kernels, BuildKernel, BuildKernelRequest, Operation, kSafe, kChangeTimeout)
 UMLCTL_CALL(Kernels, SetDefaultKernel, SetDefaultKernelRequest, Kernel, kSafe, kChangeTimeout)
 UMLCTL_CALL(Volumes, CreateVolume, CreateVolumeRequest, Operation, kSafe, kChangeTimeout)
 UMLCTL_CALL(Volumes, GetVolume, GetVolumeRequest, Volume, kSafe, kReadTimeout)

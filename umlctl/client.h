@@ -95,6 +95,7 @@ class Client {
   absl::StatusOr<v1::Kernel> GetKernel(const v1::GetKernelRequest& request);
   absl::StatusOr<v1::KernelConfig> GetKernelConfig(const v1::GetKernelConfigRequest& request);
   absl::StatusOr<v1::Operation> ImportKernel(const v1::ImportKernelRequest& request);
+  absl::StatusOr<v1::Operation> BuildKernel(const v1::BuildKernelRequest& request);
   absl::StatusOr<v1::Kernel> SetDefaultKernel(const v1::SetDefaultKernelRequest& request);
   absl::Status DeleteKernel(const v1::DeleteKernelRequest& request);
 

@@ -125,6 +125,40 @@ absl::Status Import(Session& session, const ImportWords& words) {
   return absl::OkStatus();
 }
 
+struct BuildWords {
+  std::string name, source;
+  bool keep_default = false, background = false;
+};
+
+absl::Status Build(Session& session, const BuildWords& words) {
+  v1::BuildKernelRequest request;
+  if (!words.name.empty()) {
+    ASSIGN_OR_RETURN(const std::string full, NameIn("kernels", words.name));
+    request.set_kernel_id(ShortName(full));
+  }
+  ASSIGN_OR_RETURN(const std::string folder, CurrentFolder());
+  request.set_source_path(AbsolutePath(words.source, folder));
+  request.set_keep_default(words.keep_default);
+  request.set_request_id(NewRequestId());
+  ASSIGN_OR_RETURN(Client* const client, session.client());
+  const InterruptNotice notice;
+  ASSIGN_OR_RETURN(v1::Operation operation, client->BuildKernel(request));
+  if (!words.background) {
+    ASSIGN_OR_RETURN(operation, WaitForOperation(session, *client, std::move(operation)));
+  }
+  const std::string name = ShortName(operation.target());
+  if (session.output.ForPrograms()) {
+    PrintMessage(operation, session.output.format, session.out());
+  } else if (session.output.format == Format::kName) {
+    session.Say(words.background ? ShortName(operation.name()) : name);
+  } else if (words.background) {
+    session.Say(absl::StrCat(name, ": is being built (umlctl operations describe ", ShortName(operation.name()), ")"));
+  } else {
+    session.Say(absl::StrCat(name, words.keep_default ? ": built" : ": built, and is the default now"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status List(Session& session) {
   ASSIGN_OR_RETURN(Client* const client, session.client());
   ASSIGN_OR_RETURN(const v1::ListKernelsResponse list, client->ListKernels());
@@ -202,6 +236,15 @@ void AddKernel(CLI::App& app, Session& session) {
   import->add_option("--modules", words->modules, "the folder with its modules: VERSION/modules.dep");
   import->add_option("--description", words->description, "free text");
   OnVerb(import, session, [&session, words] { return Import(session, *words); });
+
+  CLI::App* build =
+      noun->add_subcommand("build", "Compile the fast kernel from Debian's source, and make it the default");
+  auto built = std::make_shared<BuildWords>();
+  build->add_option("NAME", built->name, "the kernel's name here (fast)");
+  build->add_option("--source", built->source, "linux-source-VERSION.tar.xz; without it the newest below /usr/src");
+  build->add_flag("--keep-default", built->keep_default, "leave the default as it is");
+  build->add_flag("--background", built->background, "do not wait for the end");
+  OnVerb(build, session, [&session, built] { return Build(session, *built); });
 
   OnVerb(noun->add_subcommand("list", "List the kernels"), session, [&session] { return List(session); });
 

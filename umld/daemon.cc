@@ -207,6 +207,11 @@ class DaemonImpl final : public Daemon {
         guests_->ResumeOperation(operation);
     }
     guests_->StartWanted();
+    if (config_.build_kernel) {
+      // Whoever wants to know looks at the operations.
+      absl::Status begun = kernels_->BuildUnlessThere();
+      if (!begun.ok()) spdlog::warn("the fast kernel: {}", std::string(begun.message()));
+    }
     const int64_t old = absl::ToUnixNanos(absl::Now() - kOperationsKept);
     facts_.Submit([this, old] {
       absl::Status pruned = store_->Prune(kEventsKept, old);

@@ -22,6 +22,7 @@ struct DaemonConfig {
   std::string vmcore_path;
   vmcore::v1::Isolation isolation = vmcore::v1::ISOLATION_AUTO;
   bool relaxed = false;                               // guests that say nothing of it are not confined
+  bool build_kernel = false;                          // build the fast kernel, unless there is one of that name
   uint64_t disk_reserve_bytes = uint64_t{256} << 20;  // of the host's disks; guests that need it are paused
   uint32_t first_uid = 1879048192;  // of confined guests, when umld is root: of a range that systemd leaves to nobody
 

@@ -49,6 +49,14 @@ Reactor* KernelService::ImportKernel(Context* context, const v1::ImportKernelReq
   });
 }
 
+Reactor* KernelService::BuildKernel(Context* context, const v1::BuildKernelRequest* request, v1::Operation* response) {
+  return AnswerOnPool<v1::Operation>(context, pool_, response, [=, this]() -> absl::StatusOr<v1::Operation> {
+    ASSIGN_OR_RETURN(const Caller caller, CallerOf(*context));
+    ASSIGN_OR_RETURN(OperationView view, kernels_->Build(*request, caller));
+    return ToProto(view);
+  });
+}
+
 Reactor* KernelService::SetDefaultKernel(Context* context, const v1::SetDefaultKernelRequest* request,
                                          v1::Kernel* response) {
   return AnswerOnPool<v1::Kernel>(context, pool_, response,

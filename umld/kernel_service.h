@@ -18,6 +18,8 @@ class KernelService final : public v1::Kernels::CallbackService {
                                             v1::KernelConfig*) override;
   grpc::ServerUnaryReactor* ImportKernel(grpc::CallbackServerContext*, const v1::ImportKernelRequest*,
                                          v1::Operation*) override;
+  grpc::ServerUnaryReactor* BuildKernel(grpc::CallbackServerContext*, const v1::BuildKernelRequest*,
+                                        v1::Operation*) override;
   grpc::ServerUnaryReactor* SetDefaultKernel(grpc::CallbackServerContext*, const v1::SetDefaultKernelRequest*,
                                              v1::Kernel*) override;
   grpc::ServerUnaryReactor* DeleteKernel(grpc::CallbackServerContext*, const v1::DeleteKernelRequest*,

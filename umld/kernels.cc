@@ -20,59 +20,13 @@
 #include "kernel/kernel_features.h"
 #include "kernel/kernel_inspect.h"
 #include "spdlog/spdlog.h"
-#include "umld/kernel_modules.h"
 
 namespace umld {
 namespace {
 
-// What is larger is no kernel, or not what was meant.
-constexpr uint64_t kMostBinary = uint64_t{1} << 30;
-constexpr uint64_t kMostSymbols = uint64_t{4} << 30;
-constexpr size_t kChunk = 1 << 20;
 constexpr int kMostUses = 1000;
-constexpr size_t kMostDescription = 4096;
 
 absl::string_view IdOf(absl::string_view name) { return absl::StripPrefix(name, state::kKernelPrefix); }
-
-absl::StatusOr<std::string> ParseId(absl::string_view name) {
-  absl::StatusOr<Umid> id = Umid::Parse(IdOf(name));
-  if (id.ok()) return id->str();
-  return MakeError(absl::StatusCode::kInvalidArgument,
-                   absl::StrCat("\"", IdOf(name).substr(0, 80), "\" is not a kernel's name"),
-                   {"INVALID_NAME", std::string(name), "use 1 to 64 letters, digits, '-', '_' and '.'"});
-}
-
-absl::Status CheckNewId(const std::string& id) {
-  if (id != "system" && id != "default") return absl::OkStatus();
-  return MakeError(absl::StatusCode::kInvalidArgument, absl::StrCat("\"", id, "\" is umld's own word"),
-                   {"INVALID_NAME", state::kKernelPrefix + id, "choose another name"});
-}
-
-absl::Status Exists(const std::string& id) {
-  return MakeError(
-      absl::StatusCode::kAlreadyExists, absl::StrCat("there is a kernel \"", id, "\" already"),
-      {"KERNEL_EXISTS", state::kKernelPrefix + id, absl::StrCat("use it, or `umlctl kernel delete ", id, "` first")});
-}
-
-// Never waits: what turns out to be a FIFO or a device is closed again.
-absl::StatusOr<UniqueFd> OpenSource(const std::string& path, uint64_t most) {
-  if (path.empty() || path[0] != '/' || path.find('\0') != std::string::npos) {
-    return MakeError(absl::StatusCode::kInvalidArgument, absl::StrCat("\"", path, "\" is not an absolute path"),
-                     {"INVALID_PATH", path, "begin it with a slash"});
-  }
-  UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
-  struct stat info = {};
-  if (!fd.ok() || fstat(fd.get(), &info) != 0) return ErrnoError(errno, path);
-  if (!S_ISREG(info.st_mode)) {
-    return MakeError(absl::StatusCode::kInvalidArgument, absl::StrCat(path, " is not a regular file"),
-                     {"NOT_A_UML_KERNEL", path, "name the kernel's binary"});
-  }
-  if (static_cast<uint64_t>(info.st_size) <= most) return fd;
-  return MakeError(absl::StatusCode::kInvalidArgument,
-                   absl::StrCat(path, " has ", HumanByteSize(static_cast<uint64_t>(info.st_size)), ", and ",
-                                HumanByteSize(most), " is the most"),
-                   {"TOO_LARGE", path, "strip it (strip --strip-debug), or name another file"});
-}
 
 // What tells one content of a file from the next.
 absl::StatusOr<std::string> Identity(int fd, const std::string& path) {
@@ -81,8 +35,6 @@ absl::StatusOr<std::string> Identity(int fd, const std::string& path) {
   return absl::StrCat(info.st_dev, ":", info.st_ino, ":", info.st_size, ":", info.st_mtim.tv_sec, ".",
                       info.st_mtim.tv_nsec, ":", info.st_ctim.tv_sec, ".", info.st_ctim.tv_nsec);
 }
-
-std::string Hex(const Content& content) { return std::string(absl::StripPrefix(content.digest, "sha256:")); }
 
 void ShowText(const kernel::KernelText& text, v1::Kernel* out) {
   const kernel::KernelFeatures features = kernel::FeaturesOf(text);
@@ -106,30 +58,15 @@ void ShowText(const kernel::KernelText& text, v1::Kernel* out) {
   for (const std::string& warning : kernel::WarningsOf(text, features)) out->add_warnings(warning);
 }
 
-// A folder that goes with all that is in it.
-class WorkFolder {
- public:
-  explicit WorkFolder(std::string path) : path_(std::move(path)) {}
-  ~WorkFolder() {
-    if (absl::Status removed = RemoveFolder(path_); !removed.ok()) {
-      spdlog::warn("{}: {}", path_, std::string(removed.message()));
-    }
-  }
-  WorkFolder(const WorkFolder&) = delete;
-  WorkFolder& operator=(const WorkFolder&) = delete;
-
- private:
-  const std::string path_;
-};
-
 }  // namespace
 
-// What is imported, opened when it was asked for.
-struct Kernels::Sources {
-  v1::ImportKernelRequest request;
-  UniqueFd binary, symbols;
-  std::optional<Credentials> user;  // who asks
-};
+absl::StatusOr<std::string> Kernels::ParseId(absl::string_view name) {
+  absl::StatusOr<Umid> id = Umid::Parse(IdOf(name));
+  if (id.ok()) return id->str();
+  return MakeError(absl::StatusCode::kInvalidArgument,
+                   absl::StrCat("\"", IdOf(name).substr(0, 80), "\" is not a kernel's name"),
+                   {"INVALID_NAME", std::string(name), "use 1 to 64 letters, digits, '-', '_' and '.'"});
+}
 
 Kernels::Kernels(const DaemonConfig* config, state::Store* store, GuestTable* table, Operations* operations,
                  EventLog* events, KernelCatalog* catalog, WorkerPool* pool)
@@ -242,157 +179,6 @@ absl::StatusOr<std::string> Kernels::Config(const std::string& name) {
   if (!text->config.empty()) return absl::StrCat(absl::StrJoin(text->config, "\n"), "\n");
   return MakeError(absl::StatusCode::kNotFound, absl::StrCat("kernel ", id, " does not say how it was configured"),
                    {"NO_CONFIG", choice.name, "ask whoever built it"});
-}
-
-// ---------------------------------------------------------------- import
-
-absl::StatusOr<OperationView> Kernels::Import(const v1::ImportKernelRequest& request, const Caller& caller) {
-  if (!request.request_id().empty()) {
-    ASSIGN_OR_RETURN(auto earlier, store_->FindOperationByRequestId(request.request_id()));
-    if (earlier.has_value()) return operations_->Get(earlier->id);
-  }
-  ASSIGN_OR_RETURN(const std::string id, ParseId(request.kernel_id()));
-  RETURN_IF_ERROR(CheckNewId(id));
-  if (catalog_->Choose(state::kKernelPrefix + id).ok()) return Exists(id);
-  if (request.description().size() > kMostDescription) {
-    return MakeError(absl::StatusCode::kInvalidArgument, "the description is longer than 4,096 bytes",
-                     {"INVALID_DESCRIPTION", state::kKernelPrefix + id, "shorten it"});
-  }
-  auto sources = std::make_shared<Sources>();
-  sources->request = request;
-  sources->user = caller.user;
-  ASSIGN_OR_RETURN(sources->binary, ActAs(caller.user, [&] { return OpenSource(request.path(), kMostBinary); }));
-  if (!request.symbols_path().empty()) {
-    ASSIGN_OR_RETURN(sources->symbols,
-                     ActAs(caller.user, [&] { return OpenSource(request.symbols_path(), kMostSymbols); }));
-  }
-  state::OperationRow row;
-  row.verb = "import-kernel";
-  row.target = state::kKernelPrefix + id;
-  row.request_id = request.request_id();
-  ASSIGN_OR_RETURN(Operations::Begun begun, operations_->Begin(row));
-  if (!begun.is_new) return operations_->Get(begun.row.id);
-  pool_->Submit([this, id, sources, operation = begun.row] {
-    const absl::Status status = Annotate(RunImport(id, *sources, operation), absl::StrCat("kernel ", id));
-    if (!status.ok()) operations_->Finish(operation, status);
-  });
-  return OperationView{begun.row, 0, ""};
-}
-
-absl::StatusOr<Kernels::Part> Kernels::TakeFile(const ContentStore& store, int source, const std::string& name,
-                                                uint64_t most,
-                                                const std::function<void(uint64_t done, uint64_t total)>& progress) {
-  struct stat info = {};
-  if (fstat(source, &info) != 0) return ErrnoError(errno, name);
-  Part part;
-  ASSIGN_OR_RETURN(part.draft, store.Begin());
-  std::string buffer(kChunk, '\0');
-  for (uint64_t done = 0;;) {
-    const ssize_t n = pread(source, buffer.data(), buffer.size(), static_cast<off_t>(done));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return ErrnoError(errno, absl::StrCat("read ", name));
-    if (n == 0) break;
-    for (ssize_t put = 0; put < n;) {
-      const ssize_t written = write(part.draft.fd(), buffer.data() + put, static_cast<size_t>(n - put));
-      if (written < 0 && errno == EINTR) continue;
-      if (written < 0) return ErrnoError(errno, absl::StrCat("write ", part.draft.path()));
-      put += written;
-    }
-    done += static_cast<uint64_t>(n);
-    if (done > most) return ErrnoError(EFBIG, absl::StrCat(name, " grew while it was read"));
-    progress(done, std::max(done, static_cast<uint64_t>(info.st_size)));
-  }
-  return part;
-}
-
-absl::StatusOr<Kernels::Part> Kernels::TakeModules(const std::string& path, const std::string& version,
-                                                   const std::optional<Credentials>& user) {
-  if (version.empty()) {
-    return MakeError(absl::StatusCode::kInvalidArgument, "a kernel that does not say its version can have no modules",
-                     {"MODULES_DO_NOT_MATCH", path, "leave --modules out"});
-  }
-  ASSIGN_OR_RETURN(const ModulesFolder folder, ActAs(user, [&] { return OpenModules(path, version); }));
-  std::string work = absl::StrCat(folder_, "/.new-XXXXXX");
-  if (mkdtemp(work.data()) == nullptr) return ErrnoError(errno, absl::StrCat("make a folder in ", folder_));
-  const WorkFolder remove(work);
-  Part part;
-  ASSIGN_OR_RETURN(part.draft, modules_.Begin());
-  RETURN_IF_ERROR(BuildModulesImage(folder, version, user, work, part.draft.path()));
-  return part;
-}
-
-absl::Status Kernels::RunImport(const std::string& id, Sources& sources, const state::OperationRow& operation) {
-  const v1::ImportKernelRequest& request = sources.request;
-  const auto copying = [&](uint32_t from, uint32_t to, const char* what) {
-    return [this, from, to, what, &operation](uint64_t done, uint64_t total) {
-      operations_->SetProgress(operation.id, from + static_cast<uint32_t>((to - from) * done / std::max(total, done)),
-                               what);
-    };
-  };
-  state::KernelRow row;
-  row.name = id;
-  row.description = request.description();
-  std::vector<std::pair<const ContentStore*, Part*>> parts;
-
-  ASSIGN_OR_RETURN(Part binary, TakeFile(binaries_, sources.binary.get(), request.path(), kMostBinary,
-                                         copying(0, 30, "copying the kernel")));
-  // What was copied is what is examined, and what guests will run.
-  operations_->SetProgress(operation.id, 30, "reading the kernel");
-  ASSIGN_OR_RETURN(const kernel::KernelText text, kernel::ReadKernel(binary.draft.fd(), request.path()));
-  ASSIGN_OR_RETURN(binary.content, binaries_.Seal(binary.draft, nullptr));
-  row.sha256 = Hex(binary.content);
-  parts.emplace_back(&binaries_, &binary);
-
-  Part symbols, modules;
-  if (sources.symbols.ok()) {
-    ASSIGN_OR_RETURN(symbols, TakeFile(symbols_, sources.symbols.get(), request.symbols_path(), kMostSymbols,
-                                       copying(40, 60, "copying its symbols")));
-    ASSIGN_OR_RETURN(const std::string build_id, kernel::ReadSymbols(symbols.draft.fd(), request.symbols_path()));
-    if (build_id != text.build_id) {
-      return MakeError(absl::StatusCode::kInvalidArgument,
-                       absl::StrCat(request.symbols_path(), " has the build id ", build_id, ", the kernel ",
-                                    text.build_id.empty() ? "none" : text.build_id),
-                       {"SYMBOLS_DO_NOT_MATCH", request.symbols_path(), "name the debug file of this very build"});
-    }
-    ASSIGN_OR_RETURN(symbols.content, symbols_.Seal(symbols.draft, nullptr));
-    row.symbols = Hex(symbols.content);
-    parts.emplace_back(&symbols_, &symbols);
-  }
-  if (!request.modules_path().empty()) {
-    operations_->SetProgress(operation.id, 60, "making a file system of its modules");
-    ASSIGN_OR_RETURN(modules, TakeModules(request.modules_path(), text.version, sources.user));
-    ASSIGN_OR_RETURN(modules.content, modules_.Seal(modules.draft, nullptr));
-    row.modules = Hex(modules.content);
-    parts.emplace_back(&modules_, &modules);
-  }
-  operations_->SetProgress(operation.id, 95, "keeping it");
-  return Keep(std::move(row), std::move(parts), operation);
-}
-
-absl::Status Kernels::Keep(state::KernelRow row, std::vector<std::pair<const ContentStore*, Part*>> parts,
-                           const state::OperationRow& operation) {
-  absl::MutexLock lock(&change_);
-  if (catalog_->Choose(state::kKernelPrefix + row.name).ok()) return Exists(row.name);
-  row.created_ns = absl::ToUnixNanos(absl::Now());
-  absl::Status status;
-  for (const auto& [store, part] : parts) {
-    status = store->Place(std::move(part->draft), &part->content);
-    if (!status.ok()) break;
-  }
-  // With the effect goes its outcome: a retry finds either both or neither.
-  const state::OperationRow done = Operations::Outcome(operation, absl::OkStatus());
-  if (status.ok()) {
-    status = Commit("kernel.imported", row.name, [&](state::Transaction& transaction) -> absl::Status {
-      RETURN_IF_ERROR(transaction.InsertKernel(row));
-      return transaction.UpdateOperation(done);
-    });
-  }
-  if (!status.ok()) {
-    RemoveUnneeded(row);
-    return status;
-  }
-  operations_->Published(done);
-  return absl::OkStatus();
 }
 
 // ---------------------------------------------------------------- change

@@ -29,6 +29,7 @@
 namespace umld {
 
 // The kernels of this host: files in STATE/kernels that never change, and their rows. A kernel is read, never run.
+// Split over files: kernels.cc (which there are, the default, removal), kernel_import.cc (how one gets here).
 // Thread-safe; blocks on the disk.
 class Kernels {
  public:
@@ -47,6 +48,10 @@ class Kernels {
   // done.
   // The files are opened with the caller's permissions.
   absl::StatusOr<OperationView> Import(const v1::ImportKernelRequest& request, const Caller& caller);
+  // Commits the intent and returns. At low priority, for minutes; at once when that very kernel is there already.
+  absl::StatusOr<OperationView> Build(const v1::BuildKernelRequest& request, const Caller& caller);
+  // The same, when there is no kernel "fast" yet.
+  absl::Status BuildUnlessThere();
   absl::StatusOr<v1::Kernel> SetDefault(const std::string& name);
   absl::Status Delete(const std::string& name);
 
@@ -70,6 +75,9 @@ class Kernels {
   absl::StatusOr<TextPtr> Examine(const std::string& path);
   absl::StatusOr<Part> TakeFile(const ContentStore& store, int source, const std::string& name, uint64_t most,
                                 const std::function<void(uint64_t done, uint64_t total)>& progress);
+  static absl::StatusOr<std::string> ParseId(absl::string_view name);
+  absl::Status RunBuild(const std::string& id, const v1::BuildKernelRequest& request,
+                        const state::OperationRow& operation);
   absl::Status RunImport(const std::string& id, Sources& sources, const state::OperationRow& operation);
   absl::StatusOr<Part> TakeModules(const std::string& path, const std::string& version,
                                    const std::optional<Credentials>& user);

@@ -63,6 +63,8 @@ int Main(int argc, char** argv) {
   app.add_option("--isolation", isolation, "auto, pid-namespace, user-namespace or process-group");
   app.add_option("--confinement", confinement, "of guests that name none: strict or relaxed")
       ->check(CLI::IsMember({"strict", "relaxed"}));
+  app.add_flag("--build-kernel", config.build_kernel,
+               "build the fast kernel in the background (umlctl kernel build), unless it is there");
   app.add_option("--first-uid", config.first_uid, "confined guests have uids from here on, when umld is root")
       ->check(CLI::Range(1u, 2000000000u));
   app.add_option("--disk-reserve", disk_reserve,
