@@ -118,7 +118,7 @@ make_root() {
 
 install_umld() {
   install -D -m 0755 -t "$root/usr/bin" "$umld" "$umlctl"
-  install -D -m 0755 -t "$root/usr/lib/umld" "$vmcore" "$here/stop-guests"
+  install -D -m 0755 -t "$root/usr/lib/umld" "$vmcore" "$here/keep-group" "$here/stop-guests"
   install -D -m 0644 -t "$root/usr/lib/systemd/system" "$here"/*.service "$here"/*.socket "$here"/*.target
 }
 
