@@ -216,7 +216,7 @@ absl::StatusOr<Jail::Shown> Jail::Open(const std::string& path, Access access, c
   return MakeError(absl::StatusCode::kFailedPrecondition,
                    absl::StrCat(path, ": its file system cannot lend it to the guest's own uid: ", strerror(errno)),
                    {"NO_IDMAP", path,
-                    "keep it on ext4, xfs, btrfs or tmpfs (idmapped mounts), or create the guest with --confinement "
+                    "keep it on ext4, xfs or btrfs (tmpfs: from Linux 6.3 on), or create the guest with --confinement "
                     "relaxed --trust trusted"});
 }
 
