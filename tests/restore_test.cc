@@ -111,7 +111,8 @@ TEST_F(Restore, AFullDiskLeavesTheOldDisksAndTheRunningGuest) {
       "ok\n");
   ASSERT_TRUE(Ok(host_->Shell("head -c 30000000 /dev/urandom > small/other")));
   const std::string listed = host_->Shell("ls small").out;
-  EXPECT_TRUE(Refused(host_->Run({"snapshot", "restore", "--force", "web1", "s"}), kSaidNo, {"web1", "ubdb", "more"}));
+  EXPECT_TRUE(
+      Refused(host_->Run({"snapshot", "restore", "--force", "web1", "s"}), kBusyOrExists, {"web1", "ubdb", "more"}));
   EXPECT_EQ(host_->State("web1"), "RUNNING");
   EXPECT_EQ(host_->RunInGuest("web1", "cat /tmp/mark; head -c 4 /dev/ubdb").out, "here\nnow.");
   EXPECT_EQ(host_->Shell("ls small").out, listed);
