@@ -150,7 +150,7 @@ TEST_F(SnapshotSets, OverlapOtherWorkAndFailAsOne) {
   ASSERT_EQ(kill(supervisor, SIGCONT), 0);
   ASSERT_TRUE(host_->WaitForState("web2", "RUNNING"));
   EXPECT_EQ(host_->Run({"snapshot", "list", "-o", "name"}).out, before);
-  EXPECT_EQ(Folders(), 6);
+  EXPECT_EQ(Folders(), 7);
 }
 
 TEST_F(SnapshotSets, ADeviceOfTheHostFailsAllOfThem) {
