@@ -126,12 +126,14 @@ struct SnapshotDiskRow {
 
 // The disks of a guest at one point in time.
 struct SnapshotRow {
-  uint64_t id = 0;  // that of the operation which made it, so that its folder is known before it has a row
+  uint64_t id = 0;  // follows from the operation which made it, so that its folder is known before it has a row
   uint64_t guest_id = 0;
   std::string name;  // unique within the guest
   std::string description;
   int64_t created_ns = 0;
   int64_t paused_ns = 0;               // how long the guest stood still; 0: it was not running
+  uint64_t operation_id = 0;           // made it, and the snapshots of other guests in the same pause; 0: not known
+  int64_t together_ns = 0;             // how long all running guests of the operation stood still at once
   bool synced = false;                 // the guest had written out what it had in memory
   uint64_t parent_id = 0;              // the guest's snapshot_id when it was made
   bool rotates = false;                // made with "keep the newest N", and removed by the next of these in time

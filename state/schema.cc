@@ -190,6 +190,11 @@ constexpr const char* kMigrations[] = {
       ALTER TABLE snapshots ADD COLUMN rotates INTEGER NOT NULL DEFAULT 0;
       ALTER TABLE snapshots ADD COLUMN left_out TEXT NOT NULL DEFAULT '[]';
     )sql",
+    // 11: snapshots of several guests in one pause.
+    R"sql(
+      ALTER TABLE snapshots ADD COLUMN operation_id INTEGER NOT NULL DEFAULT 0;
+      ALTER TABLE snapshots ADD COLUMN together_ns INTEGER NOT NULL DEFAULT 0;
+    )sql",
 };
 
 absl::Status CheckOrigin(Database& database, int64_t version) {

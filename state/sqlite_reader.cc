@@ -18,6 +18,11 @@ namespace {
   "id, verb, guest_id, target, payload, COALESCE(request_id, ''), done, code, message, reason, subject, hint, " \
   "created_ns, ended_ns"
 
+#define UMLD_SELECT_SNAPSHOTS                                                                            \
+  "SELECT id, guest_id, name, description, created_ns, paused_ns, synced, unit, path, backing, "         \
+  "size_bytes, allocated_bytes, parent_id, rotates, left_out, operation_id, together_ns FROM snapshots " \
+  "JOIN snapshot_disks ON snapshot_id = id"
+
 // SQLite's integers are signed: a bound above theirs is no bound.
 int64_t Clamp(uint64_t value) {
   return static_cast<int64_t>(std::min<uint64_t>(value, std::numeric_limits<int64_t>::max()));
@@ -271,14 +276,12 @@ absl::StatusOr<std::vector<VolumeRow>> ReadVolumes(Database& database) {
   return volumes;
 }
 
-absl::StatusOr<std::vector<SnapshotRow>> ReadSnapshots(Database& database) {
+absl::StatusOr<std::vector<SnapshotRow>> ReadSnapshots(Database& database, uint64_t guest_id) {
   // One statement, so that it is one moment of the database. A snapshot has at least one disk.
-  ASSIGN_OR_RETURN(
-      Statement statement,
-      database.Prepare(
-          "SELECT id, guest_id, name, description, created_ns, paused_ns, synced, unit, path, "
-          "backing, size_bytes, allocated_bytes, parent_id, rotates, left_out FROM snapshots JOIN snapshot_disks ON "
-          "snapshot_id = id ORDER BY id, unit"));
+  ASSIGN_OR_RETURN(Statement statement,
+                   database.Prepare(guest_id == 0 ? UMLD_SELECT_SNAPSHOTS " ORDER BY id, unit"
+                                                  : UMLD_SELECT_SNAPSHOTS " WHERE guest_id = ?1 ORDER BY id, unit"));
+  if (guest_id != 0) statement.Bind(guest_id);
   std::vector<SnapshotRow> snapshots;
   RETURN_IF_ERROR(ForEachRow(statement, [&]() -> absl::Status {
     if (snapshots.empty() || snapshots.back().id != statement.Uint(0)) {
@@ -288,6 +291,8 @@ absl::StatusOr<std::vector<SnapshotRow>> ReadSnapshots(Database& database) {
                            .description = statement.Text(3),
                            .created_ns = statement.Int(4),
                            .paused_ns = statement.Int(5),
+                           .operation_id = statement.Uint(15),
+                           .together_ns = statement.Int(16),
                            .synced = statement.Bool(6),
                            .parent_id = statement.Uint(12),
                            .rotates = statement.Bool(13),

@@ -366,13 +366,13 @@ absl::Status DoInsertSnapshot(Database& database, const SnapshotRow& snapshot) {
     return MakeError(absl::StatusCode::kAlreadyExists, absl::StrCat("there is a snapshot ", snapshot.name, " already"),
                      {"SNAPSHOT_EXISTS", snapshot.name, "choose another name, or delete that one"});
   }
-  ASSIGN_OR_RETURN(
-      Statement insert,
-      database.Prepare("INSERT INTO snapshots (id, guest_id, name, description, created_ns, paused_ns, "
-                       "synced, parent_id, rotates, left_out) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"));
+  ASSIGN_OR_RETURN(Statement insert,
+                   database.Prepare("INSERT INTO snapshots (id, guest_id, name, description, created_ns, paused_ns, "
+                                    "synced, parent_id, rotates, left_out, operation_id, together_ns) "
+                                    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"));
   RETURN_IF_ERROR(insert.Run(snapshot.id, snapshot.guest_id, snapshot.name, snapshot.description, snapshot.created_ns,
                              snapshot.paused_ns, snapshot.synced, snapshot.parent_id, snapshot.rotates,
-                             nlohmann::json(snapshot.left_out).dump()));
+                             nlohmann::json(snapshot.left_out).dump(), snapshot.operation_id, snapshot.together_ns));
   for (const SnapshotDiskRow& disk : snapshot.disks) {
     ASSIGN_OR_RETURN(Statement add,
                      database.Prepare("INSERT INTO snapshot_disks (snapshot_id, unit, path, backing, size_bytes, "

@@ -51,7 +51,11 @@ class SqliteStore final : public Store {
   }
   absl::StatusOr<std::vector<SnapshotRow>> LoadSnapshots() override {
     absl::MutexLock lock(&read_mutex_);
-    return ReadSnapshots(*reader_);
+    return ReadSnapshots(*reader_, 0);
+  }
+  absl::StatusOr<std::vector<SnapshotRow>> LoadSnapshotsOf(uint64_t guest_id) override {
+    absl::MutexLock lock(&read_mutex_);
+    return ReadSnapshots(*reader_, guest_id);
   }
   absl::StatusOr<std::vector<OperationRow>> LoadUnfinishedOperations() override {
     absl::MutexLock lock(&read_mutex_);

@@ -34,12 +34,13 @@ class Store {
   // read from the store (it sees what was committed before), but calling Commit or Prune in it would wait for ever.
   virtual absl::Status Commit(const std::function<absl::Status(Transaction&)>& body) = 0;
 
-  virtual absl::StatusOr<std::vector<GuestRow>> LoadGuests() = 0;                    // by name
-  virtual absl::StatusOr<std::vector<ImageRow>> LoadImages() = 0;                    // by digest
-  virtual absl::StatusOr<std::vector<KernelRow>> LoadKernels() = 0;                  // by name
-  virtual absl::StatusOr<std::vector<VolumeRow>> LoadVolumes() = 0;                  // by name
-  virtual absl::StatusOr<std::vector<SnapshotRow>> LoadSnapshots() = 0;              // oldest first
-  virtual absl::StatusOr<std::vector<OperationRow>> LoadUnfinishedOperations() = 0;  // oldest first
+  virtual absl::StatusOr<std::vector<GuestRow>> LoadGuests() = 0;                           // by name
+  virtual absl::StatusOr<std::vector<ImageRow>> LoadImages() = 0;                           // by digest
+  virtual absl::StatusOr<std::vector<KernelRow>> LoadKernels() = 0;                         // by name
+  virtual absl::StatusOr<std::vector<VolumeRow>> LoadVolumes() = 0;                         // by name
+  virtual absl::StatusOr<std::vector<SnapshotRow>> LoadSnapshots() = 0;                     // oldest first
+  virtual absl::StatusOr<std::vector<SnapshotRow>> LoadSnapshotsOf(uint64_t guest_id) = 0;  // oldest first
+  virtual absl::StatusOr<std::vector<OperationRow>> LoadUnfinishedOperations() = 0;         // oldest first
   virtual absl::StatusOr<std::optional<OperationRow>> FindOperation(uint64_t id) = 0;
   virtual absl::StatusOr<std::optional<OperationRow>> FindOperationByRequestId(absl::string_view request_id) = 0;
   // Newest first, at most `limit`, with an id below `before_id` (0: no bound).

@@ -272,6 +272,8 @@ TEST_F(StoreTest, SnapshotsKeepTheirImage) {
   snapshot.synced = true;
   snapshot.parent_id = 3;
   snapshot.rotates = true;
+  snapshot.operation_id = 7;
+  snapshot.together_ns = 6;
   snapshot.left_out = {"ubdb: read-only"};
   snapshot.disks = {{.unit = 0, .path = "/a.cow", .backing = "/sha256:1", .size_bytes = 10, .allocated_bytes = 11},
                     {.unit = 2, .path = "/c", .backing = "", .size_bytes = 12, .allocated_bytes = 13}};
@@ -280,6 +282,8 @@ TEST_F(StoreTest, SnapshotsKeepTheirImage) {
   };
   ASSERT_TRUE(insert().ok());
   EXPECT_TRUE(*store_->LoadSnapshots() == std::vector<SnapshotRow>{snapshot});
+  EXPECT_TRUE(*store_->LoadSnapshotsOf(guest.id) == std::vector<SnapshotRow>{snapshot});
+  EXPECT_TRUE(store_->LoadSnapshotsOf(guest.id + 1)->empty());
   snapshot.id = 8;
   EXPECT_EQ(GetErrorDetail(insert()).reason, "SNAPSHOT_EXISTS");
 

@@ -166,6 +166,32 @@ TEST_F(CallerTest, WhatIsForAdminsIsRefused) {
   EXPECT_TRUE(Denied(As({"plug", "web1", "ubdb=data"}), "not confined"));
 }
 
+// The copy is umld's own; what is read and what is replaced is theirs.
+TEST_F(CallerTest, ItsDisksAreCopiedAndGivenBackAsItself) {
+  ASSERT_TRUE(Ok(As({"disk", "create", "data", "--size", "1M"})));
+  ASSERT_TRUE(Ok(As({"create", "web1", "--disk", "ubda=data"})));
+  ASSERT_TRUE(Ok(host_.Shell("echo then | dd of=theirs/data conv=notrunc 2>/dev/null; chmod 640 theirs/data")));
+  ASSERT_TRUE(Ok(As({"snapshot", "create", "web1", "s"})));
+  ASSERT_TRUE(Ok(host_.Shell("echo now. | dd of=theirs/data conv=notrunc 2>/dev/null")));
+  // A folder that it may not write to any more, though root may.
+  ASSERT_TRUE(Ok(host_.Shell("chown root theirs; chmod 755 theirs")));
+  EXPECT_TRUE(Denied(As({"snapshot", "restore", "web1", "s"}), Theirs("data")));
+  EXPECT_EQ(host_.Shell("head -c 4 theirs/data; ls theirs").out, "now.data\n");
+  ASSERT_TRUE(Ok(host_.Shell(absl::StrCat("chown ", kUser, " theirs"))));
+  ASSERT_TRUE(Ok(host_.Run({"snapshot", "restore", "web1", "s"}))) << "whoever asks";
+  struct stat info = {};
+  ASSERT_EQ(stat(Theirs("data").c_str(), &info), 0);
+  EXPECT_EQ(info.st_uid, kUser);
+  EXPECT_EQ(info.st_mode & 0777, 0640u);
+  EXPECT_EQ(host_.Shell("head -c 4 theirs/data; ls theirs").out, "thendata\n");
+  // The path leads to a file of root's now.
+  ASSERT_TRUE(Ok(host_.Shell("mv theirs/data theirs/kept; echo >> secret; ln -s ../secret theirs/data")));
+  EXPECT_TRUE(Denied(host_.Run({"snapshot", "create", "web1", "stolen"}), Theirs("data")));
+  EXPECT_FALSE(Ok(host_.Run({"snapshot", "restore", "web1", "s"})));
+  EXPECT_EQ(host_.Shell("ls theirs").out, "data\nkept\n");
+  EXPECT_TRUE(Ok(As({"snapshot", "delete", "web1", "--all"})));
+}
+
 // Volumes are umld's, and for whoever may use it; the files that they are made of and written to are not.
 TEST_F(CallerTest, VolumesAreForAll) {
   host_.BuildTiny();

@@ -211,6 +211,7 @@ UMLCTL_CALL(Volumes, ResizeVolume, ResizeVolumeRequest, ResizeVolumeResponse, kS
 UMLCTL_CALL(Volumes, ImportVolume, ImportVolumeRequest, Operation, kSafe, kChangeTimeout)
 UMLCTL_CALL(Volumes, ExportVolume, ExportVolumeRequest, Operation, kSafe, kChangeTimeout)
 UMLCTL_CALL(Snapshots, CreateSnapshot, CreateSnapshotRequest, Operation, kSafe, kChangeTimeout)
+UMLCTL_CALL(Snapshots, CreateSnapshots, CreateSnapshotsRequest, Operation, kSafe, kChangeTimeout)
 UMLCTL_CALL(Snapshots, GetSnapshot, GetSnapshotRequest, Snapshot, kSafe, kReadTimeout)
 UMLCTL_CALL(Snapshots, RestoreSnapshot, RestoreSnapshotRequest, Operation, kSafe, kChangeTimeout)
 UMLCTL_CALL(Operations, GetOperation, GetOperationRequest, Operation, kSafe, kReadTimeout)
@@ -330,9 +331,11 @@ absl::Status Client::DeleteKernel(const v1::DeleteKernelRequest& request) {
                                   kChangeTimeout);
 }
 
-absl::StatusOr<v1::ListSnapshotsResponse> Client::ListSnapshots(const std::string& guest) {
+absl::StatusOr<v1::ListSnapshotsResponse> Client::ListSnapshots(const std::string& guest,
+                                                                const std::string& operation) {
   v1::ListSnapshotsRequest first;
   first.set_guest(guest);
+  first.set_operation(operation);
   first.set_page_size(kPageSize);
   return AllPages<v1::ListSnapshotsRequest, v1::ListSnapshotsResponse>(
       first, SIZE_MAX, [](v1::ListSnapshotsResponse* page) { return page->mutable_snapshots(); },

@@ -108,8 +108,9 @@ class Client {
   absl::StatusOr<v1::Operation> ImportVolume(const v1::ImportVolumeRequest& request);
   absl::StatusOr<v1::Operation> ExportVolume(const v1::ExportVolumeRequest& request);
   absl::StatusOr<v1::Operation> CreateSnapshot(const v1::CreateSnapshotRequest& request);
-  // All pages; of one guest, or ("") of all.
-  absl::StatusOr<v1::ListSnapshotsResponse> ListSnapshots(const std::string& guest);
+  absl::StatusOr<v1::Operation> CreateSnapshots(const v1::CreateSnapshotsRequest& request);
+  // All pages; of one guest, or ("") of all. Only those that the operation made, unless it is empty.
+  absl::StatusOr<v1::ListSnapshotsResponse> ListSnapshots(const std::string& guest, const std::string& operation = "");
   absl::StatusOr<v1::Snapshot> GetSnapshot(const v1::GetSnapshotRequest& request);
   absl::StatusOr<v1::Operation> RestoreSnapshot(const v1::RestoreSnapshotRequest& request);
   absl::Status DeleteSnapshot(const v1::DeleteSnapshotRequest& request);

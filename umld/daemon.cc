@@ -170,8 +170,8 @@ class DaemonImpl final : public Daemon {
     volumes_ = std::make_unique<Volumes>(volume_catalog_.get(), store_.get(), table_.get(), guests_.get(),
                                          operations_.get(), events_.get(), &operations_pool_);
     volumes_->Recover();
-    snapshots_ = std::make_unique<Snapshots>(&config_, store_.get(), table_.get(), operations_.get(), events_.get(),
-                                             guests_.get(), runtime_.get());
+    snapshots_ = std::make_unique<Snapshots>(&config_, store_.get(), table_.get(), operations_.get(), guests_.get(),
+                                             runtime_.get(), volume_catalog_.get());
     RETURN_IF_ERROR(snapshots_->RemoveLeftovers());
     snapshot_service_ = std::make_unique<SnapshotService>(snapshots_.get(), &requests_);
     guest_service_ = std::make_unique<GuestService>(guests_.get(), table_.get(), &requests_);

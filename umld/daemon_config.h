@@ -28,6 +28,7 @@ struct DaemonConfig {
 
   std::string GuestStateDir(uint64_t id) const { return absl::StrCat(state_dir, "/guests/", id); }
   std::string GuestRunDir(uint64_t id) const { return absl::StrCat(run_dir, "/guests/", id); }
+  std::string SnapshotDir(uint64_t id) const { return absl::StrCat(state_dir, "/snapshots/", id); }
   // The uid of a confined guest, which is no other guest's; 0 when umld can give none away.
   // kResourceExhausted: there are no more.
   absl::StatusOr<uint32_t> GuestUid(uint64_t id) const;

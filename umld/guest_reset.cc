@@ -114,6 +114,10 @@ absl::Status Guests::RunReset(const GuestPtr& guest, const state::OperationRow& 
     event.type = "guest.reset";
     GuestTable::Change change;
     change.events = {event};
+    change.edit = [](state::GuestRow& row) {
+      row.snapshot_id = 0;  // its disks come from no snapshot any more
+      return absl::OkStatus();
+    };
     RETURN_IF_ERROR(table_->Commit(guest, change));
   }
   return was_running ? RunStart(guest, operation, /*resumed=*/is_new) : absl::OkStatus();

@@ -1,5 +1,7 @@
 #include "umld/guest_table.h"
 
+#include <deque>
+#include <set>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -90,46 +92,67 @@ absl::StatusOr<GuestPtr> GuestTable::Insert(state::GuestRow row, const std::func
   return guest;
 }
 
-absl::Status GuestTable::Commit(const GuestPtr& guest, const Change& change) {
-  absl::MutexLock commit_lock(&guest->commit_mutex);
-  return CommitRow(guest, change);
-}
+absl::Status GuestTable::Commit(const GuestPtr& guest, const Change& change) { return CommitAll({{guest, change}}); }
 
-absl::Status GuestTable::CommitRow(const GuestPtr& guest, const Change& change) {
-  GuestView after = View(guest);
-  const std::string old_name = after.row.name;
-  if (guest->removed) {
-    return MakeError(absl::StatusCode::kNotFound, absl::StrCat("guest ", old_name, " has been deleted"),
-                     {"GUEST_NOT_FOUND", absl::StrCat("guests/", old_name), ""});
-  }
-  if (change.edit) RETURN_IF_ERROR(change.edit(after.row));
-  if (change.apply) change.apply(after);
-  std::vector<state::EventRow> events = change.events;
-  for (state::EventRow& event : events) {
-    if (event.subject.empty()) event.subject = after.name();
-    if (event.guest_state == 0) event.guest_state = after.state();
-    event.time_ns = absl::ToUnixNanos(absl::Now());
+absl::Status GuestTable::CommitAll(const std::vector<std::pair<GuestPtr, Change>>& changes) {
+  struct Prepared {
+    const GuestPtr& guest;
+    const Change& change;
+    std::string old_name;
+    GuestView after;
+    std::vector<state::EventRow> events;
+  };
+  // Always in the same order, so that two of these do not wait for each other.
+  std::set<Guest*> in_order;
+  for (const auto& [guest, change] : changes) in_order.insert(guest.get());
+  std::deque<absl::MutexLock> locks;
+  for (Guest* guest : in_order) locks.emplace_back(&guest->commit_mutex);
+
+  std::vector<Prepared> all;
+  for (const auto& [guest, change] : changes) {
+    GuestView after = View(guest);
+    const std::string old_name = after.row.name;
+    if (guest->removed) {
+      return MakeError(absl::StatusCode::kNotFound, absl::StrCat("guest ", old_name, " has been deleted"),
+                       {"GUEST_NOT_FOUND", absl::StrCat("guests/", old_name), ""});
+    }
+    if (change.edit) RETURN_IF_ERROR(change.edit(after.row));
+    if (change.apply) change.apply(after);
+    std::vector<state::EventRow> events = change.events;
+    for (state::EventRow& event : events) {
+      if (event.subject.empty()) event.subject = after.name();
+      if (event.guest_state == 0) event.guest_state = after.state();
+      event.time_ns = absl::ToUnixNanos(absl::Now());
+    }
+    all.push_back({guest, change, old_name, std::move(after), std::move(events)});
   }
   RETURN_IF_ERROR(store_->Commit([&](state::Transaction& transaction) -> absl::Status {
-    if (change.edit) RETURN_IF_ERROR(transaction.UpdateGuest(after.row));
-    for (state::EventRow& event : events) {
-      ASSIGN_OR_RETURN(event.sequence, transaction.AppendEvent(event));
+    for (Prepared& one : all) {
+      if (one.change.edit) RETURN_IF_ERROR(transaction.UpdateGuest(one.after.row));
+      if (one.change.also) RETURN_IF_ERROR(one.change.also(transaction));
+      for (state::EventRow& event : one.events) {
+        ASSIGN_OR_RETURN(event.sequence, transaction.AppendEvent(event));
+      }
+      if (one.change.finished != nullptr) RETURN_IF_ERROR(transaction.UpdateOperation(*one.change.finished));
     }
-    if (change.finished != nullptr) RETURN_IF_ERROR(transaction.UpdateOperation(*change.finished));
     return absl::OkStatus();
   }));
   {
     absl::MutexLock lock(&mutex_);
-    guest->view.row = after.row;
-    // Applied anew: facts may have changed while the disk was written.
-    if (change.apply) change.apply(guest->view);
-    if (after.row.name != old_name) {
-      by_name_.erase(old_name);
-      by_name_[after.row.name] = guest;
+    for (Prepared& one : all) {
+      one.guest->view.row = one.after.row;
+      // Applied anew: facts may have changed while the disk was written.
+      if (one.change.apply) one.change.apply(one.guest->view);
+      if (one.after.row.name != one.old_name) {
+        by_name_.erase(one.old_name);
+        by_name_[one.after.row.name] = one.guest;
+      }
     }
   }
-  events_->Publish(events);
-  if (change.finished != nullptr) operations_->Published(*change.finished);
+  for (const Prepared& one : all) events_->Publish(one.events);
+  for (const Prepared& one : all) {
+    if (one.change.finished != nullptr) operations_->Published(*one.change.finished);
+  }
   return absl::OkStatus();
 }
 

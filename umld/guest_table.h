@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -75,10 +76,14 @@ class GuestTable {
     std::vector<state::EventRow> events;
     // Marked done with it: give the row with its outcome. Null: none.
     const state::OperationRow* finished = nullptr;
+    // More of the same commit, after the row.
+    std::function<absl::Status(state::Transaction&)> also;
     // Runs with the table locked in the same moment in which the row changes in memory: state and row change as one.
     std::function<void(GuestView&)> apply;
   };
   absl::Status Commit(const GuestPtr& guest, const Change& change);
+  // Changes of guests, each another one, in one commit.
+  absl::Status CommitAll(const std::vector<std::pair<GuestPtr, Change>>& changes);
   // Commits the removal and forgets the guest. Its name is free from then on.
   absl::Status Remove(const GuestPtr& guest, const state::OperationRow* finished);
 
@@ -88,8 +93,6 @@ class GuestTable {
   bool WaitUntil(const GuestPtr& guest, absl::Duration timeout, const std::function<bool(const GuestView&)>& reached);
 
  private:
-  absl::Status CommitRow(const GuestPtr& guest, const Change& change);
-
   state::Store* const store_;
   EventLog* const events_;
   Operations* const operations_;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <iterator>
+#include <set>
 #include <system_error>
 #include <utility>
 
@@ -96,9 +97,8 @@ bool IsOurs(absl::string_view file) {
 
 // Snapshots are what people go back to when something went wrong: no deletion takes them along.
 absl::Status CheckNoSnapshots(state::Store* store, const GuestView& view) {
-  ASSIGN_OR_RETURN(const std::vector<state::SnapshotRow> snapshots, store->LoadSnapshots());
-  const auto count = std::count_if(snapshots.begin(), snapshots.end(),
-                                   [&](const state::SnapshotRow& row) { return row.guest_id == view.row.id; });
+  ASSIGN_OR_RETURN(const std::vector<state::SnapshotRow> snapshots, store->LoadSnapshotsOf(view.row.id));
+  const size_t count = snapshots.size();
   if (count == 0) return absl::OkStatus();
   const std::string& name = view.row.name;
   return MakeError(absl::StatusCode::kFailedPrecondition,
@@ -121,12 +121,21 @@ state::DiskRow ToRow(const devices::DiskSpec& spec) {
 void Guests::InLine(absl::string_view name, std::function<void(absl::StatusOr<GuestPtr>)> body) {
   absl::StatusOr<GuestPtr> guest = table_->Find(name);
   if (!guest.ok()) return urgent_pool_->Submit([=] { body(guest.status()); });
-  pool_->SubmitInLine(table_->View(*guest).row.id, [this, guest = *guest, body] {
-    // It may have been deleted while we waited; a rename is no matter.
-    const GuestView view = table_->View(guest);
-    if (!view.deleting) return body(guest);
-    body(MakeError(absl::StatusCode::kNotFound, absl::StrCat("guest ", view.row.name, " has been deleted"),
-                   {"GUEST_NOT_FOUND", view.name(), ""}));
+  InLines({*guest}, [guest, body](const absl::Status& status) { body(status.ok() ? guest : status); });
+}
+
+void Guests::InLines(const std::vector<GuestPtr>& guests, std::function<void(const absl::Status&)> body) {
+  std::set<uint64_t> lines;
+  for (const GuestPtr& guest : guests) lines.insert(table_->View(guest).row.id);
+  pool_->SubmitInLines(lines, [this, guests, body] {
+    // One may have been deleted while we waited; a rename is no matter.
+    for (const GuestPtr& guest : guests) {
+      const GuestView view = table_->View(guest);
+      if (!view.deleting) continue;
+      return body(MakeError(absl::StatusCode::kNotFound, absl::StrCat("guest ", view.row.name, " has been deleted"),
+                            {"GUEST_NOT_FOUND", view.name(), ""}));
+    }
+    body(absl::OkStatus());
   });
 }
 

@@ -44,6 +44,8 @@ class Guests {
 
   // Runs `body` when everything asked of this guest before is done. `body` gets kNotFound when there is no such guest.
   void InLine(absl::string_view name, std::function<void(absl::StatusOr<GuestPtr>)> body);
+  // The same for several guests, when it is the turn of all of them. An error says that one of them is gone.
+  void InLines(const std::vector<GuestPtr>& guests, std::function<void(const absl::Status&)> body);
   v1::Guest Show(const GuestPtr& guest) const;
   v1::Guest Show(const GuestView& view) const;
 
@@ -66,6 +68,9 @@ class Guests {
                                        const std::string& request_id);
   absl::StatusOr<OperationView> Kill(const std::string& name, const std::string& request_id);
   absl::StatusOr<OperationView> Reset(const v1::ResetGuestRequest& request);  // guest_reset.cc
+  // In the line, as parts of another's operation. RunStart: `resumed` if an earlier umld may have done it already.
+  absl::Status RunStart(const GuestPtr& guest, const state::OperationRow& operation, bool resumed);
+  absl::Status RunKill(const GuestPtr& guest, const state::OperationRow& operation);
   // In the line.
   absl::StatusOr<v1::Guest> Pause(const GuestPtr& guest);
   absl::StatusOr<v1::Guest> Resume(const GuestPtr& guest);
@@ -108,11 +113,9 @@ class Guests {
   absl::StatusOr<OperationView> Begin(const std::string& name, const char* verb, const std::string& payload,
                                       const std::string& request_id, bool beside_the_line, Body body);
   void Run(const GuestPtr& guest, const state::OperationRow& operation, bool beside_the_line, bool resumed, Body body);
-  absl::Status RunStart(const GuestPtr& guest, const state::OperationRow& operation, bool resumed);
   absl::Status RunStop(const GuestPtr& guest, const state::OperationRow& operation, bool resumed);
   absl::Status RunReboot(const GuestPtr& guest, const state::OperationRow& operation, bool resumed);
   absl::Status RunReset(const GuestPtr& guest, const state::OperationRow& operation, bool resumed);
-  absl::Status RunKill(const GuestPtr& guest, const state::OperationRow& operation);
   absl::Status AwaitEnd(const GuestPtr& guest, absl::Duration patience);
 
   // -- guest_consoles.cc

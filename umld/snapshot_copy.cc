@@ -1,5 +1,6 @@
 #include "umld/snapshot_copy.h"
 
+#include <fcntl.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -9,6 +10,7 @@
 #include <cerrno>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "base/status.h"
 
 namespace umld {
@@ -69,6 +71,17 @@ absl::Status CopySparse(int from, int to) {
     at = std::max(hole, data + 1);
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<UniqueFd> NewFile(const std::string& path) {
+  UniqueFd fd(open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+  if (!fd.ok()) return ErrnoError(errno, absl::StrCat("create ", path));
+  return fd;
+}
+
+absl::Status SyncFolder(const std::string& folder) {
+  const UniqueFd fd(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  return fd.ok() && fsync(fd.get()) == 0 ? absl::OkStatus() : ErrnoError(errno, absl::StrCat("sync ", folder));
 }
 
 }  // namespace umld

@@ -1,7 +1,11 @@
 #ifndef UMLD_UMLD_SNAPSHOT_COPY_H_
 #define UMLD_UMLD_SNAPSHOT_COPY_H_
 
+#include <string>
+
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/unique_fd.h"
 
 namespace umld {
 
@@ -10,6 +14,11 @@ namespace umld {
 // of its last moment is still under way: its bitmap comes before the data, and is written after it. kResourceExhausted:
 // no room. Does not sync. Blocks on the disk.
 absl::Status CopySparse(int from, int to);
+
+// A new file that nobody else may open. kAlreadyExists.
+absl::StatusOr<UniqueFd> NewFile(const std::string& path);
+// What is in the folder, by name, survives a power cut.
+absl::Status SyncFolder(const std::string& folder);
 
 }  // namespace umld
 

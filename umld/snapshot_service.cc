@@ -17,6 +17,14 @@ Reactor* SnapshotService::CreateSnapshot(Context* context, const v1::CreateSnaps
   });
 }
 
+Reactor* SnapshotService::CreateSnapshots(Context* context, const v1::CreateSnapshotsRequest* request,
+                                          v1::Operation* response) {
+  return AnswerOnPool<v1::Operation>(context, pool_, response, [=, this]() -> absl::StatusOr<v1::Operation> {
+    ASSIGN_OR_RETURN(OperationView view, snapshots_->CreateSet(*request));
+    return ToProto(view);
+  });
+}
+
 Reactor* SnapshotService::ListSnapshots(Context* context, const v1::ListSnapshotsRequest* request,
                                         v1::ListSnapshotsResponse* response) {
   return AnswerOnPool<v1::ListSnapshotsResponse>(context, pool_, response,

@@ -14,6 +14,8 @@ class SnapshotService final : public v1::Snapshots::CallbackService {
 
   grpc::ServerUnaryReactor* CreateSnapshot(grpc::CallbackServerContext*, const v1::CreateSnapshotRequest*,
                                            v1::Operation*) override;
+  grpc::ServerUnaryReactor* CreateSnapshots(grpc::CallbackServerContext*, const v1::CreateSnapshotsRequest*,
+                                            v1::Operation*) override;
   grpc::ServerUnaryReactor* ListSnapshots(grpc::CallbackServerContext*, const v1::ListSnapshotsRequest*,
                                           v1::ListSnapshotsResponse*) override;
   grpc::ServerUnaryReactor* GetSnapshot(grpc::CallbackServerContext*, const v1::GetSnapshotRequest*,

@@ -1,52 +1,33 @@
 #include "umld/snapshots.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <chrono>
 #include <filesystem>
-#include <memory>
-#include <optional>
+#include <map>
 #include <set>
 #include <system_error>
 #include <utility>
-#include <vector>
 
-#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "base/credentials.h"
 #include "base/file.h"
 #include "base/status.h"
 #include "base/umid.h"
-#include "base/unique_fd.h"
-#include "devices/disk/cow.h"
-#include "devices/disk/disk_spec.h"
-#include "devices/disk/open_disk.h"
-#include "google/protobuf/util/time_util.h"
 #include "spdlog/spdlog.h"
-#include "umld/snapshot_copy.h"
+#include "umld/labels.h"
+#include "umld/snapshot_restore.h"
+#include "umld/snapshot_views.h"
 
 namespace umld {
 namespace {
-
-using google::protobuf::util::TimeUtil;
 
 constexpr char kCreate[] = "snapshot", kRestore[] = "restore-snapshot";
 constexpr char kBetween[] = "/snapshots/";
 constexpr size_t kMaxDescription = 4096;
 constexpr size_t kDefaultPage = 100, kMaxPage = 1000;
-
-constexpr absl::Duration kSyncPatience = absl::Seconds(10), kLookForSync = absl::Milliseconds(10);
-constexpr char kSynced[] = "Emergency Sync complete";
-constexpr size_t kLogTail = 64 << 10;
-constexpr int kResumeTries = 3;
 
 absl::Status NoSuchSnapshot(const std::string& guest, absl::string_view id) {
   return MakeError(absl::StatusCode::kNotFound, absl::StrCat("guest ", guest, " has no snapshot \"", id, "\""),
@@ -54,176 +35,73 @@ absl::Status NoSuchSnapshot(const std::string& guest, absl::string_view id) {
                     absl::StrCat("`umlctl snapshot list ", guest, "` shows those it has")});
 }
 
-absl::Status Exists(const std::string& guest, const std::string& id) {
-  return MakeError(absl::StatusCode::kAlreadyExists, absl::StrCat("there is a snapshot \"", id, "\" already"),
-                   {"SNAPSHOT_EXISTS", absl::StrCat("guests/", guest, kBetween, id),
-                    absl::StrCat("choose another name, or `umlctl snapshot delete ", guest, " ", id, "`")});
-}
-
 absl::Status Interrupted(const state::OperationRow& operation, absl::string_view left) {
   return MakeError(absl::StatusCode::kAborted, absl::StrCat("umld was restarted in the middle of it; ", left),
                    {"INTERRUPTED", operation.target, "ask for it again"});
 }
 
-v1::Snapshot Show(const state::SnapshotRow& row, const GuestView& view) {
-  v1::Snapshot shown;
-  shown.set_name(absl::StrCat(view.name(), kBetween, row.name));
-  shown.set_description(row.description);
-  *shown.mutable_create_time() = TimeUtil::NanosecondsToTimestamp(row.created_ns);
-  *shown.mutable_paused() = TimeUtil::NanosecondsToDuration(row.paused_ns);
-  shown.set_synced(row.synced);
-  uint64_t allocated = 0;
-  for (const state::SnapshotDiskRow& disk : row.disks) {
-    v1::SnapshotDisk* one = shown.add_disks();
-    one->set_device(devices::DiskName(disk.unit));
-    one->set_path(disk.path);
-    one->set_backing(disk.backing);
-    one->set_size_bytes(disk.size_bytes);
-    one->set_allocated_bytes(disk.allocated_bytes);
-    allocated += disk.allocated_bytes;
+bool HasWritableDisk(const GuestView& view) {
+  return std::any_of(view.row.disks.begin(), view.row.disks.end(),
+                     [](const state::DiskRow& disk) { return disk.flags.find('r') == std::string::npos; });
+}
+
+// What a Create needs to be undone: the guests, in the order of their snapshots' ids, and what was asked.
+struct CreatePayload {
+  std::vector<uint64_t> guests;
+  v1::CreateSnapshotRequest wanted;
+
+  std::string Encode() const { return absl::StrCat(absl::StrJoin(guests, ","), ";", wanted.SerializeAsString()); }
+  static CreatePayload Decode(const state::OperationRow& operation) {
+    CreatePayload payload;
+    const std::pair<absl::string_view, absl::string_view> parts =
+        absl::StrSplit(operation.payload, absl::MaxSplits(';', 1));
+    for (const absl::string_view word : absl::StrSplit(parts.first, ',')) {
+      uint64_t id = 0;
+      if (absl::SimpleAtoi(word, &id)) payload.guests.push_back(id);
+    }
+    payload.wanted.ParseFromArray(parts.second.data(), static_cast<int>(parts.second.size()));
+    return payload;
   }
-  shown.set_allocated_bytes(allocated);
-  return shown;
-}
-
-absl::Status SyncFolder(const std::string& folder) {
-  UniqueFd fd(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  return fd.ok() && fsync(fd.get()) == 0 ? absl::OkStatus() : ErrnoError(errno, absl::StrCat("sync ", folder));
-}
-
-std::string FolderOf(const std::string& path) { return path.substr(0, path.rfind('/')); }
-
-bool IsThere(const std::string& path) { return access(path.c_str(), F_OK) == 0; }
-
-absl::StatusOr<UniqueFd> NewFile(const std::string& path) {
-  UniqueFd fd(open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
-  if (!fd.ok()) return ErrnoError(errno, absl::StrCat("create ", path));
-  return fd;
-}
-
-// One disk on its way into a snapshot.
-struct Copy {
-  state::SnapshotDiskRow row;
-  UniqueFd from;  // not open: the guest has never had the disk, and the copy is complete
-  UniqueFd to;
 };
 
-// Opened as the user whose disk it is; the copy is umld's own.
-absl::StatusOr<Copy> OpenCopy(const state::DiskRow& disk, const std::string& folder) {
-  Copy copy;
-  copy.row = {.unit = disk.unit, .path = disk.path, .backing = disk.backing};
-  const std::string path = absl::StrCat(folder, "/", devices::DiskName(disk.unit));
-  struct stat info = {};
-  if (disk.managed && !disk.backing.empty() && stat(disk.path.c_str(), &info) != 0 && errno == ENOENT) {
-    RETURN_IF_ERROR(devices::CreateCow(path, disk.backing));
-    copy.to.reset(open(path.c_str(), O_RDWR | O_CLOEXEC));
-    if (!copy.to.ok() || fchmod(copy.to.get(), 0600) != 0) return ErrnoError(errno, path);
-    return copy;
-  }
-  ASSIGN_OR_RETURN(devices::OpenDisk open, ActAs(disk.opener, [&] {
-                     return devices::OpenDiskFile(disk.path, devices::DiskAccess::kRead, /*shared=*/true);
-                   }));
-  if (!S_ISREG(open.info.st_mode)) {
-    return MakeError(absl::StatusCode::kFailedPrecondition,
-                     absl::StrCat(disk.path, " is a device of the host, which umld does not copy"),
-                     {"BLOCK_DEVICE", disk.path, "unplug it first, or take the snapshot with the device's own tools"});
-  }
-  copy.from = std::move(open.fd);
-  ASSIGN_OR_RETURN(copy.to, NewFile(path));
-  return copy;
-}
-
-absl::Status CopyAll(std::vector<Copy>& copies) {
-  for (Copy& copy : copies) {
-    if (!copy.from.ok()) continue;
-    RETURN_IF_ERROR(Annotate(CopySparse(copy.from.get(), copy.to.get()),
-                             absl::StrCat("disk ", devices::DiskName(copy.row.unit), ": ", copy.row.path)));
-  }
-  return absl::OkStatus();
-}
-
-// The guest's disk in the place of which the copy goes; null: it has another one there, or none.
-const state::DiskRow* DiskFor(const GuestView& view, const state::SnapshotDiskRow& wanted) {
-  for (const state::DiskRow& disk : view.row.disks) {
-    if (disk.unit == wanted.unit && disk.path == wanted.path && disk.backing == wanted.backing) return &disk;
-  }
-  return nullptr;
-}
-
-std::string StagedPath(const std::string& path, uint64_t operation) {
-  return absl::StrCat(path, ".restore-", operation);
-}
-
-void RemoveStaged(const GuestView& view, const state::SnapshotRow& snapshot, uint64_t operation) {
-  for (const state::SnapshotDiskRow& wanted : snapshot.disks) {
-    const state::DiskRow* disk = DiskFor(view, wanted);
-    if (disk == nullptr) continue;
-    absl::Status removed = ActAs(disk->opener, [&] {
-      const std::string staged = StagedPath(disk->path, operation);
-      return unlink(staged.c_str()) == 0 || errno == ENOENT ? absl::OkStatus() : ErrnoError(errno, staged);
-    });
-    if (!removed.ok()) spdlog::warn("guest {}: {}", view.row.name, std::string(removed.message()));
-  }
-}
-
-// A new file beside the disk's, with its owner and mode, whole and synced.
-absl::Status StageDisk(const std::string& copy, const state::DiskRow& disk, uint64_t operation) {
-  UniqueFd from(open(copy.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!from.ok()) return ErrnoError(errno, absl::StrCat("open ", copy));
-  const std::string staged = StagedPath(disk.path, operation);
-  return ActAs(disk.opener, [&]() -> absl::Status {
-    struct stat old = {};
-    const bool is_there = lstat(disk.path.c_str(), &old) == 0;
-    if (is_there && !S_ISREG(old.st_mode)) {
-      return MakeError(absl::StatusCode::kFailedPrecondition, absl::StrCat(disk.path, " is no regular file any more"),
-                       {"DISKS_DIFFER", disk.path, "put a file back in its place, or remove it"});
-    }
-    ASSIGN_OR_RETURN(const UniqueFd to, NewFile(staged));
-    RETURN_IF_ERROR(Annotate(CopySparse(from.get(), to.get()), staged));
-    struct stat made = {};
-    if (fstat(to.get(), &made) != 0) return ErrnoError(errno, staged);
-    const bool same_owner = made.st_uid == old.st_uid && made.st_gid == old.st_gid;
-    if (is_there && !same_owner && fchown(to.get(), old.st_uid, old.st_gid) != 0) {
-      return ErrnoError(errno, absl::StrCat("give ", staged, " the owner of ", disk.path));
-    }
-    if (fchmod(to.get(), is_there ? old.st_mode & 07777 : 0600) != 0) return ErrnoError(errno, staged);
-    if (fsync(to.get()) != 0) return ErrnoError(errno, absl::StrCat("sync ", staged));
-    return SyncFolder(FolderOf(staged));
-  });
-}
-
-// What an earlier umld had renamed already is there no more.
-absl::Status Swap(const state::DiskRow& disk, uint64_t operation) {
-  return ActAs(disk.opener, [&]() -> absl::Status {
-    const std::string staged = StagedPath(disk.path, operation);
-    if (rename(staged.c_str(), disk.path.c_str()) != 0 && errno != ENOENT) {
-      return ErrnoError(errno, absl::StrCat("replace ", disk.path));
-    }
-    return SyncFolder(FolderOf(disk.path));
-  });
+state::EventRow Event(const char* type, const std::string& snapshot) {
+  state::EventRow event;
+  event.type = type;
+  event.message = snapshot;
+  return event;
 }
 
 }  // namespace
 
-std::string Snapshots::Folder(uint64_t id) const { return absl::StrCat(config_->state_dir, kBetween, id); }
+// How far a restore is, in the payload of its operation.
+struct Snapshots::RestoreStep {
+  enum Step { kCopying, kReplacing, kReplaced };
+  uint64_t snapshot = 0;
+  bool force = false;
+  int step = kCopying;
+  bool start = false;  // it ran, and is to run again
 
-std::string Snapshots::PauseMarker(const GuestView& view) const {
-  return config_->GuestRunDir(view.row.id) + "/paused-for-snapshot";
-}
-
-std::string Snapshots::RestoreMarker(uint64_t snapshot, uint64_t operation) const {
-  return absl::StrCat(Folder(snapshot), "/restore-", operation);
-}
+  std::string Encode() const {
+    return absl::StrJoin({snapshot, uint64_t{force}, uint64_t(step), uint64_t{start}}, ",");
+  }
+  static RestoreStep Decode(const std::string& text) {
+    uint64_t numbers[4] = {};
+    size_t i = 0;
+    for (const absl::string_view word : absl::StrSplit(text, ',')) {
+      if (i < 4 && absl::SimpleAtoi(word, &numbers[i])) ++i;
+    }
+    return {numbers[0], numbers[1] != 0, static_cast<int>(numbers[2]), numbers[3] != 0};
+  }
+};
 
 absl::Status Snapshots::RemoveLeftovers() {
   ASSIGN_OR_RETURN(const std::vector<state::SnapshotRow> rows, store_->LoadSnapshots());
-  std::set<std::string> needed;
-  for (const state::SnapshotRow& row : rows) needed.insert(absl::StrCat(row.id));
+  const SnapshotNames needed = NamesOf(rows);
   std::error_code ignored;
   for (const auto& entry : std::filesystem::directory_iterator(config_->state_dir + "/snapshots", ignored)) {
     const std::string name = entry.path().filename().string();
     uint64_t id = 0;
-    if (!absl::SimpleAtoi(name, &id) || needed.count(name) != 0) continue;
+    if (!absl::SimpleAtoi(name, &id) || needed.count(id) != 0) continue;
     if (absl::Status status = RemoveFolder(entry.path().string()); !status.ok()) {
       spdlog::warn("{}", std::string(status.message()));
     }
@@ -231,12 +109,11 @@ absl::Status Snapshots::RemoveLeftovers() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<state::SnapshotRow> Snapshots::Reload(uint64_t id) {
-  ASSIGN_OR_RETURN(const std::vector<state::SnapshotRow> rows, store_->LoadSnapshots());
-  for (const state::SnapshotRow& row : rows) {
-    if (row.id == id) return row;
+GuestPtr Snapshots::FindGuest(uint64_t id) const {
+  for (const GuestPtr& guest : table_->All()) {
+    if (table_->View(guest).row.id == id) return guest;
   }
-  return MakeError(absl::StatusCode::kNotFound, "the snapshot has been deleted", {"SNAPSHOT_NOT_FOUND", "", ""});
+  return nullptr;
 }
 
 absl::StatusOr<Snapshots::Found> Snapshots::Find(const std::string& name) {
@@ -249,227 +126,215 @@ absl::StatusOr<Snapshots::Found> Snapshots::Find(const std::string& name) {
   ASSIGN_OR_RETURN(found.guest, table_->Find(name.substr(0, at)));
   const std::string id = name.substr(at + sizeof(kBetween) - 1);
   const GuestView view = table_->View(found.guest);
-  ASSIGN_OR_RETURN(const std::vector<state::SnapshotRow> rows, store_->LoadSnapshots());
-  for (const state::SnapshotRow& row : rows) {
-    if (row.guest_id != view.row.id || row.name != id) continue;
+  ASSIGN_OR_RETURN(found.all, store_->LoadSnapshotsOf(view.row.id));
+  for (const state::SnapshotRow& row : found.all) {
+    if (row.name != id) continue;
     found.row = row;
     return found;
   }
   return NoSuchSnapshot(view.row.name, id);
 }
 
+absl::StatusOr<state::SnapshotRow> Snapshots::Reload(const GuestView& view, uint64_t id) {
+  ASSIGN_OR_RETURN(const std::vector<state::SnapshotRow> rows, store_->LoadSnapshotsOf(view.row.id));
+  for (const state::SnapshotRow& row : rows) {
+    if (row.id == id) return row;
+  }
+  return MakeError(absl::StatusCode::kNotFound,
+                   absl::StrCat("guest ", view.row.name, ": the snapshot has been deleted"),
+                   {"SNAPSHOT_NOT_FOUND", view.name(),
+                    absl::StrCat("`umlctl snapshot list ", view.row.name, "` shows those it has")});
+}
+
 absl::StatusOr<v1::Snapshot> Snapshots::Get(const std::string& name) {
   ASSIGN_OR_RETURN(const Found found, Find(name));
-  return Show(found.row, table_->View(found.guest));
+  return ToProto(found.row, table_->View(found.guest), NamesOf(found.all));
 }
 
 absl::StatusOr<v1::ListSnapshotsResponse> Snapshots::List(const v1::ListSnapshotsRequest& request) {
-  uint64_t after = 0;
+  uint64_t after = 0, operation = 0;
   if (!request.page_token().empty() && !absl::SimpleAtoi(request.page_token(), &after)) {
     return MakeError(absl::StatusCode::kInvalidArgument, "the page token is not one of ours",
                      {"INVALID_PAGE_TOKEN", "", "begin again without it"});
   }
-  std::vector<GuestPtr> guests = table_->All();
-  if (!request.guest().empty()) {
-    ASSIGN_OR_RETURN(GuestPtr only, table_->Find(request.guest()));
-    guests = {only};
+  if (!request.operation().empty()) {
+    ASSIGN_OR_RETURN(operation, ParseOperationName(request.operation()));
+  }
+  std::map<uint64_t, GuestView> guests;
+  uint64_t only = 0;
+  if (request.guest().empty()) {
+    for (GuestView& view : table_->Views()) guests[view.row.id] = std::move(view);
+  } else {
+    ASSIGN_OR_RETURN(const GuestPtr guest, table_->Find(request.guest()));
+    const GuestView view = table_->View(guest);
+    only = view.row.id;
+    guests[only] = view;
   }
   const size_t size = request.page_size() == 0 ? kDefaultPage : std::min<size_t>(request.page_size(), kMaxPage);
-  ASSIGN_OR_RETURN(const std::vector<state::SnapshotRow> rows, store_->LoadSnapshots());
+  ASSIGN_OR_RETURN(const std::vector<state::SnapshotRow> rows,
+                   only == 0 ? store_->LoadSnapshots() : store_->LoadSnapshotsOf(only));
+  const SnapshotNames names = NamesOf(rows);
   v1::ListSnapshotsResponse response;
   uint64_t last = 0;
   for (const state::SnapshotRow& row : rows) {
-    if (row.id <= after) continue;
-    for (const GuestPtr& guest : guests) {
-      const GuestView view = table_->View(guest);
-      if (view.row.id != row.guest_id) continue;
-      if (static_cast<size_t>(response.snapshots_size()) == size) {
-        response.set_next_page_token(absl::StrCat(last));
-        return response;
-      }
-      *response.add_snapshots() = Show(row, view);
-      last = row.id;
+    const auto guest = guests.find(row.guest_id);
+    if (row.id <= after || guest == guests.end() || (operation != 0 && row.operation_id != operation)) continue;
+    if (static_cast<size_t>(response.snapshots_size()) == size) {
+      response.set_next_page_token(absl::StrCat(last));
+      break;
     }
+    *response.add_snapshots() = ToProto(row, guest->second, names);
+    last = row.id;
   }
   return response;
-}
-
-absl::Status Snapshots::Commit(const std::string& type, const GuestView& view, const std::string& snapshot,
-                               const state::OperationRow* operation,
-                               const std::function<absl::Status(state::Transaction&)>& change) {
-  std::vector<state::EventRow> events(1);
-  events[0].type = type;
-  events[0].subject = view.name();
-  events[0].guest_state = view.state();
-  events[0].message = snapshot;
-  events[0].time_ns = absl::ToUnixNanos(absl::Now());
-  std::optional<state::OperationRow> done;
-  if (operation != nullptr) done = Operations::Outcome(*operation, absl::OkStatus());
-  RETURN_IF_ERROR(store_->Commit([&](state::Transaction& transaction) -> absl::Status {
-    RETURN_IF_ERROR(change(transaction));
-    if (done.has_value()) RETURN_IF_ERROR(transaction.UpdateOperation(*done));
-    ASSIGN_OR_RETURN(events[0].sequence, transaction.AppendEvent(events[0]));
-    return absl::OkStatus();
-  }));
-  events_->Publish(events);
-  if (done.has_value()) operations_->Published(*done);
-  return absl::OkStatus();
 }
 
 // ---------------------------------------------------------------- create
 
 absl::StatusOr<OperationView> Snapshots::Create(const v1::CreateSnapshotRequest& request) {
-  ASSIGN_OR_RETURN(GuestPtr guest, table_->Find(request.guest()));
-  const GuestView view = table_->View(guest);
-  v1::CreateSnapshotRequest wanted = request;
+  ASSIGN_OR_RETURN(const GuestPtr guest, table_->Find(request.guest()));
+  return Begin({guest}, request);
+}
+
+absl::StatusOr<OperationView> Snapshots::CreateSet(const v1::CreateSnapshotsRequest& request) {
+  v1::CreateSnapshotRequest wanted;
+  wanted.set_snapshot_id(request.snapshot_id());
+  wanted.set_description(request.description());
+  wanted.set_keep(request.keep());
+  wanted.set_request_id(request.request_id());
+  ASSIGN_OR_RETURN(const std::vector<GuestPtr> guests, Select(request));
+  return Begin(guests, wanted);
+}
+
+absl::StatusOr<std::vector<GuestPtr>> Snapshots::Select(const v1::CreateSnapshotsRequest& request) const {
+  const int rules = (request.guests().empty() ? 0 : 1) + (request.label_selector().empty() ? 0 : 1) + request.all();
+  if (rules != 1) {
+    return MakeError(absl::StatusCode::kInvalidArgument,
+                     rules == 0 ? "no guest was named" : "guests were named in more than one way",
+                     {"INVALID_SELECTION", "", "give guests, a label selector, or all"});
+  }
+  std::set<std::string> names;
+  for (const std::string& name : request.guests()) {
+    ASSIGN_OR_RETURN(const GuestPtr guest, table_->Find(name));
+    names.insert(table_->View(guest).row.name);
+  }
+  ASSIGN_OR_RETURN(const LabelSelector selector, LabelSelector::Parse(request.label_selector()));
+  std::vector<GuestPtr> guests;
+  for (const GuestPtr& guest : table_->All()) {
+    const GuestView view = table_->View(guest);
+    const bool meant = request.guests().empty()
+                           ? selector.Matches(view.row.labels) && HasWritableDisk(view) && !view.deleting
+                           : names.count(view.row.name) != 0;
+    if (meant) guests.push_back(guest);
+  }
+  if (!guests.empty() && guests.size() <= SnapshotTaker::kMaxGuests) return guests;
+  return MakeError(absl::StatusCode::kFailedPrecondition,
+                   guests.empty() ? "there is no such guest with a writable disk"
+                                  : absl::StrCat("these are more than ", SnapshotTaker::kMaxGuests, " guests"),
+                   {"NO_GUESTS", "", "`umlctl list` shows the guests that there are"});
+}
+
+absl::StatusOr<OperationView> Snapshots::Begin(const std::vector<GuestPtr>& guests, v1::CreateSnapshotRequest wanted) {
   if (wanted.snapshot_id().empty()) {
     wanted.set_snapshot_id(absl::FormatTime("%Y%m%dT%H%M%SZ", absl::Now(), absl::UTCTimeZone()));
   }
   RETURN_IF_ERROR(Annotate(Umid::Parse(wanted.snapshot_id()).status(), "the snapshot's name"));
   if (wanted.description().size() > kMaxDescription) {
     return MakeError(absl::StatusCode::kInvalidArgument, "the description is longer than 4,096 bytes",
-                     {"INVALID_DESCRIPTION", view.name(), "shorten it"});
+                     {"INVALID_DESCRIPTION", wanted.guest(), "shorten it"});
   }
+  CreatePayload payload;
+  for (const GuestPtr& guest : guests) payload.guests.push_back(table_->View(guest).row.id);
+  payload.wanted = wanted;
   state::OperationRow row;
   row.verb = kCreate;
-  row.guest_id = view.row.id;
-  row.target = absl::StrCat(view.name(), kBetween, wanted.snapshot_id());
-  row.payload = wanted.SerializeAsString();
-  row.request_id = request.request_id();
+  row.target = absl::StrCat("snapshots/", wanted.snapshot_id());
+  if (!wanted.guest().empty()) {
+    row.guest_id = payload.guests[0];
+    row.target = SnapshotName(table_->View(guests[0]), wanted.snapshot_id());
+  }
+  row.payload = payload.Encode();
+  row.request_id = wanted.request_id();
   ASSIGN_OR_RETURN(const Operations::Begun begun, operations_->Begin(row));
   if (!begun.is_new) return operations_->Get(begun.row.id);
-  guests_->InLine(view.row.name, [this, operation = begun.row](const absl::StatusOr<GuestPtr>& found) {
-    const absl::Status status = found.ok() ? RunCreate(*found, operation) : found.status();
+  guests_->InLines(guests, [this, guests, operation = begun.row](const absl::Status& there) {
+    const absl::Status status = there.ok() ? RunCreate(guests, operation) : there;
     if (!status.ok()) operations_->Finish(operation, status);
   });
   return OperationView{.row = begun.row};
 }
 
-absl::Status Snapshots::RunCreate(const GuestPtr& guest, const state::OperationRow& operation) {
-  const std::string noun = absl::StrCat("guest ", table_->View(guest).row.name);
-  table_->Update(guest, [&](GuestView& view) { view.operation = operation.id; });
-  absl::StatusOr<state::SnapshotRow> made = Make(guest, operation);
-  table_->Update(guest, [](GuestView& view) { view.operation = 0; });
-  absl::Status status = made.status();
-  if (status.ok()) {
-    status = Commit("guest.snapshot", table_->View(guest), made->name, &operation,
-                    [&](state::Transaction& transaction) { return transaction.InsertSnapshot(*made); });
+absl::Status Snapshots::RunCreate(const std::vector<GuestPtr>& guests, const state::OperationRow& operation) {
+  const CreatePayload payload = CreatePayload::Decode(operation);
+  state::SnapshotRow like;
+  like.name = payload.wanted.snapshot_id();
+  like.description = payload.wanted.description();
+  like.rotates = payload.wanted.keep() != 0;
+  like.operation_id = operation.id;
+  const auto set_operation = [&](uint64_t id) {
+    for (const GuestPtr& guest : guests) table_->Update(guest, [id](GuestView& view) { view.operation = id; });
+  };
+  set_operation(operation.id);
+  const absl::StatusOr<std::vector<state::SnapshotRow>> made = taker_.Take(guests, like, operation.id);
+  set_operation(0);
+  const absl::Status status = made.ok() ? CommitSet(guests, *made, payload.wanted.keep(), operation) : made.status();
+  if (!status.ok()) {
+    UndoCreate(operation);
+    taker_.LetGoOnLater(guests);
   }
-  if (status.ok()) return status;
-  if (absl::Status removed = RemoveFolder(Folder(operation.id)); !removed.ok()) {
-    spdlog::warn("{}: {}", noun, std::string(removed.message()));
-  }
-  return Annotate(status, noun);
-}
-
-absl::StatusOr<state::SnapshotRow> Snapshots::Make(const GuestPtr& guest, const state::OperationRow& operation) {
-  const GuestView view = table_->View(guest);
-  v1::CreateSnapshotRequest request;
-  request.ParseFromString(operation.payload);
-  ASSIGN_OR_RETURN(const std::vector<state::SnapshotRow> others, store_->LoadSnapshots());
-  for (const state::SnapshotRow& other : others) {
-    if (other.guest_id == view.row.id && other.name == request.snapshot_id()) {
-      return Exists(view.row.name, other.name);
-    }
-  }
-  const v1::GuestState state = view.state();
-  if (view.alive && state != v1::RUNNING && state != v1::PAUSED) {
-    return MakeError(absl::StatusCode::kFailedPrecondition, absl::StrCat("it is ", v1::GuestState_Name(state)),
-                     {"WRONG_STATE", view.name(), "wait until it runs or has stopped"});
-  }
-  const std::string folder = Folder(operation.id);
-  RETURN_IF_ERROR(MakeFolders(config_->state_dir + "/snapshots", 0700));
-  RETURN_IF_ERROR(MakeFolders(folder, 0700));
-  std::vector<Copy> copies;
-  for (const state::DiskRow& disk : view.row.disks) {
-    if (absl::StrContains(disk.flags, 'r')) continue;
-    absl::StatusOr<Copy> copy = OpenCopy(disk, folder);
-    if (!copy.ok()) return Annotate(copy.status(), absl::StrCat("disk ", devices::DiskName(disk.unit)));
-    copies.push_back(*std::move(copy));
-  }
-  if (copies.empty()) {
-    return MakeError(absl::StatusCode::kFailedPrecondition, "it has no writable disk of which to take a snapshot",
-                     {"NO_DISKS", view.name(), "give it one with `umlctl plug`"});
-  }
-
-  state::SnapshotRow row;
-  row.id = operation.id;
-  row.guest_id = view.row.id;
-  row.name = request.snapshot_id();
-  row.description = request.description();
-  const bool runs = view.alive && state == v1::RUNNING;
-  row.synced = !view.alive;
-  if (runs) {
-    operations_->SetProgress(operation.id, 10, "having it write out its memory");
-    row.synced = Sync(guest);
-    RETURN_IF_ERROR(WriteFileDurably(PauseMarker(view), "", 0600));
-    table_->Update(guest, [](GuestView& now) { now.pause_reason = "a snapshot of it is being taken"; });
-  }
-  operations_->SetProgress(operation.id, 30, "copying its disks");
-  const auto begin = std::chrono::steady_clock::now();
-  absl::Status status = runs ? guests_->Pause(guest).status() : absl::OkStatus();
-  row.created_ns = absl::ToUnixNanos(absl::Now());
-  if (status.ok()) status = CopyAll(copies);
-  if (runs) {
-    // Also when the pause has failed: it may have come after all.
-    const absl::Status resumed = GoOn(guest);
-    row.paused_ns = std::chrono::nanoseconds(std::chrono::steady_clock::now() - begin).count();
-    if (status.ok()) status = resumed;
-  }
-  RETURN_IF_ERROR(status);
-
-  operations_->SetProgress(operation.id, 80, "writing the copies to the disk");
-  for (Copy& copy : copies) {
-    struct stat info = {};
-    if (fsync(copy.to.get()) != 0 || fstat(copy.to.get(), &info) != 0) {
-      return ErrnoError(errno, absl::StrCat("sync the copy of ", copy.row.path));
-    }
-    copy.row.size_bytes = static_cast<uint64_t>(info.st_size);
-    copy.row.allocated_bytes = static_cast<uint64_t>(info.st_blocks) * 512;
-    row.disks.push_back(copy.row);
-  }
-  RETURN_IF_ERROR(SyncFolder(folder));
-  RETURN_IF_ERROR(SyncFolder(FolderOf(folder)));
-  RETURN_IF_ERROR(SyncFolder(config_->state_dir));
-  return row;
-}
-
-bool Snapshots::Sync(const GuestPtr& guest) {
-  // The kernel answers at once and syncs afterwards; its own messages say when it is done.
-  const std::string log = config_->ConsoleLog(table_->View(guest).row.id, "con0");
-  struct stat before = {};
-  if (stat(log.c_str(), &before) != 0) before.st_size = 0;
-  vmcore::v1::Request request;
-  request.mutable_mconsole()->set_command("sysrq s");
-  if (absl::Status asked = runtime_->Call(guest, request, absl::Seconds(12)).status(); !asked.ok()) {
-    spdlog::warn("guest {}: sync: {}", table_->View(guest).row.name, std::string(asked.message()));
-    return false;
-  }
-  for (const absl::Time end = absl::Now() + kSyncPatience; absl::Now() < end; absl::SleepFor(kLookForSync)) {
-    UniqueFd fd(open(log.c_str(), O_RDONLY | O_CLOEXEC));
-    struct stat now = {};
-    if (!fd.ok() || fstat(fd.get(), &now) != 0) continue;
-    // A log that has been rotated begins anew.
-    const off_t from = now.st_ino == before.st_ino && now.st_size >= before.st_size ? before.st_size : 0;
-    std::string tail(kLogTail, '\0');
-    const ssize_t got = pread(fd.get(), tail.data(), tail.size(), from);
-    if (got > 0 && absl::StrContains(absl::string_view(tail.data(), static_cast<size_t>(got)), kSynced)) return true;
-  }
-  return false;
-}
-
-absl::Status Snapshots::GoOn(const GuestPtr& guest) {
-  const GuestView view = table_->View(guest);
-  absl::Status status;
-  for (int i = 0; i < kResumeTries; ++i) {
-    status = guests_->Resume(guest).status();
-    if (status.ok() || !table_->View(guest).alive) break;
-    spdlog::error("guest {}: after a snapshot: {}", view.row.name, std::string(status.message()));
-  }
-  table_->Update(guest, [](GuestView& now) { now.pause_reason.clear(); });
-  // Left behind when it could not be told: the next umld tries again.
-  if (status.ok() || !table_->View(guest).alive) unlink(PauseMarker(view).c_str());
   return status;
+}
+
+absl::StatusOr<std::vector<state::SnapshotRow>> Snapshots::Expired(uint64_t guest_id, uint32_t keep) {
+  if (keep == 0) return std::vector<state::SnapshotRow>();
+  ASSIGN_OR_RETURN(std::vector<state::SnapshotRow> rows, store_->LoadSnapshotsOf(guest_id));
+  rows.erase(std::remove_if(rows.begin(), rows.end(), [](const auto& row) { return !row.rotates; }), rows.end());
+  const size_t kept = std::min<size_t>(keep - 1, rows.size());
+  rows.resize(rows.size() - kept);  // oldest first
+  return rows;
+}
+
+absl::Status Snapshots::CommitSet(const std::vector<GuestPtr>& guests, const std::vector<state::SnapshotRow>& made,
+                                  uint32_t keep, const state::OperationRow& operation) {
+  const state::OperationRow done = Operations::Outcome(operation, absl::OkStatus());
+  std::vector<std::pair<GuestPtr, GuestTable::Change>> changes;
+  std::vector<uint64_t> gone;
+  for (size_t i = 0; i < guests.size(); ++i) {
+    const state::SnapshotRow& row = made[i];
+    ASSIGN_OR_RETURN(const std::vector<state::SnapshotRow> expired, Expired(row.guest_id, keep));
+    GuestTable::Change change;
+    change.edit = [id = row.id](state::GuestRow& guest) {
+      guest.snapshot_id = id;
+      return absl::OkStatus();
+    };
+    change.events.push_back(Event("guest.snapshot", row.name));
+    for (const state::SnapshotRow& old : expired) {
+      change.events.push_back(Event("guest.snapshot_deleted", old.name));
+      gone.push_back(old.id);
+    }
+    change.also = [&row, expired](state::Transaction& transaction) -> absl::Status {
+      RETURN_IF_ERROR(transaction.InsertSnapshot(row));
+      for (const state::SnapshotRow& old : expired) RETURN_IF_ERROR(transaction.DeleteSnapshot(old.id));
+      return absl::OkStatus();
+    };
+    if (i == 0) change.finished = &done;
+    changes.emplace_back(guests[i], std::move(change));
+  }
+  RETURN_IF_ERROR(table_->CommitAll(changes));
+  // Without a row they are removed at the next start if they cannot be now.
+  for (uint64_t id : gone) {
+    if (absl::Status status = RemoveFolder(config_->SnapshotDir(id)); !status.ok()) {
+      spdlog::warn("{}", std::string(status.message()));
+    }
+  }
+  return absl::OkStatus();
+}
+
+void Snapshots::UndoCreate(const state::OperationRow& operation) {
+  for (size_t place = 0; place < CreatePayload::Decode(operation).guests.size(); ++place) {
+    absl::Status removed = RemoveFolder(config_->SnapshotDir(SnapshotTaker::Id(operation.id, place)));
+    if (!removed.ok()) spdlog::warn("{}", std::string(removed.message()));
+  }
 }
 
 // ---------------------------------------------------------------- restore
@@ -477,82 +342,109 @@ absl::Status Snapshots::GoOn(const GuestPtr& guest) {
 absl::StatusOr<OperationView> Snapshots::Restore(const v1::RestoreSnapshotRequest& request) {
   ASSIGN_OR_RETURN(const Found found, Find(request.name()));
   const GuestView view = table_->View(found.guest);
+  RestoreStep step;
+  step.snapshot = found.row.id;
+  step.force = request.force();
   state::OperationRow row;
   row.verb = kRestore;
   row.guest_id = view.row.id;
-  row.target = absl::StrCat(view.name(), kBetween, found.row.name);
-  row.payload = absl::StrCat(found.row.id);
+  row.target = SnapshotName(view, found.row.name);
+  row.payload = step.Encode();
   row.request_id = request.request_id();
   ASSIGN_OR_RETURN(const Operations::Begun begun, operations_->Begin(row));
   if (!begun.is_new) return operations_->Get(begun.row.id);
   guests_->InLine(view.row.name, [this, operation = begun.row](const absl::StatusOr<GuestPtr>& guest) {
-    const absl::Status status = guest.ok() ? RunRestore(*guest, operation, /*resumed=*/false) : guest.status();
-    if (!status.ok()) operations_->Finish(operation, status);
+    operations_->Finish(operation, guest.ok() ? RunRestore(*guest, operation, /*resumed=*/false) : guest.status());
   });
   return OperationView{.row = begun.row};
-}
-
-absl::Status Snapshots::Stage(const GuestView& view, const state::SnapshotRow& snapshot, uint64_t operation) {
-  if (view.alive) {
-    return MakeError(absl::StatusCode::kFailedPrecondition,
-                     absl::StrCat("it is ", v1::GuestState_Name(view.state()), ", and its disks are in use"),
-                     {"RUNNING", view.name(), absl::StrCat("`umlctl stop ", view.row.name, "` first")});
-  }
-  for (const state::SnapshotDiskRow& wanted : snapshot.disks) {
-    const state::DiskRow* disk = DiskFor(view, wanted);
-    if (disk == nullptr) {
-      return MakeError(absl::StatusCode::kFailedPrecondition,
-                       absl::StrCat("its ", devices::DiskName(wanted.unit), " is not ", wanted.path,
-                                    " any more, of which the snapshot was taken"),
-                       {"DISKS_DIFFER", view.name(),
-                        absl::StrCat("plug that one again (`umlctl plug ", view.row.name, " ",
-                                     devices::DiskName(wanted.unit), "=", wanted.path, "`)")});
-    }
-  }
-  // Of a guest that has never been started there is none.
-  RETURN_IF_ERROR(MakeFolders(config_->GuestStateDir(view.row.id), 0700));
-  for (const state::SnapshotDiskRow& wanted : snapshot.disks) {
-    const std::string copy = absl::StrCat(Folder(snapshot.id), "/", devices::DiskName(wanted.unit));
-    RETURN_IF_ERROR(Annotate(StageDisk(copy, *DiskFor(view, wanted), operation),
-                             absl::StrCat("disk ", devices::DiskName(wanted.unit))));
-  }
-  return WriteFileDurably(RestoreMarker(snapshot.id, operation), "", 0600);
 }
 
 absl::Status Snapshots::RunRestore(const GuestPtr& guest, const state::OperationRow& operation, bool resumed) {
   const GuestView view = table_->View(guest);
   const std::string noun = absl::StrCat("guest ", view.row.name);
-  uint64_t id = 0;
-  if (!absl::SimpleAtoi(operation.payload, &id)) id = 0;
-  ASSIGN_OR_RETURN(const state::SnapshotRow snapshot, Reload(id));
-  const std::string marker = RestoreMarker(id, operation.id);
-  if (resumed && !IsThere(marker)) {
-    RemoveStaged(view, snapshot, operation.id);
+  RestoreStep step = RestoreStep::Decode(operation.payload);
+  ASSIGN_OR_RETURN(const state::SnapshotRow snapshot, Reload(view, step.snapshot));
+  if (resumed && step.step == RestoreStep::kCopying) {
+    SnapshotRestore(view.row, snapshot, config_->SnapshotDir(snapshot.id), operation.id).Discard();
     return Annotate(Interrupted(operation, "the disks are as they were"), noun);
   }
-  if (!resumed) {
-    operations_->SetProgress(operation.id, 10, "copying its disks");
-    if (absl::Status staged = Stage(view, snapshot, operation.id); !staged.ok()) {
-      unlink(marker.c_str());
-      RemoveStaged(view, snapshot, operation.id);
-      return Annotate(staged, noun);
-    }
+  const absl::StatusOr<VolumeCatalog::Hold> hold = volumes_->Use(view.row.disks);
+  if (!hold.ok() && !resumed) return Annotate(hold.status(), noun);
+  const bool is_replaced = step.step == RestoreStep::kReplaced;
+  table_->Update(guest, [&](GuestView& now) { now.operation = operation.id; });
+  absl::Status status;
+  if (step.step == RestoreStep::kCopying) status = Annotate(BeginRestore(guest, snapshot, step, operation), noun);
+  if (status.ok() && !is_replaced) status = Annotate(ReplaceDisks(guest, snapshot, step, operation), noun);
+  if (status.ok() && step.start) {
+    status = Annotate(guests_->RunStart(guest, operation, /*resumed=*/is_replaced), "its disks are restored");
   }
-  for (const state::SnapshotDiskRow& wanted : snapshot.disks) {
-    const state::DiskRow* disk = DiskFor(view, wanted);
-    const absl::Status swapped = disk == nullptr ? absl::OkStatus() : Swap(*disk, operation.id);
-    if (swapped.ok()) continue;
-    // The first was not replaced, so none is.
-    if (!resumed && &wanted == &snapshot.disks.front()) {
-      unlink(marker.c_str());
-      RemoveStaged(view, snapshot, operation.id);
-    }
-    return Annotate(swapped, absl::StrCat(noun, ": disk ", devices::DiskName(wanted.unit)));
+  table_->Update(guest, [](GuestView& now) { now.operation = 0; });
+  return status;
+}
+
+absl::Status Snapshots::Note(state::OperationRow operation, const RestoreStep& step) {
+  operation.payload = step.Encode();
+  return store_->Commit([&](state::Transaction& transaction) { return transaction.UpdateOperation(operation); });
+}
+
+absl::Status Snapshots::BeginRestore(const GuestPtr& guest, const state::SnapshotRow& snapshot, RestoreStep& step,
+                                     const state::OperationRow& operation) {
+  const GuestView view = table_->View(guest);
+  if (view.alive && !step.force) {
+    return MakeError(absl::StatusCode::kFailedPrecondition,
+                     absl::StrCat("it is ", v1::GuestState_Name(view.state()), ", and its disks are in use"),
+                     {"RUNNING", view.name(),
+                      absl::StrCat("`umlctl stop ", view.row.name,
+                                   "` first, or kill it and start it again with `umlctl "
+                                   "snapshot restore --force ",
+                                   view.row.name, " ", snapshot.name, "`")});
   }
-  RETURN_IF_ERROR(
-      Commit("guest.restored", view, snapshot.name, &operation, [](state::Transaction&) { return absl::OkStatus(); }));
-  unlink(marker.c_str());
-  return absl::OkStatus();
+  const SnapshotRestore restore(view.row, snapshot, config_->SnapshotDir(snapshot.id), operation.id);
+  RETURN_IF_ERROR(restore.Check());
+  // Of a guest that has never been started there is none.
+  RETURN_IF_ERROR(MakeFolders(config_->GuestStateDir(view.row.id), 0700));
+  operations_->SetProgress(operation.id, 10, "copying its disks");
+  absl::Status status = restore.Stage();
+  if (status.ok()) {
+    step.step = RestoreStep::kReplacing;
+    step.start = view.alive;
+    status = Note(operation, step);  // from here on the next umld goes on with it
+  }
+  if (!status.ok()) restore.Discard();
+  return status;
+}
+
+absl::Status Snapshots::ReplaceDisks(const GuestPtr& guest, const state::SnapshotRow& snapshot, RestoreStep& step,
+                                     const state::OperationRow& operation) {
+  const GuestView view = table_->View(guest);
+  const SnapshotRestore restore(view.row, snapshot, config_->SnapshotDir(snapshot.id), operation.id);
+  absl::Status status;
+  if (view.alive) {
+    operations_->SetProgress(operation.id, 60, "ending it");
+    status = guests_->RunKill(guest, operation);
+  }
+  if (status.ok()) status = restore.Replace();
+  if (!status.ok()) {
+    // All is as it was, once the intent is taken back.
+    step.step = RestoreStep::kCopying;
+    RETURN_IF_ERROR(Note(operation, step));
+    restore.Discard();
+    if (step.start && !table_->View(guest).alive) {
+      guests_->RunStart(guest, operation, /*resumed=*/false).IgnoreError();
+    }
+    return status;
+  }
+  step.step = RestoreStep::kReplaced;
+  state::OperationRow replaced = operation;
+  replaced.payload = step.Encode();
+  GuestTable::Change change;
+  change.edit = [&](state::GuestRow& row) {
+    row.snapshot_id = snapshot.id;
+    return absl::OkStatus();
+  };
+  change.events = {Event("guest.restored", snapshot.name)};
+  change.also = [&](state::Transaction& transaction) { return transaction.UpdateOperation(replaced); };
+  return table_->Commit(guest, change);
 }
 
 // ---------------------------------------------------------------- the rest
@@ -561,40 +453,46 @@ void Snapshots::Delete(const std::string& name, std::function<void(absl::Status)
   const absl::StatusOr<Found> found = Find(name);
   if (!found.ok()) return done(found.status());
   const std::string guest_name = table_->View(found->guest).row.name;
-  guests_->InLine(guest_name, [this, row = found->row, done](const absl::StatusOr<GuestPtr>& guest) {
+  guests_->InLine(guest_name, [this, id = found->row.id, done](const absl::StatusOr<GuestPtr>& guest) {
     if (!guest.ok()) return done(guest.status());
     const GuestView view = table_->View(*guest);
+    const absl::StatusOr<state::SnapshotRow> snapshot = Reload(view, id);
+    if (!snapshot.ok()) return done(snapshot.status());
+    GuestTable::Change change;
+    // As the store does with the row.
+    change.edit = [&](state::GuestRow& row) {
+      if (row.snapshot_id == id) row.snapshot_id = snapshot->parent_id;
+      return absl::OkStatus();
+    };
+    change.events = {Event("guest.snapshot_deleted", snapshot->name)};
+    change.also = [&](state::Transaction& transaction) { return transaction.DeleteSnapshot(id); };
     // The row goes first: files without a row are removed at the next start.
-    absl::Status status = Commit("guest.snapshot_deleted", view, row.name, nullptr,
-                                 [&](state::Transaction& transaction) { return transaction.DeleteSnapshot(row.id); });
-    if (status.ok()) status = RemoveFolder(Folder(row.id));
-    done(Annotate(status, absl::StrCat("guest ", view.row.name, ": snapshot ", row.name)));
+    absl::Status status = table_->Commit(*guest, change);
+    if (status.ok()) status = RemoveFolder(config_->SnapshotDir(id));
+    done(Annotate(status, absl::StrCat("guest ", view.row.name, ": snapshot ", snapshot->name)));
   });
 }
 
 bool Snapshots::ResumeOperation(const state::OperationRow& operation) {
   if (operation.verb != kCreate && operation.verb != kRestore) return false;
   operations_->Resume(operation);
-  GuestPtr guest;
-  for (const GuestPtr& candidate : table_->All()) {
-    if (table_->View(candidate).row.id == operation.guest_id) guest = candidate;
-  }
-  if (guest == nullptr) {
-    operations_->Finish(operation, Interrupted(operation, "the guest is gone"));
-    return true;
-  }
   spdlog::info("{}: {} of {} goes on", OperationName(operation.id), operation.verb, operation.target);
-  guests_->InLine(table_->View(guest).row.name, [this, operation](const absl::StatusOr<GuestPtr>& found) {
-    if (!found.ok()) return operations_->Finish(operation, found.status());
-    if (operation.verb == kRestore) {
-      const absl::Status status = RunRestore(*found, operation, /*resumed=*/true);
-      if (!status.ok()) operations_->Finish(operation, status);
-      return;
+  std::vector<GuestPtr> guests;
+  const bool is_create = operation.verb == kCreate;
+  for (uint64_t id : is_create ? CreatePayload::Decode(operation).guests : std::vector{operation.guest_id}) {
+    if (const GuestPtr guest = FindGuest(id); guest != nullptr) guests.push_back(guest);
+  }
+  guests_->InLines(guests, [this, guests, operation, is_create](const absl::Status& there) {
+    if (is_create) {
+      taker_.LetGoOn(guests);
+      UndoCreate(operation);
+      operations_->Finish(operation, Interrupted(operation, "there is no snapshot"));
+      taker_.LetGoOnLater(guests);
+    } else if (guests.empty()) {
+      operations_->Finish(operation, Interrupted(operation, "the guest is gone"));
+    } else {
+      operations_->Finish(operation, there.ok() ? RunRestore(guests[0], operation, /*resumed=*/true) : there);
     }
-    const GuestView view = table_->View(*found);
-    if (IsThere(PauseMarker(view))) GoOn(*found).IgnoreError();
-    RemoveFolder(Folder(operation.id)).IgnoreError();
-    operations_->Finish(operation, Interrupted(operation, "there is no snapshot"));
   });
   return true;
 }

@@ -3,18 +3,20 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "state/rows.h"
 #include "state/store.h"
 #include "umld/daemon_config.h"
-#include "umld/event_log.h"
 #include "umld/guest_runtime.h"
 #include "umld/guest_table.h"
 #include "umld/guests.h"
 #include "umld/operations.h"
+#include "umld/snapshot_taker.h"
 #include "umld/v1/snapshots.pb.h"
+#include "umld/volume_catalog.h"
 
 namespace umld {
 
@@ -23,23 +25,24 @@ namespace umld {
 class Snapshots {
  public:
   // All outlive it.
-  Snapshots(const DaemonConfig* config, state::Store* store, GuestTable* table, Operations* operations,
-            EventLog* events, Guests* guests, GuestRuntime* runtime)
+  Snapshots(const DaemonConfig* config, state::Store* store, GuestTable* table, Operations* operations, Guests* guests,
+            GuestRuntime* runtime, VolumeCatalog* volumes)
       : config_(config),
         store_(store),
         table_(table),
         operations_(operations),
-        events_(events),
         guests_(guests),
-        runtime_(runtime) {}
+        volumes_(volumes),
+        taker_(config, store, table, operations, guests, runtime, volumes) {}
 
   // Removes the files that a killed umld left without a row. Before anything is begun.
   absl::Status RemoveLeftovers();
-  // Finishes or undoes what an earlier daemon left unfinished, in the guest's line. False: it is about no snapshot.
+  // Finishes or undoes what an earlier daemon left unfinished, in the guests' lines. False: it is about no snapshot.
   bool ResumeOperation(const state::OperationRow& operation);
 
   // Commit the intent and return; the operation says how it ends.
   absl::StatusOr<OperationView> Create(const v1::CreateSnapshotRequest& request);
+  absl::StatusOr<OperationView> CreateSet(const v1::CreateSnapshotsRequest& request);
   absl::StatusOr<OperationView> Restore(const v1::RestoreSnapshotRequest& request);
   absl::StatusOr<v1::ListSnapshotsResponse> List(const v1::ListSnapshotsRequest& request);
   absl::StatusOr<v1::Snapshot> Get(const std::string& name);
@@ -50,35 +53,39 @@ class Snapshots {
   struct Found {
     GuestPtr guest;
     state::SnapshotRow row;
+    std::vector<state::SnapshotRow> all;  // that the guest has
   };
   absl::StatusOr<Found> Find(const std::string& name);
   // As committed now; kNotFound.
-  absl::StatusOr<state::SnapshotRow> Reload(uint64_t id);
-  std::string Folder(uint64_t id) const;
-  // In the runtime directory, as a pause ends with its host: we have paused the guest, and it is to go on.
-  std::string PauseMarker(const GuestView& view) const;
-  // In the snapshot's folder: all new disks are there, and take the places of the old ones.
-  std::string RestoreMarker(uint64_t snapshot, uint64_t operation) const;
+  absl::StatusOr<state::SnapshotRow> Reload(const GuestView& view, uint64_t id);
+  GuestPtr FindGuest(uint64_t id) const;  // null: there is none
 
-  absl::Status RunCreate(const GuestPtr& guest, const state::OperationRow& operation);
-  absl::StatusOr<state::SnapshotRow> Make(const GuestPtr& guest, const state::OperationRow& operation);
-  // Whether the guest's kernel said in time that all is written out.
-  bool Sync(const GuestPtr& guest);
-  absl::Status GoOn(const GuestPtr& guest);
+  // Snapshots of all of these, with the name and so on of `wanted`, which has a guest when it is about one alone.
+  absl::StatusOr<OperationView> Begin(const std::vector<GuestPtr>& guests, v1::CreateSnapshotRequest wanted);
+  absl::StatusOr<std::vector<GuestPtr>> Select(const v1::CreateSnapshotsRequest& request) const;
+  absl::Status RunCreate(const std::vector<GuestPtr>& guests, const state::OperationRow& operation);
+  absl::Status CommitSet(const std::vector<GuestPtr>& guests, const std::vector<state::SnapshotRow>& made,
+                         uint32_t keep, const state::OperationRow& operation);
+  // The guest's rotating snapshots, but for the newest, when one more comes to them.
+  absl::StatusOr<std::vector<state::SnapshotRow>> Expired(uint64_t guest_id, uint32_t keep);
+  void UndoCreate(const state::OperationRow& operation);
+
+  struct RestoreStep;
   absl::Status RunRestore(const GuestPtr& guest, const state::OperationRow& operation, bool resumed);
-  absl::Status Stage(const GuestView& view, const state::SnapshotRow& snapshot, uint64_t operation);
-  // Commits `change` with its event, and the outcome of `operation` if there is one.
-  absl::Status Commit(const std::string& type, const GuestView& view, const std::string& snapshot,
-                      const state::OperationRow* operation,
-                      const std::function<absl::Status(state::Transaction&)>& change);
+  // Commits how far it is.
+  absl::Status Note(state::OperationRow operation, const RestoreStep& step);
+  absl::Status BeginRestore(const GuestPtr& guest, const state::SnapshotRow& snapshot, RestoreStep& step,
+                            const state::OperationRow& operation);
+  absl::Status ReplaceDisks(const GuestPtr& guest, const state::SnapshotRow& snapshot, RestoreStep& step,
+                            const state::OperationRow& operation);
 
   const DaemonConfig* const config_;
   state::Store* const store_;
   GuestTable* const table_;
   Operations* const operations_;
-  EventLog* const events_;
   Guests* const guests_;
-  GuestRuntime* const runtime_;
+  VolumeCatalog* const volumes_;
+  SnapshotTaker taker_;
 };
 
 }  // namespace umld

@@ -21,11 +21,18 @@ void WorkerPool::Submit(std::function<void()> task) {
   Enqueue(std::move(task));
 }
 
-void WorkerPool::SubmitInLine(uint64_t line, std::function<void()> task) {
+void WorkerPool::SubmitInLines(const std::set<uint64_t>& lines, std::function<void()> task) {
+  auto entry = std::make_shared<InLines>();
+  entry->task = std::move(task);
+  entry->lines = lines;
+  entry->ahead = lines.size();
   absl::MutexLock lock(&mutex_);
-  auto [found, is_new] = lines_.try_emplace(line);
-  found->second.push_back(std::move(task));
-  if (is_new) Enqueue([this, line] { RunLine(line); });
+  if (lines.empty()) Enqueue([this, entry] { Run(entry); });
+  for (uint64_t line : lines) {
+    auto& queue = lines_[line];
+    queue.push_back(entry);
+    if (queue.size() == 1) TakeTurn(entry);
+  }
 }
 
 void WorkerPool::Enqueue(std::function<void()> task) {
@@ -36,22 +43,23 @@ void WorkerPool::Enqueue(std::function<void()> task) {
   }
 }
 
-void WorkerPool::RunLine(uint64_t line) {
-  std::function<void()> task;
-  {
-    absl::MutexLock lock(&mutex_);
-    auto& queue = lines_[line];
-    task = std::move(queue.front());
-    queue.pop_front();
-  }
-  task();
-  task = nullptr;  // what it captured goes before the next one begins
+void WorkerPool::TakeTurn(const std::shared_ptr<InLines>& entry) {
+  if (--entry->ahead == 0) Enqueue([this, entry] { Run(entry); });
+}
+
+void WorkerPool::Run(const std::shared_ptr<InLines>& entry) {
+  entry->task();
+  entry->task = nullptr;  // what it captured goes before the next one begins
   absl::MutexLock lock(&mutex_);
-  // One task per turn, so that a long line does not keep a thread from the other guests.
-  if (lines_[line].empty()) {
-    lines_.erase(line);
-  } else {
-    Enqueue([this, line] { RunLine(line); });
+  // The next one goes behind what is ready, so that a long line does not keep a thread from the other guests.
+  for (uint64_t line : entry->lines) {
+    auto& queue = lines_[line];
+    queue.pop_front();
+    if (queue.empty()) {
+      lines_.erase(line);
+    } else {
+      TakeTurn(queue.front());
+    }
   }
 }
 

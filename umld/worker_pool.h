@@ -5,8 +5,10 @@
 #include <deque>
 #include <functional>
 #include <map>
-#include <string>
+#include <memory>
+#include <set>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -27,13 +29,24 @@ class WorkerPool {
   // Runs `task` on some thread, soon.
   void Submit(std::function<void()> task);
   // Runs `task` after all tasks submitted to the same line before it.
-  void SubmitInLine(uint64_t line, std::function<void()> task);
+  void SubmitInLine(uint64_t line, std::function<void()> task) { SubmitInLines({line}, std::move(task)); }
+  // Runs `task` when its turn has come in all of these lines, and holds up all of them until it is done. No thread
+  // waits for that; and since it takes its place in all lines at once, no two such tasks wait for one another.
+  void SubmitInLines(const std::set<uint64_t>& lines, std::function<void()> task);
   // No new task begins; returns when the running ones are done. Idempotent.
   void Shutdown();
 
  private:
+  struct InLines {
+    std::function<void()> task;
+    std::set<uint64_t> lines;
+    size_t ahead = 0;  // lines in which its turn has not come yet
+  };
+
   void Enqueue(std::function<void()> task) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void RunLine(uint64_t line);
+  // In one more line it is its turn.
+  void TakeTurn(const std::shared_ptr<InLines>& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Run(const std::shared_ptr<InLines>& entry);
   void ThreadMain();
 
   const int max_threads_;
@@ -41,8 +54,8 @@ class WorkerPool {
   bool shutdown_ ABSL_GUARDED_BY(mutex_) = false;
   int idle_ ABSL_GUARDED_BY(mutex_) = 0;
   std::deque<std::function<void()>> ready_ ABSL_GUARDED_BY(mutex_);
-  // A line exists while one of its tasks is queued or runs.
-  std::map<uint64_t, std::deque<std::function<void()>>> lines_ ABSL_GUARDED_BY(mutex_);
+  // A line exists while it has a task; the first one's turn it is, or it runs.
+  std::map<uint64_t, std::deque<std::shared_ptr<InLines>>> lines_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::thread> threads_ ABSL_GUARDED_BY(mutex_);
 };
 
