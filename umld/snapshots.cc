@@ -472,6 +472,18 @@ absl::Status Snapshots::GoOn(const GuestPtr& guest) {
   return status;
 }
 
+absl::StatusOr<state::SnapshotRow> Snapshots::CopyDisks(const GuestPtr& guest, const state::OperationRow& operation) {
+  state::OperationRow unnamed = operation;
+  unnamed.payload.clear();  // a request for a snapshot without a name, which none has
+  absl::StatusOr<state::SnapshotRow> made = Make(guest, unnamed);
+  if (!made.ok()) RemoveFolder(Folder(operation.id)).IgnoreError();
+  return made;
+}
+
+void Snapshots::GoOnIfPaused(const GuestPtr& guest) {
+  if (IsThere(PauseMarker(table_->View(guest)))) GoOn(guest).IgnoreError();
+}
+
 // ---------------------------------------------------------------- restore
 
 absl::StatusOr<OperationView> Snapshots::Restore(const v1::RestoreSnapshotRequest& request) {
