@@ -118,7 +118,10 @@ void PlanDisks(const state::GuestRow& source, const state::SnapshotRow* snapshot
   if (snapshot != nullptr) {
     for (const state::SnapshotDiskRow& wanted : snapshot->disks) {
       const state::DiskRow* now = FindDisk(source, wanted);
-      const state::DiskRow disk{.unit = wanted.unit, .path = wanted.path, .backing = wanted.backing};
+      state::DiskRow disk;
+      disk.unit = wanted.unit;
+      disk.path = wanted.path;
+      disk.backing = wanted.backing;
       plan->disks.push_back(Copied(source, now == nullptr ? disk : *now, new_name, volumes, &plan->notes));
       // Whoever could open the backing file then is not known any more: the caller has to.
       if (now == nullptr && !wanted.backing.empty()) plan->disks.back().merged = true;

@@ -1,5 +1,8 @@
 #include "umld/clone_plan.h"
 
+#include <optional>
+#include <string>
+
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -11,6 +14,26 @@ using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Not;
+
+state::DiskRow Disk(uint32_t unit, const std::string& path, const std::string& backing = "",
+                    const std::string& flags = "", const std::optional<Credentials>& opener = std::nullopt) {
+  state::DiskRow row;
+  row.unit = unit;
+  row.path = path;
+  row.backing = backing;
+  row.flags = flags;
+  row.opener = opener;
+  return row;
+}
+
+state::SnapshotDiskRow SnapshotDisk(uint32_t unit, const std::string& path, const std::string& backing) {
+  state::SnapshotDiskRow row;
+  row.unit = unit;
+  row.path = path;
+  row.backing = backing;
+  return row;
+}
 
 state::GuestRow Source() {
   state::GuestRow row;
@@ -20,7 +43,8 @@ state::GuestRow Source() {
   row.description = "a text";
   row.labels = {{"lab", "net1"}};
   row.cpu_percent = 150;
-  row.disks = {{.unit = 0, .path = "/s/guests/7/ubda.cow", .backing = "/s/images/x", .managed = true}};
+  row.disks = {Disk(0, "/s/guests/7/ubda.cow", "/s/images/x")};
+  row.disks[0].managed = true;
   return row;
 }
 
@@ -73,12 +97,13 @@ TEST(ClonePlan, WhatIsOneGuestsAloneStaysWithTheSource) {
 
 TEST(ClonePlan, DisksOfUsersAndVolumesAreCopiedAndReadOnlyOnesShared) {
   state::GuestRow source = Source();
-  const Credentials user{.uid = 1000, .gid = 1000};
-  source.disks.push_back({.unit = 1, .path = "/s/volumes/data.img"});
-  source.disks.push_back({.unit = 2, .path = "/s/volumes/more.img", .flags = "r"});
-  source.disks.push_back({.unit = 3, .path = "/home/u/raw", .opener = user});
-  source.disks.push_back({.unit = 4, .path = "/home/u/cow", .backing = "/home/u/base", .opener = user});
-  source.disks.push_back({.unit = 5, .path = "/srv/cow", .backing = "/srv/base"});
+  Credentials user;
+  user.uid = user.gid = 1000;
+  source.disks.push_back(Disk(1, "/s/volumes/data.img"));
+  source.disks.push_back(Disk(2, "/s/volumes/more.img", "", "r"));
+  source.disks.push_back(Disk(3, "/home/u/raw", "", "", user));
+  source.disks.push_back(Disk(4, "/home/u/cow", "/home/u/base", "", user));
+  source.disks.push_back(Disk(5, "/srv/cow", "/srv/base"));
   const ClonePlan plan = Plan(source);
   ASSERT_EQ(plan.disks.size(), 6u);
   const bool copied[] = {true, true, false, true, true, true}, merged[] = {false, false, false, false, true, false};
@@ -92,17 +117,20 @@ TEST(ClonePlan, DisksOfUsersAndVolumesAreCopiedAndReadOnlyOnesShared) {
 
 TEST(ClonePlan, OfASnapshotHasItsDisks) {
   state::GuestRow source = Source();
-  source.disks.push_back({.unit = 1, .path = "/srv/new"});
-  source.disks.push_back({.unit = 2, .path = "/srv/ro", .flags = "r"});
+  source.disks.push_back(Disk(1, "/srv/new"));
+  source.disks.push_back(Disk(2, "/srv/ro", "", "r"));
   state::SnapshotRow snapshot;
-  snapshot.disks = {{.unit = 0, .path = source.disks[0].path, .backing = source.disks[0].backing},
-                    {.unit = 3, .path = "/srv/gone"}};
+  snapshot.disks = {SnapshotDisk(0, source.disks[0].path, source.disks[0].backing), SnapshotDisk(3, "/srv/gone", ""),
+                    SnapshotDisk(4, "/srv/cow", "/srv/base")};
   const ClonePlan plan = Plan(source, &snapshot);
-  ASSERT_EQ(plan.disks.size(), 3u);
+  ASSERT_EQ(plan.disks.size(), 4u);
   EXPECT_EQ(plan.disks[0].row, source.disks[0]);
   EXPECT_EQ(plan.disks[1].row.path, "/srv/ro");
+  EXPECT_FALSE(plan.disks[0].merged);
   EXPECT_EQ(plan.disks[2].row.path, "/srv/gone");
-  EXPECT_THAT(plan.notes, ElementsAre(HasSubstr("/srv/gone"), HasSubstr("ubdb: left out")));
+  EXPECT_FALSE(plan.disks[2].merged);
+  EXPECT_TRUE(plan.disks[3].merged) << "nobody knows who could open what is under it";
+  EXPECT_THAT(plan.notes, ElementsAre(HasSubstr("/srv/gone"), HasSubstr("/srv/cow"), HasSubstr("ubdb: left out")));
 }
 
 TEST(ClonePlan, KnowsTheRootDisk) {

@@ -192,8 +192,13 @@ absl::StatusOr<std::vector<std::string>> RenewIdentity(const DaemonConfig& confi
   row.memory_bytes = kMemory;
   row.kernel_args = {"init=/init"};
   row.relaxed = config.relaxed;
-  row.disks = {{.unit = 0, .path = root, .flags = "r"}, job.root, {.unit = 2, .path = answer}};
+  row.disks.resize(3);
+  row.disks[0].path = root;
+  row.disks[0].flags = "r";
+  row.disks[1] = job.root;
   row.disks[1].unit = 1;
+  row.disks[2].path = answer;
+  row.disks[2].unit = 2;
   const absl::Status ran = RunAppliance(config, runtime, catalog, row, job.run_dir, job.folder, kPatience);
   absl::StatusOr<std::vector<std::string>> notes = Unchanged(ran.message());
   if (ran.ok()) {
