@@ -71,8 +71,8 @@ absl::Status CloneGuest(Session& session, const CloneWords& words) {
 }
 
 void AddClone(CLI::App& app, Session& session) {
-  CLI::App* verb =
-      app.add_subcommand("clone", "Make a new guest with the disks and the configuration of another")->group(kGuestsGroup);
+  CLI::App* verb = app.add_subcommand("clone", "Make a new guest with the disks and the configuration of another")
+                       ->group(kGuestsGroup);
   struct Typed {
     std::string source;
     CloneWords words;

@@ -128,8 +128,7 @@ absl::Status FinishCloneDisks(const std::string& folder, const std::optional<Cre
                               std::vector<ClonedDisk>* disks) {
   for (ClonedDisk& disk : *disks) {
     if (!disk.copied) continue;
-    RETURN_IF_ERROR(
-        Annotate(Finish(folder, reader, &disk), absl::StrCat("disk ", devices::DiskName(disk.row.unit))));
+    RETURN_IF_ERROR(Annotate(Finish(folder, reader, &disk), absl::StrCat("disk ", devices::DiskName(disk.row.unit))));
   }
   return SyncFolder(folder);
 }

@@ -21,7 +21,8 @@ struct ClonedDisk {
 
 // What a clone is to be: what the source has, less what two guests of a host must not both have.
 struct ClonePlan {
-  v1::CreateGuestRequest request;  // all but the disks; NICs without MACs and taps of their own, which are still to be made
+  v1::CreateGuestRequest
+      request;  // all but the disks; NICs without MACs and taps of their own, which are still to be made
   std::vector<ClonedDisk> disks;   // by unit
   std::vector<std::string> notes;  // for people: what is not as in the source
   std::optional<uint32_t> root;    // the unit that it boots from; nullopt: it cannot be told, or there is none

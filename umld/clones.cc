@@ -79,9 +79,7 @@ struct Clones::Work {
   void AddNotes(const std::vector<std::string>& notes) { report.mutable_notes()->Add(notes.begin(), notes.end()); }
 };
 
-std::string Clones::Folder(uint64_t operation) const {
-  return absl::StrCat(config_->state_dir, "/clones/", operation);
-}
+std::string Clones::Folder(uint64_t operation) const { return absl::StrCat(config_->state_dir, "/clones/", operation); }
 
 std::string Clones::RunFolder(uint64_t operation) const {
   return absl::StrCat(config_->run_dir, "/clones/", operation);
@@ -198,9 +196,9 @@ absl::Status Clones::Plan(const GuestPtr& source, Work* work) {
   work->AddNotes(work->plan.notes);
   work->AddNotes(TapNotes(work->source_row, work->row));
   const auto file_of = [&](const ClonedDisk& disk) {
-    return snapshot.has_value() ? absl::StrCat(config_->state_dir, kBetween, snapshot->id, "/",
-                                               devices::DiskName(disk.row.unit))
-                                : disk.row.path;
+    return snapshot.has_value()
+               ? absl::StrCat(config_->state_dir, kBetween, snapshot->id, "/", devices::DiskName(disk.row.unit))
+               : disk.row.path;
   };
   return Annotate(CheckCloneSpace(config_->state_dir, work->plan.disks, file_of), work->noun());
 }
@@ -222,8 +220,8 @@ absl::Status Clones::Copy(const GuestPtr& source, Work* work) {
   operations_->SetProgress(id, 10, absl::StrCat("copying the disks of ", work->source_row.name));
   if (work->snapshot_id != 0) {
     RETURN_IF_ERROR(MakeFolders(disks, 0700));
-    RETURN_IF_ERROR(CopyCloneDisks(absl::StrCat(config_->state_dir, kBetween, work->snapshot_id), disks,
-                                   work->plan.disks));
+    RETURN_IF_ERROR(
+        CopyCloneDisks(absl::StrCat(config_->state_dir, kBetween, work->snapshot_id), disks, work->plan.disks));
   } else {
     table_->Update(source, [id](GuestView& view) { view.operation = id; });
     const absl::StatusOr<state::SnapshotRow> copied = snapshots_->CopyDisks(source, work->operation);
@@ -244,8 +242,8 @@ absl::Status Clones::Copy(const GuestPtr& source, Work* work) {
 
 absl::Status Clones::Complete(Work* work) {
   if (work->same_identity) {
-    work->AddNotes({absl::StrCat("its machine-id, ssh host keys and host name inside are those of ",
-                                 work->source_row.name)});
+    work->AddNotes(
+        {absl::StrCat("its machine-id, ssh host keys and host name inside are those of ", work->source_row.name)});
   } else {
     RETURN_IF_ERROR(ChangeIdentity(work));
   }
@@ -265,8 +263,8 @@ absl::Status Clones::ChangeIdentity(Work* work) {
   }
   if (root == nullptr || !root->copied) {
     work->AddNotes({root == nullptr ? "it has no root disk: nothing inside to change"
-                                    : absl::StrCat("its root disk is read-only and the same as ",
-                                                   work->source_row.name, "'s: nothing inside was changed")});
+                                    : absl::StrCat("its root disk is read-only and the same as ", work->source_row.name,
+                                                   "'s: nothing inside was changed")});
     return absl::OkStatus();
   }
   operations_->SetProgress(work->operation.id, 50, "giving it an identity of its own");

@@ -176,9 +176,9 @@ class DaemonImpl final : public Daemon {
     snapshots_ = std::make_unique<Snapshots>(&config_, store_.get(), table_.get(), operations_.get(), events_.get(),
                                              guests_.get(), runtime_.get());
     RETURN_IF_ERROR(snapshots_->RemoveLeftovers());
-    clones_ = std::make_unique<Clones>(&config_, store_.get(), table_.get(), operations_.get(), guests_.get(),
-                                       runtime_.get(), kernel_catalog_.get(), volume_catalog_.get(), snapshots_.get(),
-                                       &operations_pool_);
+    clones_ =
+        std::make_unique<Clones>(&config_, store_.get(), table_.get(), operations_.get(), guests_.get(), runtime_.get(),
+                                 kernel_catalog_.get(), volume_catalog_.get(), snapshots_.get(), &operations_pool_);
     clones_->RemoveLeftovers();
     clone_service_ = std::make_unique<CloneService>(clones_.get(), &requests_);
     snapshot_service_ = std::make_unique<SnapshotService>(snapshots_.get(), &requests_);

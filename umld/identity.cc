@@ -39,9 +39,10 @@ constexpr size_t kLogTail = 2000;
 constexpr std::pair<const char*, const char*> kKeys[] = {{"rsa", "3072"}, {"ecdsa", "256"}, {"ed25519", ""}};
 
 absl::Status Unchanged(absl::string_view why) {
-  return MakeError(absl::StatusCode::kAborted,
-                   absl::StrCat("its identity inside (machine-id, ssh host keys, host name) could not be made new: ", why),
-                   {"IDENTITY_UNCHANGED", "", "with --same-identity the clone keeps that of its source"});
+  return MakeError(
+      absl::StatusCode::kAborted,
+      absl::StrCat("its identity inside (machine-id, ssh host keys, host name) could not be made new: ", why),
+      {"IDENTITY_UNCHANGED", "", "with --same-identity the clone keeps that of its source"});
 }
 
 absl::Status WriteJobFile(const std::string& path, absl::string_view content, mode_t mode) {
@@ -62,7 +63,10 @@ absl::Status MakeKeys(const std::string& folder, const std::string& new_name) {
   if (!program.ok()) return WriteJobFile(folder + "/no-keys", "", 0600);
   for (const auto& [kind, bits] : kKeys) {
     image::Tool tool;
-    tool.argv = {*program, "-q", "-t", kind, "-N", "", "-C", absl::StrCat("root@", new_name),
+    tool.argv = {*program, "-q",
+                 "-t",     kind,
+                 "-N",     "",
+                 "-C",     absl::StrCat("root@", new_name),
                  "-f",     absl::StrCat(folder, "/ssh_host_", kind, "_key")};
     if (*bits != '\0') tool.argv.insert(tool.argv.end(), {"-b", bits});
     RETURN_IF_ERROR(image::RunTool(tool, nullptr).status());
@@ -87,8 +91,8 @@ absl::Status MakeRoot(const IdentityJob& job, const std::string& tree, const std
   RETURN_IF_ERROR(WriteJobFile(folder + "/rootflags", job.root_flags.empty() ? "" : "rw," + job.root_flags, 0600));
   RETURN_IF_ERROR(MakeKeys(folder, job.new_name));
   image::Tool tool;
-  tool.argv = {mke2fs, "-q", "-F", "-t", "ext4", "-O", "^has_journal", "-b",            "4096",
-               "-m",   "0",  "-d", tree, file,   kFilesystemSize};
+  tool.argv = {mke2fs, "-q", "-F", "-t", "ext4", "-O", "^has_journal", "-b",
+               "4096", "-m", "0",  "-d", tree,   file, kFilesystemSize};
   return image::RunTool(tool, nullptr).status();
 }
 
@@ -137,7 +141,8 @@ absl::Status Take(absl::string_view line, Changes* changes) {
   } else if (line == "unmountable") {
     return Unchanged("no filesystem on its root disk can be mounted");
   } else if (line == "no-keys") {
-    return MakeError(absl::StatusCode::kFailedPrecondition, "the program ssh-keygen is missing, and it has ssh host keys",
+    return MakeError(absl::StatusCode::kFailedPrecondition,
+                     "the program ssh-keygen is missing, and it has ssh host keys",
                      {"TOOL_MISSING", "ssh-keygen", "install the package openssh-client, or give --same-identity"});
   } else if (words.first == "changed" && !kind.empty()) {
     changes->keys.insert(kind);
@@ -166,7 +171,8 @@ absl::StatusOr<std::vector<std::string>> ReadIdentityReport(absl::string_view re
   if (changes.things.count("machine-id") > 0) notes.emplace_back("it makes a new machine-id at its first start");
   if (!changes.keys.empty()) notes.push_back(absl::StrCat("new ssh host keys: ", absl::StrJoin(changes.keys, ", ")));
   if (!changes.lost.empty()) {
-    notes.push_back(absl::StrCat("removed, as none can be made anew: ssh host keys: ", absl::StrJoin(changes.lost, ", ")));
+    notes.push_back(
+        absl::StrCat("removed, as none can be made anew: ssh host keys: ", absl::StrJoin(changes.lost, ", ")));
   }
   if (changes.things.count("host name") > 0) notes.push_back(absl::StrCat("its host name is ", new_name));
   if (!changes.kept.empty()) {

@@ -15,16 +15,16 @@
 namespace umld {
 
 // What makes a guest another than the one it was copied from, on its root disk: machine-id, ssh host keys, host name,
-// the seed of its random numbers. A filesystem that others have written is never read by the host: a guest of umld's own
-// (umld/appliance.h) mounts and changes it, with guest/identity/init as its only program.
+// the seed of its random numbers. A filesystem that others have written is never read by the host: a guest of umld's
+// own (umld/appliance.h) mounts and changes it, with guest/identity/init as its only program.
 
 struct IdentityJob {
   std::string old_name, new_name;
-  std::string kernel;       // as in a guest's row
-  std::string root_flags;   // with which the guest mounts its root; may be empty
-  state::DiskRow root;      // nobody uses it meanwhile; its unit does not matter
-  std::string folder;       // of this job, exists; what it needs is put there and left to the caller
-  std::string run_dir;      // to be made, and gone afterwards
+  std::string kernel;      // as in a guest's row
+  std::string root_flags;  // with which the guest mounts its root; may be empty
+  state::DiskRow root;     // nobody uses it meanwhile; its unit does not matter
+  std::string folder;      // of this job, exists; what it needs is put there and left to the caller
+  std::string run_dir;     // to be made, and gone afterwards
 };
 
 // Returns what was done, for people. One at a time. On any error the disk may be half changed.

@@ -33,15 +33,16 @@ TEST(IdentityReport, OfAGuestThatHasNone) {
 }
 
 TEST(IdentityReport, WhatFailedIsAnError) {
-  for (const std::string line : {"unmountable\n", "failed hostname\n", "failed read\n", "changed hostname\nfailed hosts\n",
-                                 "changed everything\n", "changed ssh_host_\x1b[31m\n", "nonsense\n"}) {
+  for (const std::string line :
+       {"unmountable\n", "failed hostname\n", "failed read\n", "changed hostname\nfailed hosts\n",
+        "changed everything\n", "changed ssh_host_\x1b[31m\n", "nonsense\n"}) {
     EXPECT_EQ(GetErrorDetail(Read(line).status()).reason, "IDENTITY_UNCHANGED") << line;
   }
   EXPECT_EQ(GetErrorDetail(Read("no-keys\n").status()).reason, "TOOL_MISSING");
 }
 
 TEST(IdentityReport, WhatIsNotWholeIsAnError) {
-  for (const std::string text :
+  for (const std::string& text :
        {std::string(), std::string(65536, '\0'), std::string("umld-identity 1\nchanged hostname\n"),
         std::string("umld-identity 2\nend\n"), std::string("end\n"), std::string(65536, 'x')}) {
     EXPECT_EQ(GetErrorDetail(ReadIdentityReport(text, "web2").status()).reason, "IDENTITY_UNCHANGED");
