@@ -53,7 +53,7 @@ absl::Status CloneGuest(Session& session, const CloneWords& words) {
   v1::GetCloneReportRequest get;
   get.set_operation(operation.name());
   ASSIGN_OR_RETURN(v1::CloneReport report, client->GetCloneReport(get));
-  const absl::Status started = words.start ? Start(session, *client, report.guest().name()) : absl::OkStatus();
+  absl::Status started = words.start ? Start(session, *client, report.guest().name()) : absl::OkStatus();
   if (words.start && started.ok()) {
     ASSIGN_OR_RETURN(*report.mutable_guest(), client->GetGuest(report.guest().name()));
   }

@@ -57,19 +57,23 @@ absl::Status WriteJobFile(const std::string& path, absl::string_view content, mo
   return fchmod(fd.get(), mode) == 0 ? absl::OkStatus() : ErrnoError(errno, path);
 }
 
-// Where there is no ssh-keygen, init has to be told, for there may be keys.
+absl::Status MakeKey(const std::string& file, const std::string& kind, const std::string& bits,
+                     const std::string& new_name) {
+  ASSIGN_OR_RETURN(const std::string program, image::FindTool("ssh-keygen", "openssh-client"));
+  image::Tool tool;
+  tool.argv = {program, "-q", "-t", kind, "-N", "", "-C", absl::StrCat("root@", new_name), "-f", file};
+  if (!bits.empty()) tool.argv.insert(tool.argv.end(), {"-b", bits});
+  return image::RunTool(tool, nullptr).status();
+}
+
+// Where ssh-keygen is not to be had (it does nothing for a user whom the host does not know, either) init is told so:
+// it matters only when there are keys.
 absl::Status MakeKeys(const std::string& folder, const std::string& new_name) {
-  const absl::StatusOr<std::string> program = image::FindTool("ssh-keygen", "openssh-client");
-  if (!program.ok()) return WriteJobFile(folder + "/no-keys", "", 0600);
   for (const auto& [kind, bits] : kKeys) {
-    image::Tool tool;
-    tool.argv = {*program, "-q",
-                 "-t",     kind,
-                 "-N",     "",
-                 "-C",     absl::StrCat("root@", new_name),
-                 "-f",     absl::StrCat(folder, "/ssh_host_", kind, "_key")};
-    if (*bits != '\0') tool.argv.insert(tool.argv.end(), {"-b", bits});
-    RETURN_IF_ERROR(image::RunTool(tool, nullptr).status());
+    const absl::Status made = MakeKey(absl::StrCat(folder, "/ssh_host_", kind, "_key"), kind, bits, new_name);
+    if (made.ok()) continue;
+    spdlog::warn("guest {}: no ssh host keys: {}", new_name, std::string(made.message()));
+    return WriteJobFile(folder + "/no-keys", "", 0600);
   }
   return absl::OkStatus();
 }
@@ -141,9 +145,10 @@ absl::Status Take(absl::string_view line, Changes* changes) {
   } else if (line == "unmountable") {
     return Unchanged("no filesystem on its root disk can be mounted");
   } else if (line == "no-keys") {
-    return MakeError(absl::StatusCode::kFailedPrecondition,
-                     "the program ssh-keygen is missing, and it has ssh host keys",
-                     {"TOOL_MISSING", "ssh-keygen", "install the package openssh-client, or give --same-identity"});
+    return MakeError(
+        absl::StatusCode::kFailedPrecondition,
+        "it has ssh host keys, and ssh-keygen, which would make new ones, is missing or fails (umld's log says which)",
+        {"TOOL_MISSING", "ssh-keygen", "install the package openssh-client, or give --same-identity"});
   } else if (words.first == "changed" && !kind.empty()) {
     changes->keys.insert(kind);
   } else if (words.first == "changed" && !noun.empty()) {
