@@ -67,6 +67,7 @@ class Clones : public SharedHost {
 };
 
 constexpr char kOldMachineId[] = "0123456789abcdef0123456789abcdef";
+// With a sync of its own: what the kernel is asked to write out is not always there when it says so.
 constexpr char kMakeIdentity[] =
     "mkdir -p /etc/ssh /var/lib/dbus /var/lib/systemd; "
     "echo 0123456789abcdef0123456789abcdef | tee /etc/machine-id > /var/lib/dbus/machine-id; "
