@@ -100,15 +100,6 @@ bool IsStaticProgram(absl::string_view bytes) {
   return true;
 }
 
-absl::StatusOr<std::string> ReadBusybox(const std::string& path) {
-  struct stat info = {};
-  if (stat(path.c_str(), &info) != 0) return NotBusybox(path, errno == ENOENT ? "it does not exist" : "no access");
-  if (!S_ISREG(info.st_mode)) return NotBusybox(path, "it is not a regular file");
-  ASSIGN_OR_RETURN(std::string bytes, ReadFile(path, kMaxBusybox));
-  if (!IsStaticProgram(bytes)) return NotBusybox(path, "it is not a statically linked program");
-  return bytes;
-}
-
 // "sbin/init", "bin/sh": where this busybox wants its names. They become paths of the host first, so only plain ones
 // are let through.
 absl::StatusOr<std::vector<std::string>> ListApplets(const std::string& busybox_path) {
@@ -274,6 +265,15 @@ absl::Status BuildIn(const std::string& work, const std::string& busybox_path, c
 }
 
 }  // namespace
+
+absl::StatusOr<std::string> ReadBusybox(const std::string& path) {
+  struct stat info = {};
+  if (stat(path.c_str(), &info) != 0) return NotBusybox(path, errno == ENOENT ? "it does not exist" : "no access");
+  if (!S_ISREG(info.st_mode)) return NotBusybox(path, "it is not a regular file");
+  ASSIGN_OR_RETURN(std::string bytes, ReadFile(path, kMaxBusybox));
+  if (!IsStaticProgram(bytes)) return NotBusybox(path, "it is not a statically linked program");
+  return bytes;
+}
 
 absl::Status BuildTinyImage(const std::string& busybox_path, const std::string& output_path,
                             const ImageProgress& progress) {

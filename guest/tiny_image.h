@@ -5,6 +5,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 
 namespace umld::guest {
 
@@ -13,6 +14,10 @@ inline constexpr char kDefaultBusybox[] = "/bin/busybox";
 
 // Percent done, and what is being done now ("writing the filesystem").
 using ImageProgress = std::function<void(int percent, const std::string& what)>;
+
+// The whole program, which needs nothing beside it. kFailedPrecondition BUSYBOX_UNUSABLE: missing, or not statically
+// linked. Blocks on the disk.
+absl::StatusOr<std::string> ReadBusybox(const std::string& path);
 
 // Makes the root filesystem of the image "tiny": busybox and a few scripts on ext4, a few MiB. con1 is a login without
 // password, cad reboots in order. Needs no root and mounts nothing. `output_path` is replaced in one step, read-only

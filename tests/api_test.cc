@@ -384,8 +384,9 @@ TEST_F(Api, HealthAndReflectionAreOn) {
   // ServerReflectionRequest{list_services: "*"}
   const std::string services =
       RawCall(channel_, "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", "\x3a\x01*", &status);
-  for (const char* service : {"umld.v1.Guests", "umld.v1.Consoles", "umld.v1.Images", "umld.v1.Volumes",
-                              "umld.v1.Operations", "umld.v1.Events", "umld.v1.Host", "grpc.health.v1.Health"}) {
+  for (const char* service :
+       {"umld.v1.Guests", "umld.v1.Consoles", "umld.v1.Images", "umld.v1.Volumes", "umld.v1.Clones",
+        "umld.v1.Operations", "umld.v1.Events", "umld.v1.Host", "grpc.health.v1.Health"}) {
     EXPECT_THAT(services, HasSubstr(service));
   }
   // ServerReflectionRequest{file_containing_symbol: "umld.v1.Guests"}: what grpcurl asks first.

@@ -16,6 +16,7 @@
 #include "base/status.h"
 #include "umlctl/address.h"
 #include "umlctl/rpc_status.h"
+#include "umld/v1/clones.grpc.pb.h"
 #include "umld/v1/images.grpc.pb.h"
 #include "umld/v1/kernels.grpc.pb.h"
 #include "umld/v1/services.grpc.pb.h"
@@ -214,6 +215,8 @@ UMLCTL_CALL(Snapshots, CreateSnapshot, CreateSnapshotRequest, Operation, kSafe, 
 UMLCTL_CALL(Snapshots, CreateSnapshots, CreateSnapshotsRequest, Operation, kSafe, kChangeTimeout)
 UMLCTL_CALL(Snapshots, GetSnapshot, GetSnapshotRequest, Snapshot, kSafe, kReadTimeout)
 UMLCTL_CALL(Snapshots, RestoreSnapshot, RestoreSnapshotRequest, Operation, kSafe, kChangeTimeout)
+UMLCTL_CALL(Clones, CloneGuest, CloneGuestRequest, Operation, kSafe, kChangeTimeout)
+UMLCTL_CALL(Clones, GetCloneReport, GetCloneReportRequest, CloneReport, kSafe, kReadTimeout)
 UMLCTL_CALL(Operations, GetOperation, GetOperationRequest, Operation, kSafe, kReadTimeout)
 UMLCTL_CALL(Host, GetDiskFile, GetDiskFileRequest, DiskFile, kSafe, kReadTimeout)
 UMLCTL_CALL(Host, RebaseDiskFile, RebaseDiskFileRequest, DiskFile, kSafe, kChangeTimeout)

@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "umld/v1/clones.pb.h"
 #include "umld/v1/images.pb.h"
 #include "umld/v1/kernels.pb.h"
 #include "umld/v1/services.pb.h"
@@ -114,6 +115,9 @@ class Client {
   absl::StatusOr<v1::Snapshot> GetSnapshot(const v1::GetSnapshotRequest& request);
   absl::StatusOr<v1::Operation> RestoreSnapshot(const v1::RestoreSnapshotRequest& request);
   absl::Status DeleteSnapshot(const v1::DeleteSnapshotRequest& request);
+
+  absl::StatusOr<v1::Operation> CloneGuest(const v1::CloneGuestRequest& request);
+  absl::StatusOr<v1::CloneReport> GetCloneReport(const v1::GetCloneReportRequest& request);
 
   absl::StatusOr<v1::Operation> GetOperation(const v1::GetOperationRequest& request);
   // At most `limit`, newest first.

@@ -67,6 +67,7 @@ constexpr Place kPlaces[] = {
     {"kernel config", "1", "kernels"},
     {"kernel default", "1", "kernels"},
     {"kernel delete", "1...", "kernels"},
+    {"clone", "1", "guests"},
     {"snapshot create", "1", "guests"},
     {"snapshot list", "1", "guests"},
     {"snapshot describe", "1", "guests"},

@@ -44,6 +44,7 @@ void AddVerbs(CLI::App& app, Session& session) {
   AddGdb(app, session);
   AddImage(app, session);
   AddKernel(app, session);
+  AddClone(app, session);
   AddSnapshot(app, session);
   AddDisk(app, session);
   AddVolume(app, session);

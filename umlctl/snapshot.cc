@@ -5,6 +5,7 @@
 #include "absl/time/time.h"
 #include "base/byte_size.h"
 #include "base/status.h"
+#include "umlctl/clone.h"
 #include "umlctl/details.h"
 #include "umlctl/interrupt.h"
 #include "umlctl/labels.h"
@@ -189,6 +190,11 @@ absl::Status DescribeSnapshots(Session& session, const std::string& guest, const
   return absl::OkStatus();
 }
 
+absl::Status RestoreTo(Session& session, const std::string& guest, const std::string& typed, CloneWords words) {
+  ASSIGN_OR_RETURN(words.source, SnapshotName(guest, typed));
+  return CloneGuest(session, words);
+}
+
 absl::Status Restore(Session& session, const std::string& guest, const std::string& typed, bool force) {
   v1::RestoreSnapshotRequest request;
   ASSIGN_OR_RETURN(*request.mutable_name(), SnapshotName(guest, typed));
@@ -277,8 +283,14 @@ void AddSnapshot(CLI::App& app, Session& session) {
   CLI::App* restore = noun->add_subcommand("restore", "Give the disks of a stopped guest the content they had");
   restore->add_option("GUEST", words->guest, "a guest")->required();
   restore->add_option("NAME", words->name, "a snapshot of it")->required();
-  restore->add_flag("--force", words->force, "kill a guest that runs, and start it again afterwards");
-  OnVerb(restore, session, [=, &session] { return Restore(session, words->guest, words->name, words->force); });
+  const auto clone = std::make_shared<CloneWords>();
+  CLI::Option* to = restore->add_option("--to", clone->name, "make a new guest of it, and leave this one as it is");
+  restore->add_flag("--force", words->force, "kill a guest that runs, and start it again afterwards")->excludes(to);
+  AddCloneOptions(*restore, *clone, to);
+  OnVerb(restore, session, [=, &session] {
+    return clone->name.empty() ? Restore(session, words->guest, words->name, words->force)
+                               : RestoreTo(session, words->guest, words->name, *clone);
+  });
 
   CLI::App* remove = noun->add_subcommand("delete", "Remove snapshots of a guest");
   remove->add_option("GUEST", words->guest, "a guest")->required();

@@ -29,6 +29,7 @@ void AddMconsole(CLI::App& app, Session& session);
 void AddGdb(CLI::App& app, Session& session);
 void AddImage(CLI::App& app, Session& session);
 void AddKernel(CLI::App& app, Session& session);
+void AddClone(CLI::App& app, Session& session);
 void AddSnapshot(CLI::App& app, Session& session);
 void AddDisk(CLI::App& app, Session& session);
 void AddVolume(CLI::App& app, Session& session);

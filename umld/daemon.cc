@@ -26,6 +26,8 @@
 #include "spdlog/spdlog.h"
 #include "state/store.h"
 #include "umld/api_server.h"
+#include "umld/clone_service.h"
+#include "umld/clones.h"
 #include "umld/console_service.h"
 #include "umld/disk_watch.h"
 #include "umld/event_service.h"
@@ -119,7 +121,8 @@ class DaemonImpl final : public Daemon {
     ASSIGN_OR_RETURN(server_, ApiServer::Create(loop_.get(), std::move(listener.fd),
                                                 {guest_service_.get(), console_service_.get(), image_service_.get(),
                                                  kernel_service_.get(), volume_service_.get(), operation_service_.get(),
-                                                 event_service_.get(), host_service_.get(), snapshot_service_.get()}));
+                                                 event_service_.get(), host_service_.get(), snapshot_service_.get(),
+                                                 clone_service_.get()}));
     if (bridge_ != nullptr) bridge_->Begin();
     disk_watch_->Begin();
     server_->Serve();
@@ -173,6 +176,11 @@ class DaemonImpl final : public Daemon {
     snapshots_ = std::make_unique<Snapshots>(&config_, store_.get(), table_.get(), operations_.get(), guests_.get(),
                                              runtime_.get(), volume_catalog_.get());
     RETURN_IF_ERROR(snapshots_->RemoveLeftovers());
+    clones_ =
+        std::make_unique<Clones>(&config_, store_.get(), table_.get(), operations_.get(), guests_.get(), runtime_.get(),
+                                 kernel_catalog_.get(), volume_catalog_.get(), snapshots_.get(), &operations_pool_);
+    clones_->RemoveLeftovers();
+    clone_service_ = std::make_unique<CloneService>(clones_.get(), &requests_);
     snapshot_service_ = std::make_unique<SnapshotService>(snapshots_.get(), &requests_);
     guest_service_ = std::make_unique<GuestService>(guests_.get(), table_.get(), &requests_);
     console_service_ = std::make_unique<ConsoleService>(&config_, table_.get(), loop_.get(), &requests_);
@@ -203,7 +211,8 @@ class DaemonImpl final : public Daemon {
     left.Wait();
     ASSIGN_OR_RETURN(std::vector<state::OperationRow> unfinished, store_->LoadUnfinishedOperations());
     for (const state::OperationRow& operation : unfinished) {
-      if (!volumes_->ResumeOperation(operation) && !snapshots_->ResumeOperation(operation))
+      if (!volumes_->ResumeOperation(operation) && !snapshots_->ResumeOperation(operation) &&
+          !clones_->ResumeOperation(operation))
         guests_->ResumeOperation(operation);
     }
     guests_->StartWanted();
@@ -277,6 +286,8 @@ class DaemonImpl final : public Daemon {
   std::unique_ptr<Volumes> volumes_;
   std::unique_ptr<Snapshots> snapshots_;
   std::unique_ptr<SnapshotService> snapshot_service_;
+  std::unique_ptr<Clones> clones_;
+  std::unique_ptr<CloneService> clone_service_;
   std::unique_ptr<GuestService> guest_service_;
   std::unique_ptr<ConsoleService> console_service_;
   std::unique_ptr<ImageService> image_service_;

@@ -213,7 +213,10 @@ absl::Status Guests::UnplugDisk(const GuestPtr& guest, const std::string& name, 
   if (wanted != nullptr && wanted->managed && !live_only) {
     return MakeError(
         absl::StatusCode::kFailedPrecondition,
-        absl::StrCat(noun, ": ", device, " is its root disk, made from image ", view.row.image),
+        absl::StrCat(noun, ": ", device,
+                     unit == 0 && !view.row.image.empty()
+                         ? absl::StrCat(" is its root disk, made from image ", view.row.image)
+                         : " is in umld's own folder, and belongs to this guest alone"),
         {"ROOT_DISK", row.target, absl::StrCat("`umlctl delete ", view.row.name, "` removes it with the guest")});
   }
   ASSIGN_OR_RETURN(Operations::Begun begun, operations_->Begin(row));

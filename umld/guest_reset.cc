@@ -24,9 +24,10 @@ namespace {
 
 constexpr char kRunning[] = "running";
 
+// A clone may have others that umld keeps.
 const state::DiskRow* ManagedDisk(const GuestView& view) {
   for (const state::DiskRow& disk : view.row.disks) {
-    if (disk.managed && !disk.backing.empty()) return &disk;
+    if (disk.managed && !disk.backing.empty() && disk.unit == 0 && !view.row.image.empty()) return &disk;
   }
   return nullptr;
 }

@@ -3,8 +3,6 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/epoll.h>
-#include <sys/file.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -23,8 +21,8 @@
 #include "devices/disk/disk_inspect.h"
 #include "kernel/kernel_inspect.h"
 #include "spdlog/spdlog.h"
-#include "umld/guest_cgroup.h"
 #include "umld/stray_taps.h"
+#include "umld/vmcore_launch.h"
 #include "umld/vmcore_wire.h"
 
 namespace umld {
@@ -33,46 +31,6 @@ namespace {
 using vmcore::v1::Facts;
 using vmcore::v1::Reply;
 using vmcore::v1::Request;
-
-constexpr uint32_t kProtocolVersion = 1;
-constexpr uint32_t kHistoryBytes = 64 * 1024;
-constexpr uint64_t kLogRotateBytes = 4 << 20;
-constexpr size_t kMaxRecordBytes = 1 << 20;
-
-// The lock that a guest's vmcore holds for as long as it lives. nullopt-like: not ok() when a vmcore holds it.
-absl::StatusOr<UniqueFd> TakeLock(const std::string& run_dir) {
-  const std::string path = run_dir + "/lock";
-  UniqueFd fd(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (!fd.ok()) return ErrnoError(errno, absl::StrCat("open ", path));
-  if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
-    return MakeError(absl::StatusCode::kUnavailable, "a supervisor of this guest is still alive",
-                     {"SUPERVISOR_ALIVE", path, "wait a moment and try again"});
-  }
-  return fd;
-}
-
-absl::StatusOr<UniqueFd> LaunchFd(const vmcore::v1::Launch& launch) {
-  UniqueFd fd(memfd_create("launch", MFD_CLOEXEC));
-  if (!fd.ok()) return ErrnoError(errno, "memfd_create");
-  const std::string bytes = launch.SerializeAsString();
-  if (write(fd.get(), bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size())) {
-    return ErrnoError(errno, "write the launch message");
-  }
-  lseek(fd.get(), 0, SEEK_SET);
-  return fd;
-}
-
-absl::StatusOr<Facts> ReadStatus(const std::string& run_dir) {
-  ASSIGN_OR_RETURN(const std::string bytes, ReadFile(run_dir + "/status", kMaxRecordBytes));
-  return DecodeVmcoreFacts(bytes);
-}
-
-absl::StatusOr<vmcore::v1::Exit> ReadExit(const std::string& run_dir) {
-  ASSIGN_OR_RETURN(const std::string bytes, ReadFile(run_dir + "/exit", kMaxRecordBytes));
-  return DecodeVmcoreExit(bytes);
-}
-
-ProcessIdentity ToIdentity(const vmcore::v1::ProcessId& process) { return {process.pid(), process.start_ticks()}; }
 
 }  // namespace
 
@@ -149,7 +107,7 @@ absl::Status GuestRuntime::PrepareDisks(const GuestView& view) {
 }
 
 absl::Status GuestRuntime::AwaitOldProcesses(const GuestView& view) {
-  auto facts = ReadStatus(config_->GuestRunDir(view.row.id));
+  auto facts = ReadVmcoreStatus(config_->GuestRunDir(view.row.id));
   if (!facts.ok() || facts->boot_id() != ReadBootId()) return absl::OkStatus();
   auto pidfd = OpenProcess(ToIdentity(facts->init()));
   if (!pidfd.ok() || WaitForExit(pidfd->get(), std::chrono::seconds(10))) return absl::OkStatus();
@@ -162,23 +120,10 @@ absl::StatusOr<vmcore::v1::Launch> GuestRuntime::PrepareLaunch(const GuestView& 
   RETURN_IF_ERROR(MakeFolders(config_->GuestStateDir(view.row.id), 0700));
   RETURN_IF_ERROR(MakeFolders(config_->GuestRunDir(view.row.id), 0700));
   RETURN_IF_ERROR(PrepareDisks(view));
-  vmcore::v1::Launch launch;
-  launch.set_version(kProtocolVersion);
-  launch.set_guest_id(view.row.id);
+  ASSIGN_OR_RETURN(vmcore::v1::Launch launch, NewLaunch(*config_, view.row.id, view.row.relaxed));
   launch.set_run_dir(config_->GuestRunDir(view.row.id));
   launch.set_log_dir(config_->GuestStateDir(view.row.id));
   ASSIGN_OR_RETURN(*launch.mutable_config(), ConfigOf(view));
-  launch.set_isolation(config_->isolation);
-  if (view.row.relaxed) {
-    launch.set_confinement(vmcore::v1::CONFINEMENT_RELAXED);
-  } else {
-    ASSIGN_OR_RETURN(const uint32_t uid, config_->GuestUid(view.row.id));
-    launch.set_uid(uid);
-  }
-  launch.set_cgroup_folder(GuestCgroupFolder());
-  launch.set_history_bytes(kHistoryBytes);
-  launch.set_log_rotate_bytes(kLogRotateBytes);
-  launch.set_created_unix_ns(absl::ToUnixNanos(absl::Now()));
   return launch;
 }
 
@@ -192,39 +137,24 @@ absl::Status GuestRuntime::Launch(const GuestPtr& guest) {
     return MakeError(absl::StatusCode::kUnavailable, "the default kernel was changed just now",
                      {"KERNEL_CHANGED", view.name(), "try again"});
   }
-  const std::string& run_dir = launch.run_dir();
   RETURN_IF_ERROR(AwaitOldProcesses(view));
-  ASSIGN_OR_RETURN(UniqueFd lock, TakeLock(run_dir));
-  for (const char* file : {"/exit", "/status", "/launch"}) unlink((run_dir + file).c_str());
-  ASSIGN_OR_RETURN(UniqueFd message, LaunchFd(launch));
-  ASSIGN_OR_RETURN(auto sockets, PacketPair());
-  const std::string log_path = config_->GuestStateDir(view.row.id) + "/vmcore.log";
-  UniqueFd log(open(log_path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600));
-  if (!log.ok()) return ErrnoError(errno, absl::StrCat("open ", log_path));
-
-  SpawnOptions options;
-  options.argv = {config_->vmcore_path};
-  // The lock goes with the process: from the spawn on, vmcore's life is what holds it, whatever becomes of us.
-  options.fds = {{2, log.get()}, {3, message.get()}, {4, lock.get()}, {5, sockets.second.get()}};
-  options.new_session = true;
-  absl::StatusOr<Child> child = Spawn(options);
-  if (!child.ok()) return Annotate(child.status(), "vmcore");
+  ASSIGN_OR_RETURN(UniqueFd lock, TakeSupervisorLock(launch.run_dir()));
+  ASSIGN_OR_RETURN(Vmcore spawned, SpawnVmcore(*config_, launch, lock));
   table_->Update(guest, [&](GuestView& changed) {
     changed.alive = true;
     changed.facts.Clear();
     changed.facts.set_state(vmcore::v1::STATE_STARTING);
-    changed.facts.mutable_vmcore()->set_pid(child->pid);
+    changed.facts.mutable_vmcore()->set_pid(spawned.child.pid);
     changed.facts.mutable_config()->set_kernel(launch.config().kernel());
     changed.facts.mutable_config()->set_kernel_name(launch.config().kernel_name());
     changed.facts.mutable_config()->set_follows_default(launch.config().follows_default());
     changed.watched = true;
     changed.unreachable_reason.clear();
   });
-  sockets.second.reset();
   lock.reset();
-  WatchProcess(guest, std::move(child->pidfd), /*our_child=*/true);
+  WatchProcess(guest, std::move(spawned.child.pidfd), /*our_child=*/true);
   RecordState(guest, v1::STARTING, "guest.state", "starting");
-  absl::Status connected = Connect(guest, std::move(sockets.first), absl::Seconds(20));
+  absl::Status connected = Connect(guest, std::move(spawned.control), absl::Seconds(20));
   // A vmcore that ended at once has left its reason in the exit record.
   if (!connected.ok() && !table_->WaitUntil(guest, absl::Seconds(5), [](const GuestView& now) { return !now.alive; })) {
     RetryLater(guest, absl::Milliseconds(500));
@@ -243,7 +173,7 @@ absl::Status GuestRuntime::Connect(const GuestPtr& guest, UniqueFd socket, absl:
       },
       [this, guest] { OnClosed(guest); });
   Request hello, subscribe;
-  hello.mutable_hello()->set_version(kProtocolVersion);
+  hello.mutable_hello()->set_version(kVmcoreProtocol);
   subscribe.mutable_subscribe();
   absl::StatusOr<Reply> reply = client->Call(hello, timeout);
   if (reply.ok()) reply = client->Call(subscribe, timeout);
@@ -341,7 +271,7 @@ void GuestRuntime::KillSupervisor(const GuestPtr& guest) {
   const GuestView view = table_->View(guest);
   ProcessIdentity identity = ToIdentity(view.facts.vmcore());
   if (identity.start_ticks == 0) {
-    absl::StatusOr<Facts> status = ReadStatus(config_->GuestRunDir(view.row.id));
+    absl::StatusOr<Facts> status = ReadVmcoreStatus(config_->GuestRunDir(view.row.id));
     if (status.ok()) identity = ToIdentity(status->vmcore());
   }
   absl::StatusOr<UniqueFd> pidfd = OpenProcess(identity);
@@ -428,13 +358,13 @@ void GuestRuntime::RecordEnd(const GuestPtr& guest) {
   const std::string run_dir = config_->GuestRunDir(view.row.id);
   absl::Status cleaned = RemoveStrayTaps(config_->vmcore_path, run_dir);
   if (!cleaned.ok()) spdlog::error("guest {}: {}", view.row.name, std::string(cleaned.message()));
-  auto record = ReadExit(run_dir);
+  auto record = ReadVmcoreExit(run_dir);
   state::ExitRow exit;
   if (record.ok()) {
     exit = ToRow(*record);
     TakeOverConfig(guest, record->config());
   } else {
-    auto facts = ReadStatus(run_dir);
+    auto facts = ReadVmcoreStatus(run_dir);
     const bool host_went_down = !view.alive && (!facts.ok() || facts->boot_id() != ReadBootId());
     exit.kind = host_went_down ? v1::GuestExit::HOST_DOWN : v1::GuestExit::CRASHED;
     exit.reason = host_went_down
@@ -478,7 +408,7 @@ void GuestRuntime::Recover(const GuestPtr& guest, absl::Duration patience) {
   const GuestView view = table_->View(guest);
   const std::string run_dir = config_->GuestRunDir(view.row.id);
   if (access((run_dir + "/lock").c_str(), F_OK) == 0) {
-    absl::StatusOr<UniqueFd> lock = TakeLock(run_dir);
+    absl::StatusOr<UniqueFd> lock = TakeSupervisorLock(run_dir);
     if (absl::IsUnavailable(lock.status())) {
       table_->Update(guest, [](GuestView& changed) {
         changed.alive = true;
@@ -493,7 +423,7 @@ void GuestRuntime::Recover(const GuestPtr& guest, absl::Duration patience) {
       } while (!status.ok() && absl::Now() < deadline);
       if (status.ok()) return;
       spdlog::error("guest {}: {}", view.row.name, std::string(status.message()));
-      absl::StatusOr<Facts> facts = ReadStatus(run_dir);
+      absl::StatusOr<Facts> facts = ReadVmcoreStatus(run_dir);
       if (facts.ok()) {
         absl::StatusOr<UniqueFd> pidfd = OpenProcess(ToIdentity(facts->vmcore()));
         if (!pidfd.ok()) return RecordEnd(guest);  // it ended just now

@@ -65,8 +65,10 @@ std::vector<GuestView> GuestTable::Page(const std::string& after, size_t limit) 
 
 std::vector<GuestView> GuestTable::Views() const { return Page("", SIZE_MAX); }
 
-absl::StatusOr<GuestPtr> GuestTable::Insert(state::GuestRow row, const std::function<void(state::GuestRow&)>& complete,
+absl::StatusOr<GuestPtr> GuestTable::Insert(state::GuestRow row,
+                                            const std::function<absl::Status(state::GuestRow&)>& complete,
                                             state::OperationRow* operation) {
+  const bool begun = operation != nullptr && operation->id != 0;
   std::vector<state::EventRow> events(1);
   events[0].type = "guest.created";
   events[0].subject = absl::StrCat("guests/", row.name);
@@ -74,10 +76,12 @@ absl::StatusOr<GuestPtr> GuestTable::Insert(state::GuestRow row, const std::func
   events[0].time_ns = row.created_ns;
   RETURN_IF_ERROR(store_->Commit([&](state::Transaction& transaction) -> absl::Status {
     ASSIGN_OR_RETURN(row.id, transaction.InsertGuest(row));
-    complete(row);
+    RETURN_IF_ERROR(complete(row));
     RETURN_IF_ERROR(transaction.UpdateGuest(row));
-    if (operation != nullptr) {
-      operation->guest_id = row.id;
+    if (operation != nullptr) operation->guest_id = row.id;
+    if (begun) {
+      RETURN_IF_ERROR(transaction.UpdateOperation(*operation));
+    } else if (operation != nullptr) {
       ASSIGN_OR_RETURN(operation->id, transaction.InsertOperation(*operation));
     }
     ASSIGN_OR_RETURN(events[0].sequence, transaction.AppendEvent(events[0]));
@@ -89,6 +93,7 @@ absl::StatusOr<GuestPtr> GuestTable::Insert(state::GuestRow row, const std::func
     by_name_[row.name] = guest;
   }
   events_->Publish(events);
+  if (begun) operations_->Published(*operation);
   return guest;
 }
 

@@ -64,8 +64,10 @@ class GuestTable {
   std::vector<GuestView> Page(const std::string& after, size_t limit) const;
   std::vector<GuestView> Views() const;
 
-  // Commits a new guest and takes it in; `complete` fills in what depends on the id. kAlreadyExists: the name is taken.
-  absl::StatusOr<GuestPtr> Insert(state::GuestRow row, const std::function<void(state::GuestRow&)>& complete,
+  // Commits a new guest and takes it in; `complete` fills in what depends on the id, within the transaction, which its
+  // error ends. `operation` (null: none) is committed with its outcome in it, a new one or one that was begun.
+  // kAlreadyExists: the name is taken.
+  absl::StatusOr<GuestPtr> Insert(state::GuestRow row, const std::function<absl::Status(state::GuestRow&)>& complete,
                                   state::OperationRow* operation);
 
   // One committed change of one guest.

@@ -360,13 +360,14 @@ absl::StatusOr<v1::Guest> Guests::Create(const v1::CreateGuestRequest& request, 
   operation.created_ns = row.created_ns;
   operation = Operations::Outcome(operation, absl::OkStatus());
   auto complete = [&](state::GuestRow& inserted) {
-    if (backing.empty()) return;
+    if (backing.empty()) return absl::OkStatus();
     state::DiskRow root;
     root.unit = 0;
     root.path = config_->GuestStateDir(inserted.id) + "/ubda.cow";
     root.backing = backing;
     root.managed = true;
     inserted.disks.insert(inserted.disks.begin(), root);
+    return absl::OkStatus();
   };
   absl::StatusOr<GuestPtr> guest = table_->Insert(row, complete, request.request_id().empty() ? nullptr : &operation);
   if (!guest.ok()) return Annotate(guest.status(), absl::StrCat("guest ", row.name));

@@ -51,6 +51,8 @@ class Guests {
 
   // -- guests.cc. Block on the disk.
   absl::StatusOr<v1::Guest> Create(const v1::CreateGuestRequest& request, const Caller& caller);
+  // The guest that Create would make, checked, without an image and not committed.
+  absl::StatusOr<state::GuestRow> NewRow(const v1::CreateGuestRequest& request, const Caller& caller);
   absl::StatusOr<v1::ListGuestsResponse> List(const v1::ListGuestsRequest& request) const;  // does not block
   absl::StatusOr<v1::Guest> Update(const GuestPtr& guest, const v1::UpdateGuestRequest& request, const Caller& caller);
   absl::StatusOr<v1::Guest> Rename(const GuestPtr& guest, const std::string& new_name);
@@ -97,7 +99,6 @@ class Guests {
  private:
   using Body = std::function<absl::Status(const GuestPtr&, const state::OperationRow&, bool resumed)>;
 
-  absl::StatusOr<state::GuestRow> NewRow(const v1::CreateGuestRequest& request, const Caller& caller);
   absl::StatusOr<std::vector<state::DiskRow>> NewDisks(const v1::CreateGuestRequest& request, bool has_image,
                                                        const Caller& caller);
   absl::Status CheckKernel(const std::string& wish, const Caller& caller) const;

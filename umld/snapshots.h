@@ -46,6 +46,11 @@ class Snapshots {
   absl::StatusOr<OperationView> Restore(const v1::RestoreSnapshotRequest& request);
   absl::StatusOr<v1::ListSnapshotsResponse> List(const v1::ListSnapshotsRequest& request);
   absl::StatusOr<v1::Snapshot> Get(const std::string& name);
+  // For clones and exports. In the guest's line: copies its writable disks, as Create does, to SnapshotDir of the row's id,
+  // which is the caller's from then on: without a row it is removed at the next start. kFailedPrecondition NO_DISKS.
+  absl::StatusOr<state::SnapshotRow> CopyDisks(const GuestPtr& guest, const state::OperationRow& operation);
+  // In the guest's line: it goes on if an earlier daemon has paused it to copy its disks.
+  void GoOnIfPaused(const GuestPtr& guest);
   // `done` is called in the guest's line.
   void Delete(const std::string& name, std::function<void(absl::Status)> done);
 

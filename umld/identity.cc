@@ -1,0 +1,228 @@
+#include "umld/identity.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "base/file.h"
+#include "base/process.h"
+#include "base/status.h"
+#include "base/unique_fd.h"
+#include "guest/identity_files.h"
+#include "guest/tiny_image.h"
+#include "image/tool.h"
+#include "spdlog/spdlog.h"
+#include "umld/appliance.h"
+
+namespace umld {
+namespace {
+
+constexpr absl::Duration kPatience = absl::Seconds(60);
+constexpr uint64_t kMemory = uint64_t{128} << 20;
+constexpr off_t kReportBytes = 64 << 10;
+constexpr char kBegin[] = "umld-identity 1", kEnd[] = "end";
+constexpr char kFilesystemSize[] = "8M";
+constexpr size_t kLogTail = 2000;
+
+// All kinds that sshd has had since DSA; of one that has none of a kind, nothing is written.
+constexpr std::pair<const char*, const char*> kKeys[] = {{"rsa", "3072"}, {"ecdsa", "256"}, {"ed25519", ""}};
+
+absl::Status Unchanged(absl::string_view why) {
+  return MakeError(
+      absl::StatusCode::kAborted,
+      absl::StrCat("its identity inside (machine-id, ssh host keys, host name) could not be made new: ", why),
+      {"IDENTITY_UNCHANGED", "", "with --same-identity the clone keeps that of its source"});
+}
+
+absl::Status WriteJobFile(const std::string& path, absl::string_view content, mode_t mode) {
+  UniqueFd fd(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+  if (!fd.ok()) return ErrnoError(errno, absl::StrCat("create ", path));
+  while (!content.empty()) {
+    const ssize_t put = write(fd.get(), content.data(), content.size());
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) return ErrnoError(errno, absl::StrCat("write ", path));
+    content.remove_prefix(static_cast<size_t>(put));
+  }
+  return fchmod(fd.get(), mode) == 0 ? absl::OkStatus() : ErrnoError(errno, path);
+}
+
+absl::Status MakeKey(const std::string& file, const std::string& kind, const std::string& bits,
+                     const std::string& new_name) {
+  ASSIGN_OR_RETURN(const std::string program, image::FindTool("ssh-keygen", "openssh-client"));
+  image::Tool tool;
+  tool.argv = {program, "-q", "-t", kind, "-N", "", "-C", absl::StrCat("root@", new_name), "-f", file};
+  if (!bits.empty()) tool.argv.insert(tool.argv.end(), {"-b", bits});
+  return image::RunTool(tool, nullptr).status();
+}
+
+// Where ssh-keygen is not to be had (it does nothing for a user whom the host does not know, either) init is told so:
+// it matters only when there are keys.
+absl::Status MakeKeys(const std::string& folder, const std::string& new_name) {
+  for (const auto& [kind, bits] : kKeys) {
+    const absl::Status made = MakeKey(absl::StrCat(folder, "/ssh_host_", kind, "_key"), kind, bits, new_name);
+    if (made.ok()) continue;
+    spdlog::warn("guest {}: no ssh host keys: {}", new_name, std::string(made.message()));
+    return WriteJobFile(folder + "/no-keys", "", 0600);
+  }
+  return absl::OkStatus();
+}
+
+// Its root: busybox, init and the job. Small, so it is made anew each time.
+absl::Status MakeRoot(const IdentityJob& job, const std::string& tree, const std::string& file) {
+  ASSIGN_OR_RETURN(const std::string mke2fs, image::FindTool("mke2fs", "e2fsprogs"));
+  ASSIGN_OR_RETURN(const std::string busybox, guest::ReadBusybox(guest::kDefaultBusybox));
+  for (const char* folder : {"", "/bin", "/dev", "/job", "/proc", "/run", "/sys"}) {
+    RETURN_IF_ERROR(MakeFolders(tree + folder, 0755));
+  }
+  RETURN_IF_ERROR(WriteJobFile(tree + "/bin/busybox", busybox, 0755));
+  for (const guest::GuestFile& program : guest::IdentityFiles()) {
+    RETURN_IF_ERROR(WriteJobFile(tree + program.path, program.content, program.mode));
+  }
+  const std::string folder = tree + "/job";
+  RETURN_IF_ERROR(WriteJobFile(folder + "/old-name", job.old_name + "\n", 0600));
+  RETURN_IF_ERROR(WriteJobFile(folder + "/new-name", job.new_name + "\n", 0600));
+  RETURN_IF_ERROR(WriteJobFile(folder + "/rootflags", job.root_flags.empty() ? "" : "rw," + job.root_flags, 0600));
+  RETURN_IF_ERROR(MakeKeys(folder, job.new_name));
+  image::Tool tool;
+  tool.argv = {mke2fs, "-q", "-F", "-t", "ext4", "-O", "^has_journal", "-b",
+               "4096", "-m", "0",  "-d", tree,   file, kFilesystemSize};
+  return image::RunTool(tool, nullptr).status();
+}
+
+// What its kernel said last; for the log, as people cannot do much about it.
+std::string LastWords(const std::string& log_dir) {
+  absl::StatusOr<std::string> log = ReadFile(log_dir + "/con0.log", 1 << 20);
+  if (!log.ok()) return "";
+  return log->size() > kLogTail ? log->substr(log->size() - kLogTail) : *log;
+}
+
+absl::Status SyncFile(const std::string& path) {
+  UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  return fd.ok() && fsync(fd.get()) == 0 ? absl::OkStatus() : ErrnoError(errno, absl::StrCat("sync ", path));
+}
+
+// For people; what is not here has no word of its own.
+absl::string_view Noun(absl::string_view what) {
+  static const auto* const kNouns = new std::map<absl::string_view, absl::string_view>{
+      {"machine-id", "machine-id"},
+      {"hostname", "host name"},
+      {"random-seed", "random seed"},
+  };
+  const auto found = kNouns->find(what);
+  return found == kNouns->end() ? "" : found->second;
+}
+
+// "rsa" of "ssh_host_rsa_key".
+std::string KeyKind(absl::string_view what) {
+  if (!absl::ConsumePrefix(&what, "ssh_host_") || !absl::ConsumeSuffix(&what, "_key")) return "";
+  for (const auto& [kind, bits] : kKeys) {
+    if (what == kind) return kind;
+  }
+  return what == "dsa" ? "dsa" : "other";
+}
+
+struct Changes {
+  std::set<std::string> things, keys, kept, lost;
+  bool no_etc = false;
+};
+
+absl::Status Take(absl::string_view line, Changes* changes) {
+  const std::pair<absl::string_view, absl::string_view> words = absl::StrSplit(line, absl::MaxSplits(' ', 1));
+  const std::string kind = KeyKind(words.second), noun(Noun(words.second));
+  if (line == "no-etc") {
+    changes->no_etc = true;
+  } else if (line == "unmountable") {
+    return Unchanged("no filesystem on its root disk can be mounted");
+  } else if (line == "no-keys") {
+    return MakeError(
+        absl::StatusCode::kFailedPrecondition,
+        "it has ssh host keys, and ssh-keygen, which would make new ones, is missing or fails (umld's log says which)",
+        {"TOOL_MISSING", "ssh-keygen", "install the package openssh-client, or give --same-identity"});
+  } else if (words.first == "changed" && !kind.empty()) {
+    changes->keys.insert(kind);
+  } else if (words.first == "changed" && !noun.empty()) {
+    changes->things.insert(noun);
+  } else if (words.first == "kept" && (!kind.empty() || !noun.empty())) {
+    changes->kept.insert(noun.empty() ? absl::StrCat("ssh host key (", kind, ")") : noun);
+  } else if (words.first == "lost" && !kind.empty()) {
+    changes->lost.insert(kind);
+  } else {
+    return Unchanged("a change did not reach the disk: see umld's log");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<std::string>> ReadIdentityReport(absl::string_view report, const std::string& new_name) {
+  std::vector<absl::string_view> lines = absl::StrSplit(report.substr(0, report.find('\0')), '\n', absl::SkipEmpty());
+  if (lines.size() < 2 || lines.front() != kBegin || lines.back() != kEnd) {
+    return Unchanged("the guest that was to do it has not said what it did: see umld's log");
+  }
+  Changes changes;
+  for (size_t i = 1; i + 1 < lines.size(); ++i) RETURN_IF_ERROR(Take(lines[i], &changes));
+  std::vector<std::string> notes;
+  if (changes.things.count("machine-id") > 0) notes.emplace_back("it makes a new machine-id at its first start");
+  if (!changes.keys.empty()) notes.push_back(absl::StrCat("new ssh host keys: ", absl::StrJoin(changes.keys, ", ")));
+  if (!changes.lost.empty()) {
+    notes.push_back(
+        absl::StrCat("removed, as none can be made anew: ssh host keys: ", absl::StrJoin(changes.lost, ", ")));
+  }
+  if (changes.things.count("host name") > 0) notes.push_back(absl::StrCat("its host name is ", new_name));
+  if (!changes.kept.empty()) {
+    notes.push_back(absl::StrCat("left as it was, for it is no plain file: ", absl::StrJoin(changes.kept, ", ")));
+  }
+  if (notes.empty() && changes.no_etc) {
+    notes.emplace_back("its root disk has no /etc: nothing inside to change");
+  } else if (notes.empty()) {
+    notes.emplace_back("nothing inside to change: no machine-id, ssh host key or host name of its own");
+  }
+  return notes;
+}
+
+absl::StatusOr<std::vector<std::string>> RenewIdentity(const DaemonConfig& config, const GuestRuntime& runtime,
+                                                       KernelCatalog* catalog, const IdentityJob& job) {
+  const std::string root = job.folder + "/root", answer = job.folder + "/report";
+  RETURN_IF_ERROR(MakeRoot(job, job.folder + "/tree", root));
+  RETURN_IF_ERROR(WriteJobFile(answer, "", 0600));
+  if (truncate(answer.c_str(), kReportBytes) != 0) return ErrnoError(errno, answer);
+  state::GuestRow row;
+  row.name = "identity";
+  row.kernel = job.kernel;
+  row.memory_bytes = kMemory;
+  row.kernel_args = {"init=/init"};
+  row.relaxed = config.relaxed;
+  row.disks.resize(3);
+  row.disks[0].path = root;
+  row.disks[0].flags = "r";
+  row.disks[1] = job.root;
+  row.disks[1].unit = 1;
+  row.disks[2].path = answer;
+  row.disks[2].unit = 2;
+  const absl::Status ran = RunAppliance(config, runtime, catalog, row, job.run_dir, job.folder, kPatience);
+  absl::StatusOr<std::vector<std::string>> notes = Unchanged(ran.message());
+  if (ran.ok()) {
+    ASSIGN_OR_RETURN(const std::string report, ReadFile(answer, kReportBytes));
+    notes = ReadIdentityReport(report, job.new_name);
+  }
+  if (!notes.ok()) {
+    spdlog::warn("guest {}: {}; the guest that was to change it said last:\n{}", job.new_name,
+                 std::string(notes.status().message()), LastWords(job.folder));
+    return notes;
+  }
+  RETURN_IF_ERROR(SyncFile(job.root.path));
+  return notes;
+}
+
+}  // namespace umld

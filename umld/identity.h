@@ -1,0 +1,41 @@
+#ifndef UMLD_UMLD_IDENTITY_H_
+#define UMLD_UMLD_IDENTITY_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "state/rows.h"
+#include "umld/daemon_config.h"
+#include "umld/guest_runtime.h"
+#include "umld/kernel_catalog.h"
+
+namespace umld {
+
+// What makes a guest another than the one it was copied from, on its root disk: machine-id, ssh host keys, host name,
+// the seed of its random numbers. A filesystem that others have written is never read by the host: a guest of umld's
+// own (umld/appliance.h) mounts and changes it, with guest/identity/init as its only program.
+
+struct IdentityJob {
+  std::string old_name, new_name;
+  std::string kernel;      // as in a guest's row
+  std::string root_flags;  // with which the guest mounts its root; may be empty
+  state::DiskRow root;     // nobody uses it meanwhile; its unit does not matter
+  std::string folder;      // of this job, exists; what it needs is put there and left to the caller
+  std::string run_dir;     // to be made, and gone afterwards
+};
+
+// Returns what was done, for people. One at a time. On any error the disk may be half changed.
+// kAborted IDENTITY_UNCHANGED: there is nothing that it can mount, or a change did not reach the disk.
+// kFailedPrecondition TOOL_MISSING, BUSYBOX_UNUSABLE. Blocks for seconds.
+absl::StatusOr<std::vector<std::string>> RenewIdentity(const DaemonConfig& config, const GuestRuntime& runtime,
+                                                       KernelCatalog* catalog, const IdentityJob& job);
+
+// From what init has reported, which may be anything at all if the disk's filesystem took that guest over. Pure.
+absl::StatusOr<std::vector<std::string>> ReadIdentityReport(absl::string_view report, const std::string& new_name);
+
+}  // namespace umld
+
+#endif  // UMLD_UMLD_IDENTITY_H_
