@@ -45,6 +45,8 @@ void AddVerbs(CLI::App& app, Session& session) {
   AddImage(app, session);
   AddKernel(app, session);
   AddSnapshot(app, session);
+  AddExport(app, session);
+  AddImport(app, session);
   AddDisk(app, session);
   AddVolume(app, session);
   AddHost(app, session);

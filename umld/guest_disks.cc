@@ -211,9 +211,12 @@ absl::Status Guests::UnplugDisk(const GuestPtr& guest, const std::string& name, 
         {"DEVICE_NOT_PLUGGED", row.target, absl::StrCat("`umlctl describe ", view.row.name, "` shows its disks")});
   }
   if (wanted != nullptr && wanted->managed && !live_only) {
+    const bool from_image = wanted->unit == 0 && !view.row.image.empty();
     return MakeError(
         absl::StatusCode::kFailedPrecondition,
-        absl::StrCat(noun, ": ", device, " is its root disk, made from image ", view.row.image),
+        absl::StrCat(noun, ": ", device,
+                     from_image ? absl::StrCat(" is its root disk, made from image ", view.row.image)
+                                : " came with it when it was imported, and its file is umld's"),
         {"ROOT_DISK", row.target, absl::StrCat("`umlctl delete ", view.row.name, "` removes it with the guest")});
   }
   ASSIGN_OR_RETURN(Operations::Begun begun, operations_->Begin(row));

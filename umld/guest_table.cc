@@ -65,6 +65,16 @@ std::vector<GuestView> GuestTable::Views() const { return Page("", SIZE_MAX); }
 
 absl::StatusOr<GuestPtr> GuestTable::Insert(state::GuestRow row, const std::function<void(state::GuestRow&)>& complete,
                                             state::OperationRow* operation) {
+  return InsertWith(std::move(row), [&](state::GuestRow& inserted, state::Transaction& transaction) -> absl::Status {
+    complete(inserted);
+    if (operation == nullptr) return absl::OkStatus();
+    operation->guest_id = inserted.id;
+    ASSIGN_OR_RETURN(operation->id, transaction.InsertOperation(*operation));
+    return absl::OkStatus();
+  });
+}
+
+absl::StatusOr<GuestPtr> GuestTable::InsertWith(state::GuestRow row, const Complete& complete) {
   std::vector<state::EventRow> events(1);
   events[0].type = "guest.created";
   events[0].subject = absl::StrCat("guests/", row.name);
@@ -72,12 +82,8 @@ absl::StatusOr<GuestPtr> GuestTable::Insert(state::GuestRow row, const std::func
   events[0].time_ns = row.created_ns;
   RETURN_IF_ERROR(store_->Commit([&](state::Transaction& transaction) -> absl::Status {
     ASSIGN_OR_RETURN(row.id, transaction.InsertGuest(row));
-    complete(row);
+    RETURN_IF_ERROR(complete(row, transaction));
     RETURN_IF_ERROR(transaction.UpdateGuest(row));
-    if (operation != nullptr) {
-      operation->guest_id = row.id;
-      ASSIGN_OR_RETURN(operation->id, transaction.InsertOperation(*operation));
-    }
     ASSIGN_OR_RETURN(events[0].sequence, transaction.AppendEvent(events[0]));
     return absl::OkStatus();
   }));

@@ -67,6 +67,10 @@ class GuestTable {
   absl::StatusOr<GuestPtr> Insert(state::GuestRow row, const std::function<void(state::GuestRow&)>& complete,
                                   state::OperationRow* operation);
 
+  // The same for a guest that brings something along: `complete` has the transaction as well, and may fail.
+  using Complete = std::function<absl::Status(state::GuestRow&, state::Transaction&)>;
+  absl::StatusOr<GuestPtr> InsertWith(state::GuestRow row, const Complete& complete);
+
   // One committed change of one guest.
   struct Change {
     // Edits a copy of the row, which becomes the row once it is committed. An error leaves all as it was.

@@ -3,9 +3,11 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/unique_fd.h"
 #include "state/rows.h"
 #include "state/store.h"
 #include "umld/daemon_config.h"
@@ -45,6 +47,23 @@ class Snapshots {
   absl::StatusOr<v1::Snapshot> Get(const std::string& name);
   // `done` is called in the guest's line.
   void Delete(const std::string& name, std::function<void(absl::Status)> done);
+
+  // -- snapshot_export.cc: disks to be read by whoever takes them elsewhere.
+  struct OpenDisk {
+    state::SnapshotDiskRow row;
+    UniqueFd fd;
+  };
+  struct OpenDisks {
+    std::vector<OpenDisk> disks;
+    bool synced = true;
+  };
+  // Those of a snapshot; it may be deleted meanwhile.
+  absl::StatusOr<OpenDisks> Open(const std::string& name);
+  // A copy of the guest's writable disks as a snapshot would have them now, in files that are nobody else's and gone
+  // when they are closed. `operation` has been begun for it. In the guest's line.
+  absl::StatusOr<OpenDisks> CopyNow(const GuestPtr& guest, const state::OperationRow& operation);
+  // An earlier umld was killed in that: the guest goes on. In the guest's line.
+  void UndoCopyNow(const GuestPtr& guest, const state::OperationRow& operation);
 
  private:
   struct Found {
