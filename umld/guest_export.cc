@@ -124,8 +124,12 @@ void GuestExports::Begin(const v1::ExportGuestRequest& request, const Done& done
   if (!begun.ok()) return done(begun.status());
   operations_->AllowCancel(begun->row.id);
   guests_->InLine(view.row.name, [=, this, operation = begun->row](const absl::StatusOr<GuestPtr>& guest) {
-    absl::StatusOr<std::unique_ptr<GuestExport>> made = guest.status();
-    if (guest.ok()) made = Make(*guest, request, operation);
+    absl::StatusOr<std::unique_ptr<GuestExport>> made = nullptr;
+    if (guest.ok()) {
+      made = Make(*guest, request, operation);
+    } else {
+      made = guest.status();
+    }
     if (!made.ok()) operations_->Finish(operation, made.status());
     done(std::move(made));
   });
