@@ -82,14 +82,15 @@ absl::Status Export(Session& session, const Words& words) {
   const std::string name = ShortName(request.name());
   session.ShowProgress(name, "copying its disks");
   absl::Status written;
-  uint64_t done = 0, total = 0;
-  TransferPace pace;
+  v1::ExportGuestResponse first;
+  uint64_t done = 0;
+  const TransferPace pace;
   const absl::Status received = client->ExportGuest(request, [&](const v1::ExportGuestResponse& piece) {
-    total = std::max(total, piece.total_bytes());
+    if (piece.total_bytes() > 0) first = piece;
     for (const std::string& note : piece.notes()) session.Note(absl::StrCat("note: ", name, ": ", note));
     written = WriteAll(to_stdout ? STDOUT_FILENO : file.fd(), piece.data());
     done += piece.data().size();
-    session.ShowProgress(name, pace.Text("exporting", done, total));
+    session.ShowProgress(name, pace.Text("exporting", done, first.total_bytes()));
     return written.ok();
   });
   session.EndProgress(name);
@@ -97,7 +98,11 @@ absl::Status Export(Session& session, const Words& words) {
   RETURN_IF_ERROR(written);
   if (to_stdout) return absl::OkStatus();
   RETURN_IF_ERROR(file.End());
-  session.Say(session.output.format == Format::kName ? path : absl::StrCat(name, ": exported to ", path));
+  if (session.output.ForPrograms()) {
+    PrintMessage(first, session.output.format, session.out());
+  } else {
+    session.Say(session.output.format == Format::kName ? path : absl::StrCat(name, ": exported to ", path));
+  }
   return absl::OkStatus();
 }
 

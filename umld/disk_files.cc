@@ -120,6 +120,24 @@ absl::StatusOr<std::optional<devices::CowHeader>> ReadHeader(const devices::Open
   return header;
 }
 
+absl::Status NoCow(const std::string& path) {
+  return MakeError(absl::StatusCode::kFailedPrecondition, absl::StrCat(path, " is no COW file"),
+                   {"COW_INVALID", path, "give a COW file"});
+}
+
+absl::Status BackingUnknown(const std::string& path, const devices::CowHeader& header) {
+  return MakeError(
+      absl::StatusCode::kInvalidArgument,
+      absl::StrCat(path, " is no guest's disk, and what its header says of its backing file is not believed"),
+      {"BACKING_UNKNOWN", path, absl::StrCat("say so, if it is true: --backing ", header.backing)});
+}
+
+absl::Status BackingDiffers(const std::string& backing, const std::string& path) {
+  return MakeError(absl::StatusCode::kFailedPrecondition,
+                   absl::StrCat(backing, " is not as it was when ", path, " was made over it"),
+                   {"BACKING_DIFFERS", backing, absl::StrCat("`umlctl disk info ", path, "` says more")});
+}
+
 }  // namespace
 
 absl::StatusOr<v1::DiskFile> DescribeDiskFile(const std::string& path, const Caller& caller, const GuestTable& table) {
@@ -189,25 +207,15 @@ absl::StatusOr<OpenCow> OpenCowFile(const std::string& path, const std::string& 
   const Reach reach = ReachOf(path, caller, uses);
   ASSIGN_OR_RETURN(devices::OpenDisk cow, OpenAs(reach.user, reach.path));
   ASSIGN_OR_RETURN(const auto header, ReadHeader(cow, path));
-  if (!header.has_value()) {
-    return MakeError(absl::StatusCode::kFailedPrecondition, absl::StrCat(path, " is no COW file"),
-                     {"COW_INVALID", path, "give a COW file"});
-  }
+  if (!header.has_value()) return NoCow(path);
   OpenCow open;
   open.header = *header;
   open.backing_path = backing.empty() ? reach.backing : backing;
-  if (open.backing_path.empty()) {
-    return MakeError(
-        absl::StatusCode::kInvalidArgument,
-        absl::StrCat(path, " is no guest's disk, and what its header says of its backing file is not believed"),
-        {"BACKING_UNKNOWN", path, absl::StrCat("say so, if it is true: --backing ", header->backing)});
-  }
+  if (open.backing_path.empty()) return BackingUnknown(path, *header);
   RETURN_IF_ERROR(CheckHostPath(open.backing_path));
   ASSIGN_OR_RETURN(devices::OpenDisk under, OpenAs(backing.empty() ? reach.user : caller.user, open.backing_path));
   if (under.size_bytes != header->size || under.info.st_mtime != int64_t{header->mtime}) {
-    return MakeError(absl::StatusCode::kFailedPrecondition,
-                     absl::StrCat(open.backing_path, " is not as it was when ", path, " was made over it"),
-                     {"BACKING_DIFFERS", open.backing_path, absl::StrCat("`umlctl disk info ", path, "` says more")});
+    return BackingDiffers(open.backing_path, path);
   }
   open.cow = std::move(cow.fd);
   open.backing = std::move(under.fd);
@@ -292,16 +300,8 @@ absl::StatusOr<WritableCow> OpenCowForCommit(const std::string& path, const std:
   open.backing_path = backing.empty() ? reach.backing : backing;
   ASSIGN_OR_RETURN(devices::OpenDisk cow, OpenLocked(reach.user, reach.path));
   ASSIGN_OR_RETURN(const auto header, ReadHeader(cow, path));
-  if (!header.has_value()) {
-    return MakeError(absl::StatusCode::kFailedPrecondition, absl::StrCat(path, " is no COW file"),
-                     {"COW_INVALID", path, "give a COW file"});
-  }
-  if (open.backing_path.empty()) {
-    return MakeError(
-        absl::StatusCode::kInvalidArgument,
-        absl::StrCat(path, " is no guest's disk, and what its header says of its backing file is not believed"),
-        {"BACKING_UNKNOWN", path, absl::StrCat("say so, if it is true: --backing ", header->backing)});
-  }
+  if (!header.has_value()) return NoCow(path);
+  if (open.backing_path.empty()) return BackingUnknown(path, *header);
   RETURN_IF_ERROR(CheckHostPath(open.backing_path));
   // By whom it is written to is the caller: a guest's own COW file does not make its backing file anybody's.
   struct stat under_info = {};
@@ -313,9 +313,7 @@ absl::StatusOr<WritableCow> OpenCowForCommit(const std::string& path, const std:
   const bool same_time =
       under.info.st_mtime == int64_t{header->mtime} || (begun_mtime != 0 && begun_mtime == header->mtime);
   if (under.size_bytes != header->size || !same_time) {
-    return MakeError(absl::StatusCode::kFailedPrecondition,
-                     absl::StrCat(open.backing_path, " is not as it was when ", path, " was made over it"),
-                     {"BACKING_DIFFERS", open.backing_path, absl::StrCat("`umlctl disk info ", path, "` says more")});
+    return BackingDiffers(open.backing_path, path);
   }
   open.header = *header;
   open.cow = std::move(cow.fd);

@@ -215,6 +215,10 @@ absl::Status GuestImports::Import::TakeDisks(const v1::GuestArchive& manifest) {
     disk.spec.path = "/DISK";
     if (!archived.image().empty()) disk.spec.backing = "/IMAGE";
     RETURN_IF_ERROR(devices::CheckDiskSpec(disk.spec));
+    // Its guest can write a COW header to it, and the size of the file that this names is then looked up by umld.
+    if (disk.spec.backing.empty() && absl::StrContains(disk.spec.flags, 'd')) {
+      RETURN_IF_ERROR(NeedsAdmin(caller_, absl::StrCat("a disk with the flag d (", archived.device(), ")")));
+    }
     disk.image = archived.image();
     disk.folder_name = absl::StrCat(archived.device(), disk.image.empty() ? ".img" : ".cow");
     ASSIGN_OR_RETURN(disk.draft, imports_->drafts_.Begin());
