@@ -1,6 +1,6 @@
-// libFuzzer: any bytes that arrive as a guest's archive, and one that was changed: by what follows the first byte,
-// which says in what pieces they come. Links with base/status.cc base/utf8.cc image/sha256.cc umld/archive_format.cc
-// umld/archive_reader.cc Links with proto/umld/v1/transfer.proto proto/umld/v1/resources.proto
+// libFuzzer: any bytes that arrive as a guest's archive; the first byte says in what pieces they come.
+// Links with base/status.cc base/utf8.cc image/sha256.cc umld/archive_format.cc umld/archive_reader.cc
+// Links with proto/umld/v1/transfer.proto proto/umld/v1/resources.proto
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
