@@ -256,7 +256,7 @@ TEST_F(TransferTest, SurvivesKillsOfEitherUmld) {
   // Killed between the last two steps: disks in their places, and the guest committed or not.
   ASSERT_TRUE(Ok(Import("web1.umld")));
   const std::string mine =
-      absl::StrCat(there_->state_dir(), "/guests/", there_->Describe("web1")["id"].get<std::string>());
+      absl::StrCat(there_->state_dir(), "/guests/", there_->Describe("web1")["id"].get<uint64_t>());
   const std::string nobodys = there_->state_dir() + "/guests/4711";
   ASSERT_TRUE(Ok(there_->Shell("mkdir " + nobodys + " && touch " + nobodys + "/importing " + nobodys + "/ubda.cow " +
                                mine + "/importing")));
@@ -309,7 +309,7 @@ TEST_F(TransferTest, VolumesGoToStdout) {
 
 // A guest has written to cow, over base; `same` is what both are together, by the tool that everybody knows.
 void MakeCow(Host* host) {
-  ASSERT_TRUE(Ok(host->Shell("truncate -s 100M base.img && mke2fs -q -t ext4 -b 4096 base.img")));
+  ASSERT_TRUE(Ok(host->Shell("truncate -s 64M base.img && mke2fs -q -t ext4 -b 4096 base.img")));
   ASSERT_TRUE(host->CreateAndStart("web1", {"--disk", "ubdb=work.cow,base.img"}));
   ASSERT_EQ(
       host->RunInGuest("web1", "mount /dev/ubdb /mnt && head -c 30000000 /dev/urandom >/mnt/data; umount /mnt; echo ok")
