@@ -138,6 +138,10 @@ TEST_F(CowContentTest, GoesIntoItsBackingFile) {
         WriteSector(sector, random_() % 4 == 0 ? std::string(512, '\0') : Noise());
       }
     }
+    // Long ago, so that its time becomes another.
+    Run({"/usr/bin/touch", "-d", "@1000000000", Path("backing")});
+    ASSERT_TRUE(RebaseCow(Path("cow"), Path("backing"), /*same_content=*/true).ok());
+    header_.mtime = 1000000000;
     Run({"/usr/bin/uml_moo", Path("cow"), Path("moo")});
     const UniqueFd backing(open(Path("backing").c_str(), O_RDWR | O_CLOEXEC));
     // As far as that many steps, and then the disk is full.
