@@ -109,9 +109,8 @@ absl::Status Export(Session& session, const Words& words) {
 }  // namespace
 
 void AddExport(CLI::App& app, Session& session) {
-  CLI::App* verb =
-      app.add_subcommand("export", "Write a guest with its disks into one archive, which may go on running")
-          ->group(kGuestsGroup);
+  CLI::App* verb = app.add_subcommand("export", "Write a guest, which may be running, with its disks into one archive")
+                       ->group(kGuestsGroup);
   auto words = std::make_shared<Words>();
   verb->add_option("NAME", words->guest, "the guest")->required();
   verb->add_option("FILE", words->file, "a new file; - for stdout")->required();

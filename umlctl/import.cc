@@ -99,7 +99,7 @@ absl::Status Import(Session& session, const Words& words) {
 
 void AddImport(CLI::App& app, Session& session) {
   CLI::App* verb =
-      app.add_subcommand("import", "Make a guest of such an archive: the same machine, moved")->group(kGuestsGroup);
+      app.add_subcommand("import", "Make a guest of an exported archive: the same machine, moved")->group(kGuestsGroup);
   auto words = std::make_shared<Words>();
   verb->add_option("FILE", words->file, "the archive; - for stdin")->required();
   verb->add_option("--name", words->name, "another name than it had");
