@@ -21,6 +21,7 @@
 #include "umld/v1/kernels.grpc.pb.h"
 #include "umld/v1/services.grpc.pb.h"
 #include "umld/v1/snapshots.grpc.pb.h"
+#include "umld/v1/transfer.grpc.pb.h"
 #include "umld/v1/volumes.grpc.pb.h"
 
 namespace umld::umlctl {
@@ -217,6 +218,7 @@ UMLCTL_CALL(Snapshots, GetSnapshot, GetSnapshotRequest, Snapshot, kSafe, kReadTi
 UMLCTL_CALL(Snapshots, RestoreSnapshot, RestoreSnapshotRequest, Operation, kSafe, kChangeTimeout)
 UMLCTL_CALL(Clones, CloneGuest, CloneGuestRequest, Operation, kSafe, kChangeTimeout)
 UMLCTL_CALL(Clones, GetCloneReport, GetCloneReportRequest, CloneReport, kSafe, kReadTimeout)
+UMLCTL_CALL(Transfer, CommitDiskFile, CommitDiskFileRequest, Operation, kSafe, kChangeTimeout)
 UMLCTL_CALL(Operations, GetOperation, GetOperationRequest, Operation, kSafe, kReadTimeout)
 UMLCTL_CALL(Host, GetDiskFile, GetDiskFileRequest, DiskFile, kSafe, kReadTimeout)
 UMLCTL_CALL(Host, RebaseDiskFile, RebaseDiskFileRequest, DiskFile, kSafe, kChangeTimeout)
@@ -385,31 +387,55 @@ absl::StatusOr<v1::HostInfo> Client::GetHost() {
   return info;
 }
 
+namespace {
+
+// Calls `take` with each message of a stream until it has enough, which is no error.
+template <typename Response>
+absl::Status ReadStream(grpc::ClientContext& context, grpc::ClientReader<Response>& reader,
+                        const std::string& socket_path, absl::FunctionRef<bool(const Response&)> take) {
+  Response response;
+  bool enough = false;
+  while (!enough && reader.Read(&response)) enough = !take(response);
+  if (enough) context.TryCancel();
+  const absl::Status status = Explain(FromRpc(reader.Finish()), socket_path);
+  return enough ? absl::OkStatus() : status;
+}
+
+// Sends `message`, and then the same with data in place of what it begins with, until there is no more.
+template <typename Request>
+absl::Status WriteStream(grpc::ClientContext& context, grpc::ClientWriter<Request>& writer,
+                         const std::string& socket_path, Request message,
+                         absl::FunctionRef<absl::StatusOr<std::string>()> next) {
+  while (writer.Write(message)) {
+    message.Clear();
+    absl::StatusOr<std::string> data = next();
+    if (!data.ok()) {
+      context.TryCancel();
+      writer.Finish();
+      return data.status();
+    }
+    if (data->empty()) break;
+    message.set_data(*std::move(data));
+  }
+  writer.WritesDone();
+  return Explain(FromRpc(writer.Finish()), socket_path);
+}
+
+}  // namespace
+
 absl::Status Client::Watch(const v1::WatchRequest& request, absl::Time deadline,
                            absl::FunctionRef<bool(const v1::WatchResponse&)> take) {
   grpc::ClientContext context;
   SetDeadline(context, deadline);
   const auto stub = v1::Events::NewStub(impl_->channel());
-  const auto reader = stub->Watch(&context, request);
-  v1::WatchResponse response;
-  bool enough = false;
-  while (!enough && reader->Read(&response)) enough = !take(response);
-  if (enough) context.TryCancel();
-  const absl::Status status = Explain(FromRpc(reader->Finish()), impl_->socket_path());
-  return enough ? absl::OkStatus() : status;
+  return ReadStream(context, *stub->Watch(&context, request), impl_->socket_path(), take);
 }
 
 absl::Status Client::ReadConsoleLog(const v1::ReadConsoleLogRequest& request,
                                     absl::FunctionRef<bool(const v1::ReadConsoleLogResponse&)> take) {
   grpc::ClientContext context;
   const auto stub = v1::Consoles::NewStub(impl_->channel());
-  const auto reader = stub->ReadConsoleLog(&context, request);
-  v1::ReadConsoleLogResponse response;
-  bool enough = false;
-  while (!enough && reader->Read(&response)) enough = !take(response);
-  if (enough) context.TryCancel();
-  const absl::Status status = Explain(FromRpc(reader->Finish()), impl_->socket_path());
-  return enough ? absl::OkStatus() : status;
+  return ReadStream(context, *stub->ReadConsoleLog(&context, request), impl_->socket_path(), take);
 }
 
 absl::StatusOr<v1::Operation> Client::UploadImage(const v1::ImportImageRequest& request,
@@ -417,22 +443,10 @@ absl::StatusOr<v1::Operation> Client::UploadImage(const v1::ImportImageRequest& 
   grpc::ClientContext context;
   const auto stub = v1::Images::NewStub(impl_->channel());
   v1::Operation operation;
-  const auto writer = stub->UploadImage(&context, &operation);
   v1::UploadImageRequest message;
   *message.mutable_request() = request;
-  while (writer->Write(message)) {
-    message.clear_request();
-    absl::StatusOr<std::string> data = next();
-    if (!data.ok()) {
-      context.TryCancel();
-      writer->Finish();
-      return data.status();
-    }
-    if (data->empty()) break;
-    message.set_data(*std::move(data));
-  }
-  writer->WritesDone();
-  RETURN_IF_ERROR(Explain(FromRpc(writer->Finish()), impl_->socket_path()));
+  RETURN_IF_ERROR(
+      WriteStream(context, *stub->UploadImage(&context, &operation), impl_->socket_path(), std::move(message), next));
   return operation;
 }
 
@@ -442,13 +456,33 @@ absl::Status Client::DownloadImage(const std::string& name,
   const auto stub = v1::Images::NewStub(impl_->channel());
   v1::DownloadImageRequest request;
   request.set_name(name);
-  const auto reader = stub->DownloadImage(&context, request);
-  v1::DownloadImageResponse response;
-  bool enough = false;
-  while (!enough && reader->Read(&response)) enough = !take(response);
-  if (enough) context.TryCancel();
-  const absl::Status status = Explain(FromRpc(reader->Finish()), impl_->socket_path());
-  return enough ? absl::OkStatus() : status;
+  return ReadStream(context, *stub->DownloadImage(&context, request), impl_->socket_path(), take);
+}
+
+absl::Status Client::DownloadVolume(const v1::DownloadVolumeRequest& request,
+                                    absl::FunctionRef<bool(const v1::DownloadVolumeResponse&)> take) {
+  grpc::ClientContext context;
+  const auto stub = v1::Transfer::NewStub(impl_->channel());
+  return ReadStream(context, *stub->DownloadVolume(&context, request), impl_->socket_path(), take);
+}
+
+absl::Status Client::ExportGuest(const v1::ExportGuestRequest& request,
+                                 absl::FunctionRef<bool(const v1::ExportGuestResponse&)> take) {
+  grpc::ClientContext context;
+  const auto stub = v1::Transfer::NewStub(impl_->channel());
+  return ReadStream(context, *stub->ExportGuest(&context, request), impl_->socket_path(), take);
+}
+
+absl::StatusOr<v1::ImportGuestResponse> Client::ImportGuest(const v1::ImportGuestRequest::Options& options,
+                                                            absl::FunctionRef<absl::StatusOr<std::string>()> next) {
+  grpc::ClientContext context;
+  const auto stub = v1::Transfer::NewStub(impl_->channel());
+  v1::ImportGuestResponse response;
+  v1::ImportGuestRequest message;
+  *message.mutable_options() = options;
+  RETURN_IF_ERROR(
+      WriteStream(context, *stub->ImportGuest(&context, &response), impl_->socket_path(), std::move(message), next));
+  return response;
 }
 
 std::unique_ptr<ConsoleStream> Client::AttachConsole() {

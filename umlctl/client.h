@@ -13,6 +13,7 @@
 #include "umld/v1/kernels.pb.h"
 #include "umld/v1/services.pb.h"
 #include "umld/v1/snapshots.pb.h"
+#include "umld/v1/transfer.pb.h"
 #include "umld/v1/volumes.pb.h"
 
 namespace umld::umlctl {
@@ -118,6 +119,15 @@ class Client {
 
   absl::StatusOr<v1::Operation> CloneGuest(const v1::CloneGuestRequest& request);
   absl::StatusOr<v1::CloneReport> GetCloneReport(const v1::GetCloneReportRequest& request);
+  // As Watch, without a deadline.
+  absl::Status ExportGuest(const v1::ExportGuestRequest& request,
+                           absl::FunctionRef<bool(const v1::ExportGuestResponse&)> take);
+  absl::Status DownloadVolume(const v1::DownloadVolumeRequest& request,
+                              absl::FunctionRef<bool(const v1::DownloadVolumeResponse&)> take);
+  // As UploadImage.
+  absl::StatusOr<v1::ImportGuestResponse> ImportGuest(const v1::ImportGuestRequest::Options& options,
+                                                      absl::FunctionRef<absl::StatusOr<std::string>()> next);
+  absl::StatusOr<v1::Operation> CommitDiskFile(const v1::CommitDiskFileRequest& request);
 
   absl::StatusOr<v1::Operation> GetOperation(const v1::GetOperationRequest& request);
   // At most `limit`, newest first.

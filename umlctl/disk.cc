@@ -82,10 +82,35 @@ absl::Status Rebase(Session& session, const std::string& file, const std::string
 
 struct CommitWords {
   std::string file, image, backing;
-  bool replace = false;
+  bool replace = false, into_backing = false;
 };
 
+absl::Status CommitIntoBacking(Session& session, const CommitWords& words) {
+  v1::CommitDiskFileRequest request;
+  ASSIGN_OR_RETURN(const std::string folder, CurrentFolder());
+  request.set_path(AbsolutePath(words.file, folder));
+  if (!words.backing.empty()) request.set_backing(AbsolutePath(words.backing, folder));
+  request.set_request_id(NewRequestId());
+  ASSIGN_OR_RETURN(Client* const client, session.client());
+  const InterruptNotice notice;
+  ASSIGN_OR_RETURN(v1::Operation operation, client->CommitDiskFile(request));
+  ASSIGN_OR_RETURN(operation, WaitForOperation(session, *client, std::move(operation)));
+  if (session.output.ForPrograms()) {
+    PrintMessage(operation, session.output.format, session.out());
+  } else {
+    session.Say(session.output.format == Format::kName
+                    ? request.path()
+                    : absl::StrCat(request.path(), ": written into its backing file, and empty now"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Commit(Session& session, const CommitWords& words) {
+  if (words.image.empty() != words.into_backing || (words.into_backing && words.replace)) {
+    return UsageError("a COW file is merged into a new image, or into its backing file",
+                      "give either --image NAME or --into-backing");
+  }
+  if (words.into_backing) return CommitIntoBacking(session, words);
   v1::ImportImageRequest request;
   ASSIGN_OR_RETURN(const std::string full, NameIn("images", words.image));
   ASSIGN_OR_RETURN(const std::string folder, CurrentFolder());
@@ -114,10 +139,13 @@ void AddCow(CLI::App* noun, Session& session) {
   info->add_option("FILE", *file, "the file")->required();
   OnVerb(info, session, [=, &session] { return Info(session, *file); });
 
-  CLI::App* commit = noun->add_subcommand("commit", "Merge a COW file and its backing file into a new image");
+  CLI::App* commit =
+      noun->add_subcommand("commit", "Merge a COW file and its backing file: into a new image, or in place");
   auto words = std::make_shared<CommitWords>();
   commit->add_option("COW", words->file, "the COW file, of a guest that does not run")->required();
-  commit->add_option("--image", words->image, "the image's name: NAME or NAME:TAG")->required();
+  commit->add_option("--image", words->image, "make an image of both: NAME or NAME:TAG");
+  commit->add_flag("--into-backing", words->into_backing,
+                   "write it into its backing file, which nobody else may lie over, and empty it");
   commit->add_option("--backing", words->backing, "the backing file, of a COW file that is no guest's disk");
   commit->add_flag("--replace", words->replace, "move the name, if it is taken");
   OnVerb(commit, session, [=, &session] { return Commit(session, *words); });

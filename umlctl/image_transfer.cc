@@ -22,6 +22,7 @@
 #include "base/unique_fd.h"
 #include "umlctl/interrupt.h"
 #include "umlctl/operation_wait.h"
+#include "umlctl/sparse_output.h"
 #include "umlctl/spec_path.h"
 #include "umlctl/verbs.h"
 
@@ -186,46 +187,15 @@ absl::Status Import(Session& session, const ImportWords& words) {
   return absl::OkStatus();
 }
 
-absl::Status WriteAll(int fd, absl::string_view data) {
-  while (!data.empty()) {
-    const ssize_t written = write(fd, data.data(), data.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return ErrnoError(errno, "write the image");
-    data.remove_prefix(static_cast<size_t>(written));
-  }
-  return absl::OkStatus();
-}
-
-// Into a pipe, holes are zeros; into a file they stay holes.
 absl::Status Receive(Client& client, const std::string& name) {
-  struct stat info = {};
-  const bool holes = fstat(STDOUT_FILENO, &info) == 0 && S_ISREG(info.st_mode) &&
-                     (fcntl(STDOUT_FILENO, F_GETFL) & O_APPEND) == 0 && lseek(STDOUT_FILENO, 0, SEEK_CUR) == 0;
-  uint64_t at = 0, size = 0;
+  SparseOutput output;
   absl::Status status;
-  const auto skip_to = [&](uint64_t offset) -> absl::Status {
-    if (holes) {
-      if (lseek(STDOUT_FILENO, static_cast<off_t>(offset), SEEK_SET) < 0) return ErrnoError(errno, "write the image");
-      at = offset;
-    }
-    while (at < offset) {
-      const std::string zeros(std::min<uint64_t>(kPiece, offset - at), '\0');
-      RETURN_IF_ERROR(WriteAll(STDOUT_FILENO, zeros));
-      at += zeros.size();
-    }
-    return absl::OkStatus();
-  };
   RETURN_IF_ERROR(client.DownloadImage(name, [&](const v1::DownloadImageResponse& piece) {
-    size = std::max(size, piece.size_bytes());
-    status = skip_to(piece.offset());
-    if (status.ok()) status = WriteAll(STDOUT_FILENO, piece.data());
-    at += piece.data().size();
+    status = output.Take(piece.size_bytes(), piece.offset(), piece.data());
     return status.ok();
   }));
   RETURN_IF_ERROR(status);
-  RETURN_IF_ERROR(skip_to(size));
-  if (holes && ftruncate(STDOUT_FILENO, static_cast<off_t>(size)) != 0) return ErrnoError(errno, "write the image");
-  return absl::OkStatus();
+  return output.End();
 }
 
 absl::Status Export(Session& session, const ExportWords& words) {

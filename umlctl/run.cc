@@ -46,6 +46,8 @@ void AddVerbs(CLI::App& app, Session& session) {
   AddKernel(app, session);
   AddClone(app, session);
   AddSnapshot(app, session);
+  AddExport(app, session);
+  AddImport(app, session);
   AddDisk(app, session);
   AddVolume(app, session);
   AddHost(app, session);

@@ -31,6 +31,8 @@ void AddImage(CLI::App& app, Session& session);
 void AddKernel(CLI::App& app, Session& session);
 void AddClone(CLI::App& app, Session& session);
 void AddSnapshot(CLI::App& app, Session& session);
+void AddExport(CLI::App& app, Session& session);
+void AddImport(CLI::App& app, Session& session);
 void AddDisk(CLI::App& app, Session& session);
 void AddVolume(CLI::App& app, Session& session);
 void AddHost(CLI::App& app, Session& session);

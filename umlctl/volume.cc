@@ -9,7 +9,9 @@
 #include "umlctl/details.h"
 #include "umlctl/interrupt.h"
 #include "umlctl/operation_wait.h"
+#include "umlctl/sparse_output.h"
 #include "umlctl/spec_path.h"
+#include "umlctl/transfer_pace.h"
 #include "umlctl/verbs.h"
 
 namespace umld::umlctl {
@@ -172,9 +174,33 @@ absl::Status Import(Session& session, const ImportWords& words) {
   return WarnOfSpace(session, *client);
 }
 
+absl::Status ExportToStdout(Session& session, const std::string& name) {
+  if (session.out_is_terminal()) {
+    return MakeError(absl::StatusCode::kInvalidArgument, "a volume does not go onto a terminal",
+                     {"INVALID_ARGUMENT", "", "give a FILE, or | a program"});
+  }
+  v1::DownloadVolumeRequest request;
+  request.set_name(name);
+  ASSIGN_OR_RETURN(Client* const client, session.client());
+  SparseOutput output;
+  absl::Status status;
+  const std::string what = ShortName(name);
+  const TransferPace pace;
+  const absl::Status received = client->DownloadVolume(request, [&](const v1::DownloadVolumeResponse& piece) {
+    status = output.Take(piece.size_bytes(), piece.offset(), piece.data());
+    session.ShowProgress(what, pace.Text("exporting", piece.offset(), piece.size_bytes()));
+    return status.ok();
+  });
+  session.EndProgress(what);
+  RETURN_IF_ERROR(received);
+  RETURN_IF_ERROR(status);
+  return output.End();
+}
+
 absl::Status Export(Session& session, const std::string& typed, const std::string& file) {
   v1::ExportVolumeRequest request;
   ASSIGN_OR_RETURN(*request.mutable_name(), NameIn("volumes", typed));
+  if (file == "-") return ExportToStdout(session, request.name());
   ASSIGN_OR_RETURN(const std::string folder, CurrentFolder());
   request.set_path(AbsolutePath(file, folder));
   request.set_request_id(NewRequestId());
@@ -196,7 +222,7 @@ void AddTransfer(CLI::App* noun, Session& session) {
   CLI::App* out = noun->add_subcommand("export", "Write a volume to a file, raw and sparse");
   auto words = std::make_shared<std::pair<std::string, std::string>>();
   out->add_option("NAME", words->first, "a volume")->required();
-  out->add_option("FILE", words->second, "a new file")->required();
+  out->add_option("FILE", words->second, "a new file; - for stdout")->required();
   OnVerb(out, session, [=, &session] { return Export(session, words->first, words->second); });
 }
 

@@ -220,8 +220,7 @@ absl::Status Clones::Copy(const GuestPtr& source, Work* work) {
   operations_->SetProgress(id, 10, absl::StrCat("copying the disks of ", work->source_row.name));
   if (work->snapshot_id != 0) {
     RETURN_IF_ERROR(MakeFolders(disks, 0700));
-    RETURN_IF_ERROR(
-        CopyCloneDisks(config_->SnapshotDir(work->snapshot_id), disks, work->plan.disks));
+    RETURN_IF_ERROR(CopyCloneDisks(config_->SnapshotDir(work->snapshot_id), disks, work->plan.disks));
   } else {
     table_->Update(source, [id](GuestView& view) { view.operation = id; });
     const absl::StatusOr<state::SnapshotRow> copied = snapshots_->CopyDisks(source, work->operation);
@@ -294,7 +293,7 @@ absl::Status Clones::Commit(Work* work) {
   state::GuestRow row = work->row;
   row.created_ns = absl::ToUnixNanos(absl::Now());
   std::string folder;
-  const auto complete = [&](state::GuestRow& inserted) -> absl::Status {
+  const auto complete = [&](state::GuestRow& inserted, state::Transaction&) -> absl::Status {
     for (const ClonedDisk& disk : work->plan.disks) {
       state::DiskRow mine = disk.row;
       if (disk.copied) {

@@ -29,8 +29,11 @@
 #include "umld/clone_service.h"
 #include "umld/clones.h"
 #include "umld/console_service.h"
+#include "umld/cow_commits.h"
 #include "umld/disk_watch.h"
 #include "umld/event_service.h"
+#include "umld/guest_export.h"
+#include "umld/guest_import.h"
 #include "umld/guest_runtime.h"
 #include "umld/guest_service.h"
 #include "umld/host_service.h"
@@ -43,6 +46,7 @@
 #include "umld/operation_service.h"
 #include "umld/snapshot_service.h"
 #include "umld/snapshots.h"
+#include "umld/transfer_service.h"
 #include "umld/version.h"
 #include "umld/volume_catalog.h"
 #include "umld/volume_service.h"
@@ -122,7 +126,7 @@ class DaemonImpl final : public Daemon {
                                                 {guest_service_.get(), console_service_.get(), image_service_.get(),
                                                  kernel_service_.get(), volume_service_.get(), operation_service_.get(),
                                                  event_service_.get(), host_service_.get(), snapshot_service_.get(),
-                                                 clone_service_.get()}));
+                                                 clone_service_.get(), transfer_service_.get()}));
     if (bridge_ != nullptr) bridge_->Begin();
     disk_watch_->Begin();
     server_->Serve();
@@ -182,6 +186,14 @@ class DaemonImpl final : public Daemon {
     clones_->RemoveLeftovers();
     clone_service_ = std::make_unique<CloneService>(clones_.get(), &requests_);
     snapshot_service_ = std::make_unique<SnapshotService>(snapshots_.get(), &requests_);
+    exports_ = std::make_unique<GuestExports>(store_.get(), table_.get(), operations_.get(), guests_.get(),
+                                              snapshots_.get(), kernel_catalog_.get());
+    imports_ = std::make_unique<GuestImports>(&config_, table_.get(), operations_.get(), guests_.get(), images_.get());
+    imports_->RemoveLeftovers();
+    commits_ =
+        std::make_unique<CowCommits>(store_.get(), table_.get(), operations_.get(), guests_.get(), &operations_pool_);
+    transfer_service_ = std::make_unique<TransferService>(exports_.get(), imports_.get(), volumes_.get(),
+                                                          commits_.get(), &operations_pool_);
     guest_service_ = std::make_unique<GuestService>(guests_.get(), table_.get(), &requests_);
     console_service_ = std::make_unique<ConsoleService>(&config_, table_.get(), loop_.get(), &requests_);
     image_service_ = std::make_unique<ImageService>(images_.get(), &requests_);
@@ -211,9 +223,12 @@ class DaemonImpl final : public Daemon {
     left.Wait();
     ASSIGN_OR_RETURN(std::vector<state::OperationRow> unfinished, store_->LoadUnfinishedOperations());
     for (const state::OperationRow& operation : unfinished) {
-      if (!volumes_->ResumeOperation(operation) && !snapshots_->ResumeOperation(operation) &&
-          !clones_->ResumeOperation(operation))
-        guests_->ResumeOperation(operation);
+      if (volumes_->ResumeOperation(operation) || snapshots_->ResumeOperation(operation) ||
+          clones_->ResumeOperation(operation) || exports_->ResumeOperation(operation) ||
+          imports_->ResumeOperation(operation) || commits_->ResumeOperation(operation)) {
+        continue;
+      }
+      guests_->ResumeOperation(operation);
     }
     guests_->StartWanted();
     if (config_.build_kernel) {
@@ -285,6 +300,10 @@ class DaemonImpl final : public Daemon {
   std::unique_ptr<Kernels> kernels_;
   std::unique_ptr<Volumes> volumes_;
   std::unique_ptr<Snapshots> snapshots_;
+  std::unique_ptr<GuestExports> exports_;
+  std::unique_ptr<GuestImports> imports_;
+  std::unique_ptr<CowCommits> commits_;
+  std::unique_ptr<TransferService> transfer_service_;
   std::unique_ptr<SnapshotService> snapshot_service_;
   std::unique_ptr<Clones> clones_;
   std::unique_ptr<CloneService> clone_service_;

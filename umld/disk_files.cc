@@ -1,5 +1,6 @@
 #include "umld/disk_files.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include <cerrno>
@@ -119,6 +120,24 @@ absl::StatusOr<std::optional<devices::CowHeader>> ReadHeader(const devices::Open
   return header;
 }
 
+absl::Status NoCow(const std::string& path) {
+  return MakeError(absl::StatusCode::kFailedPrecondition, absl::StrCat(path, " is no COW file"),
+                   {"COW_INVALID", path, "give a COW file"});
+}
+
+absl::Status BackingUnknown(const std::string& path, const devices::CowHeader& header) {
+  return MakeError(
+      absl::StatusCode::kInvalidArgument,
+      absl::StrCat(path, " is no guest's disk, and what its header says of its backing file is not believed"),
+      {"BACKING_UNKNOWN", path, absl::StrCat("say so, if it is true: --backing ", header.backing)});
+}
+
+absl::Status BackingDiffers(const std::string& backing, const std::string& path) {
+  return MakeError(absl::StatusCode::kFailedPrecondition,
+                   absl::StrCat(backing, " is not as it was when ", path, " was made over it"),
+                   {"BACKING_DIFFERS", backing, absl::StrCat("`umlctl disk info ", path, "` says more")});
+}
+
 }  // namespace
 
 absl::StatusOr<v1::DiskFile> DescribeDiskFile(const std::string& path, const Caller& caller, const GuestTable& table) {
@@ -188,26 +207,115 @@ absl::StatusOr<OpenCow> OpenCowFile(const std::string& path, const std::string& 
   const Reach reach = ReachOf(path, caller, uses);
   ASSIGN_OR_RETURN(devices::OpenDisk cow, OpenAs(reach.user, reach.path));
   ASSIGN_OR_RETURN(const auto header, ReadHeader(cow, path));
-  if (!header.has_value()) {
-    return MakeError(absl::StatusCode::kFailedPrecondition, absl::StrCat(path, " is no COW file"),
-                     {"COW_INVALID", path, "give a COW file"});
-  }
+  if (!header.has_value()) return NoCow(path);
   OpenCow open;
   open.header = *header;
   open.backing_path = backing.empty() ? reach.backing : backing;
-  if (open.backing_path.empty()) {
-    return MakeError(
-        absl::StatusCode::kInvalidArgument,
-        absl::StrCat(path, " is no guest's disk, and what its header says of its backing file is not believed"),
-        {"BACKING_UNKNOWN", path, absl::StrCat("say so, if it is true: --backing ", header->backing)});
-  }
+  if (open.backing_path.empty()) return BackingUnknown(path, *header);
   RETURN_IF_ERROR(CheckHostPath(open.backing_path));
   ASSIGN_OR_RETURN(devices::OpenDisk under, OpenAs(backing.empty() ? reach.user : caller.user, open.backing_path));
   if (under.size_bytes != header->size || under.info.st_mtime != int64_t{header->mtime}) {
-    return MakeError(absl::StatusCode::kFailedPrecondition,
-                     absl::StrCat(open.backing_path, " is not as it was when ", path, " was made over it"),
-                     {"BACKING_DIFFERS", open.backing_path, absl::StrCat("`umlctl disk info ", path, "` says more")});
+    return BackingDiffers(open.backing_path, path);
   }
+  open.cow = std::move(cow.fd);
+  open.backing = std::move(under.fd);
+  return open;
+}
+
+namespace {
+
+absl::Status BackingShared(const std::string& path, absl::string_view why, absl::string_view way_out) {
+  return MakeError(absl::StatusCode::kFailedPrecondition, absl::StrCat(path, " ", why),
+                   {"BACKING_SHARED", path, std::string(way_out)});
+}
+
+// Nobody but this COW file may rely on what is in its backing file.
+absl::Status CheckAlone(const struct stat& info, const std::string& path, const struct stat& cow,
+                        const GuestTable& table, const std::vector<state::ImageRow>& images,
+                        const std::vector<state::SnapshotRow>& snapshots) {
+  for (const state::ImageRow& image : images) {
+    if (!IsSameFile(info, image.path)) continue;
+    return BackingShared(path, "is an image, and images never change",
+                         "make a new image of both: umlctl disk commit COW --image NAME");
+  }
+  for (const Use& use : UsesOf(info, table)) {
+    if (use.under && IsSameFile(cow, use.disk.path)) continue;
+    return BackingShared(path,
+                         absl::StrCat("is ", use.under ? "under a disk" : "a disk", " of guest ", use.guest, " too"),
+                         absl::StrCat("`umlctl unplug ", use.guest,
+                                      "` that disk first, or make an image of both: "
+                                      "umlctl disk commit COW --image NAME"));
+  }
+  for (const state::SnapshotRow& snapshot : snapshots) {
+    for (const state::SnapshotDiskRow& disk : snapshot.disks) {
+      if (!IsSameFile(info, disk.backing)) continue;
+      return BackingShared(path, absl::StrCat("is under the snapshot ", snapshot.name),
+                           "delete that snapshot first, or make an image of both: umlctl disk commit COW --image NAME");
+    }
+  }
+  return absl::OkStatus();
+}
+
+// As UML kernels do; held as long as the file is open.
+absl::Status LockFile(int fd, const std::string& path) {
+  struct flock lock = {};
+  lock.l_type = F_WRLCK;
+  lock.l_whence = SEEK_SET;
+  if (fcntl(fd, F_OFD_SETLK, &lock) == 0) return absl::OkStatus();
+  if (errno != EAGAIN && errno != EACCES) return ErrnoError(errno, absl::StrCat("lock ", path));
+  return MakeError(absl::StatusCode::kFailedPrecondition, absl::StrCat(path, " is locked: something runs with it"),
+                   {"DISK_IN_USE", path, "stop what runs with it"});
+}
+
+absl::StatusOr<devices::OpenDisk> OpenLocked(const std::optional<Credentials>& user, const std::string& path) {
+  ASSIGN_OR_RETURN(devices::OpenDisk disk, ActAs(user, [&] {
+                     return devices::OpenDiskFile(path, devices::DiskAccess::kReadWrite, /*shared=*/true);
+                   }));
+  if (!S_ISREG(disk.info.st_mode)) {
+    return MakeError(absl::StatusCode::kInvalidArgument, absl::StrCat(path, " is a device, not a file"),
+                     {"NOT_A_DISK", path, "copy it into a file first"});
+  }
+  RETURN_IF_ERROR(LockFile(disk.fd.get(), path));
+  return disk;
+}
+
+}  // namespace
+
+std::string GuestWithDisk(const std::string& path, const GuestTable& table) {
+  const absl::StatusOr<std::vector<Use>> uses = FindUses(path, table);
+  if (!uses.ok()) return "";
+  for (const Use& use : *uses) {
+    if (!use.under) return use.guest;
+  }
+  return "";
+}
+
+absl::StatusOr<WritableCow> OpenCowForCommit(const std::string& path, const std::string& backing, const Caller& caller,
+                                             const GuestTable& table, const std::vector<state::ImageRow>& images,
+                                             const std::vector<state::SnapshotRow>& snapshots, uint32_t begun_mtime) {
+  ASSIGN_OR_RETURN(const std::vector<Use> uses, FindUses(path, table));
+  RETURN_IF_ERROR(CheckNotRunning(uses, path));
+  const Reach reach = ReachOf(path, caller, uses);
+  WritableCow open;
+  open.backing_path = backing.empty() ? reach.backing : backing;
+  ASSIGN_OR_RETURN(devices::OpenDisk cow, OpenLocked(reach.user, reach.path));
+  ASSIGN_OR_RETURN(const auto header, ReadHeader(cow, path));
+  if (!header.has_value()) return NoCow(path);
+  if (open.backing_path.empty()) return BackingUnknown(path, *header);
+  RETURN_IF_ERROR(CheckHostPath(open.backing_path));
+  // By whom it is written to is the caller: a guest's own COW file does not make its backing file anybody's.
+  struct stat under_info = {};
+  if (stat(open.backing_path.c_str(), &under_info) == 0) {
+    RETURN_IF_ERROR(CheckAlone(under_info, open.backing_path, cow.info, table, images, snapshots));
+  }
+  ASSIGN_OR_RETURN(devices::OpenDisk under, OpenLocked(caller.user, open.backing_path));
+  RETURN_IF_ERROR(CheckAlone(under.info, open.backing_path, cow.info, table, images, snapshots));
+  const bool same_time =
+      under.info.st_mtime == int64_t{header->mtime} || (begun_mtime != 0 && begun_mtime == header->mtime);
+  if (under.size_bytes != header->size || !same_time) {
+    return BackingDiffers(open.backing_path, path);
+  }
+  open.header = *header;
   open.cow = std::move(cow.fd);
   open.backing = std::move(under.fd);
   return open;

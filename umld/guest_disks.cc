@@ -211,12 +211,12 @@ absl::Status Guests::UnplugDisk(const GuestPtr& guest, const std::string& name, 
         {"DEVICE_NOT_PLUGGED", row.target, absl::StrCat("`umlctl describe ", view.row.name, "` shows its disks")});
   }
   if (wanted != nullptr && wanted->managed && !live_only) {
+    const bool from_image = wanted->unit == 0 && !view.row.image.empty();
     return MakeError(
         absl::StatusCode::kFailedPrecondition,
         absl::StrCat(noun, ": ", device,
-                     unit == 0 && !view.row.image.empty()
-                         ? absl::StrCat(" is its root disk, made from image ", view.row.image)
-                         : " is in umld's own folder, and belongs to this guest alone"),
+                     from_image ? absl::StrCat(" is its root disk, made from image ", view.row.image)
+                                : " is in umld's own folder, and belongs to this guest alone"),
         {"ROOT_DISK", row.target, absl::StrCat("`umlctl delete ", view.row.name, "` removes it with the guest")});
   }
   ASSIGN_OR_RETURN(Operations::Begun begun, operations_->Begin(row));

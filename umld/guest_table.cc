@@ -65,8 +65,7 @@ std::vector<GuestView> GuestTable::Page(const std::string& after, size_t limit) 
 
 std::vector<GuestView> GuestTable::Views() const { return Page("", SIZE_MAX); }
 
-absl::StatusOr<GuestPtr> GuestTable::Insert(state::GuestRow row,
-                                            const std::function<absl::Status(state::GuestRow&)>& complete,
+absl::StatusOr<GuestPtr> GuestTable::Insert(state::GuestRow row, const Complete& complete,
                                             state::OperationRow* operation) {
   const bool begun = operation != nullptr && operation->id != 0;
   std::vector<state::EventRow> events(1);
@@ -76,7 +75,7 @@ absl::StatusOr<GuestPtr> GuestTable::Insert(state::GuestRow row,
   events[0].time_ns = row.created_ns;
   RETURN_IF_ERROR(store_->Commit([&](state::Transaction& transaction) -> absl::Status {
     ASSIGN_OR_RETURN(row.id, transaction.InsertGuest(row));
-    RETURN_IF_ERROR(complete(row));
+    RETURN_IF_ERROR(complete(row, transaction));
     RETURN_IF_ERROR(transaction.UpdateGuest(row));
     if (operation != nullptr) operation->guest_id = row.id;
     if (begun) {

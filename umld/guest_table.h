@@ -67,8 +67,8 @@ class GuestTable {
   // Commits a new guest and takes it in; `complete` fills in what depends on the id, within the transaction, which its
   // error ends. `operation` (null: none) is committed with its outcome in it, a new one or one that was begun.
   // kAlreadyExists: the name is taken.
-  absl::StatusOr<GuestPtr> Insert(state::GuestRow row, const std::function<absl::Status(state::GuestRow&)>& complete,
-                                  state::OperationRow* operation);
+  using Complete = std::function<absl::Status(state::GuestRow&, state::Transaction&)>;
+  absl::StatusOr<GuestPtr> Insert(state::GuestRow row, const Complete& complete, state::OperationRow* operation);
 
   // One committed change of one guest.
   struct Change {

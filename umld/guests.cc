@@ -359,7 +359,7 @@ absl::StatusOr<v1::Guest> Guests::Create(const v1::CreateGuestRequest& request, 
   operation.request_id = request.request_id();
   operation.created_ns = row.created_ns;
   operation = Operations::Outcome(operation, absl::OkStatus());
-  auto complete = [&](state::GuestRow& inserted) {
+  auto complete = [&](state::GuestRow& inserted, state::Transaction&) {
     if (backing.empty()) return absl::OkStatus();
     state::DiskRow root;
     root.unit = 0;

@@ -51,8 +51,10 @@ class Guests {
 
   // -- guests.cc. Block on the disk.
   absl::StatusOr<v1::Guest> Create(const v1::CreateGuestRequest& request, const Caller& caller);
-  // The guest that Create would make, checked, without an image and not committed.
+  // The row of a guest as Create would make it, all checked, but of one without an image; it is not committed.
   absl::StatusOr<state::GuestRow> NewRow(const v1::CreateGuestRequest& request, const Caller& caller);
+  // Whether this kernel is here for this caller.
+  absl::Status CheckKernel(const std::string& wish, const Caller& caller) const;
   absl::StatusOr<v1::ListGuestsResponse> List(const v1::ListGuestsRequest& request) const;  // does not block
   absl::StatusOr<v1::Guest> Update(const GuestPtr& guest, const v1::UpdateGuestRequest& request, const Caller& caller);
   absl::StatusOr<v1::Guest> Rename(const GuestPtr& guest, const std::string& new_name);
@@ -101,7 +103,6 @@ class Guests {
 
   absl::StatusOr<std::vector<state::DiskRow>> NewDisks(const v1::CreateGuestRequest& request, bool has_image,
                                                        const Caller& caller);
-  absl::Status CheckKernel(const std::string& wish, const Caller& caller) const;
   // What umld made is there for everybody: the modules of a kernel, read-only, and volumes; all other files as the
   // caller may.
   std::optional<Credentials> WhoOpens(const state::DiskRow& disk, const Caller& caller) const;

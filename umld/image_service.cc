@@ -15,6 +15,7 @@
 #include "umld/caller.h"
 #include "umld/grpc_status.h"
 #include "umld/operation_service.h"
+#include "umld/sparse_stream.h"
 
 namespace umld {
 namespace {
@@ -81,53 +82,6 @@ class Upload final : public grpc::ServerReadReactor<v1::UploadImageRequest> {
   std::atomic<bool> cancelled_ = false;
 };
 
-class Download final : public grpc::ServerWriteReactor<v1::DownloadImageResponse> {
- public:
-  Download(Images* images, WorkerPool* pool, const std::string& name) : pool_(pool) {
-    pool_->Submit([this, images, name] {
-      absl::StatusOr<UniqueFd> fd = images->Open(name);
-      if (!fd.ok()) return Finish(ToGrpc(fd.status()));
-      fd_ = *std::move(fd);
-      struct stat info = {};
-      fstat(fd_.get(), &info);
-      size_ = static_cast<uint64_t>(info.st_size);
-      message_.set_size_bytes(size_);
-      StartWrite(&message_);
-    });
-  }
-  void OnWriteDone(bool ok) override {
-    if (!ok) return Finish(grpc::Status::CANCELLED);
-    pool_->Submit([this] { Next(); });
-  }
-  void OnDone() override { delete this; }
-
- private:
-  static constexpr uint64_t kPiece = 1 << 20;
-  void Next() {
-    if (at_ >= data_end_) {
-      const off_t begin = lseek(fd_.get(), static_cast<off_t>(at_), SEEK_DATA);
-      if (begin < 0 && errno == ENXIO) return Finish(grpc::Status::OK);
-      if (begin >= 0) at_ = static_cast<uint64_t>(begin);
-      const off_t end = lseek(fd_.get(), static_cast<off_t>(at_), SEEK_HOLE);
-      data_end_ = end < 0 ? size_ : static_cast<uint64_t>(end);
-    }
-    std::string data(std::min(kPiece, data_end_ - at_), '\0');
-    const ssize_t got = pread(fd_.get(), data.data(), data.size(), static_cast<off_t>(at_));
-    if (got < 0) return Finish(ToGrpc(ErrnoError(errno, "read the image")));
-    if (got == 0) return Finish(grpc::Status::OK);
-    data.resize(static_cast<size_t>(got));
-    message_.set_offset(at_);
-    message_.set_data(std::move(data));
-    at_ += static_cast<uint64_t>(got);
-    StartWrite(&message_);
-  }
-
-  WorkerPool* const pool_;
-  UniqueFd fd_;
-  uint64_t size_ = 0, at_ = 0, data_end_ = 0;
-  v1::DownloadImageResponse message_;
-};
-
 }  // namespace
 
 grpc::ServerUnaryReactor* ImageService::ListImages(grpc::CallbackServerContext* context, const v1::ListImagesRequest*,
@@ -174,7 +128,11 @@ grpc::ServerUnaryReactor* ImageService::ExportImage(grpc::CallbackServerContext*
 
 grpc::ServerWriteReactor<v1::DownloadImageResponse>* ImageService::DownloadImage(
     grpc::CallbackServerContext*, const v1::DownloadImageRequest* request) {
-  return new Download(images_, pool_, request->name());
+  return new SparseStream<v1::DownloadImageResponse>(pool_,
+                                                     [this, name = request->name()]() -> absl::StatusOr<SparseSource> {
+                                                       ASSIGN_OR_RETURN(UniqueFd fd, images_->Open(name));
+                                                       return SparseSource{.fd = std::move(fd)};
+                                                     });
 }
 
 grpc::ServerUnaryReactor* ImageService::TagImage(grpc::CallbackServerContext* context,

@@ -21,6 +21,7 @@
 #include "image/import.h"
 #include "image/raw_copy.h"
 #include "spdlog/spdlog.h"
+#include "umld/cow_risk.h"
 #include "umld/debian_image.h"
 #include "umld/disk_files.h"
 #include "umld/host_file.h"
@@ -324,7 +325,13 @@ absl::StatusOr<OperationView> Images::BeginImport(const v1::ImportImageRequest& 
         };
         RETURN_IF_ERROR(
             Annotate(image::Import(source->fd.get(), draft.path(), options, ReportTo(operation)), source->text));
-        return description;
+        if (*format != image::Format::kRaw && *format != image::Format::kQcow2) return description;
+        // Nothing that umld could put right; who makes guests of it is to know.
+        const UniqueFd made(open(draft.path().c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+        struct stat disk = {};
+        fstat(made.get(), &disk);
+        const std::string risk = CowRisk(made.get(), static_cast<uint64_t>(disk.st_size));
+        return risk.empty() ? description : absl::StrCat(description, ". ", risk);
       });
 }
 

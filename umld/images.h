@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -52,6 +53,23 @@ class Images {
   absl::StatusOr<OperationView> ImportUpload(const v1::ImportImageRequest& request, Draft source);
   // The image's content, open for reading.
   absl::StatusOr<UniqueFd> Open(const std::string& name);
+
+  // An image that comes along with something else.
+  struct Arrival {
+    std::optional<Draft> draft;  // its content; none: it is here already
+    std::string digest;          // what it has to be; empty: whatever it is
+    std::string name;            // what it is called unless that name is taken; empty: nothing
+    state::ImageRow row = {};    // out: as it is here
+    bool is_new = false;         // out
+  };
+  absl::StatusOr<Draft> BeginArrival() { return contents_.Begin(); }
+  // The image with this digest. kNotFound.
+  absl::StatusOr<state::ImageRow> FindDigest(const std::string& digest) { return Find(digest); }
+  // Takes the images in together with what needs them: `commit` gets what it has to do in its transaction, and when it
+  // fails none of them is here. kInvalidArgument BAD_ARCHIVE: a content is not what its digest says. kNotFound.
+  using InTransaction = std::function<absl::Status(state::Transaction&)>;
+  absl::Status TakeIn(std::vector<Arrival>* arrivals, const ByteProgress& progress,
+                      const std::function<absl::Status(const InTransaction& insert_images)>& commit);
 
   absl::StatusOr<v1::Image> Tag(const v1::TagImageRequest& request);
   absl::Status Delete(const std::string& name);

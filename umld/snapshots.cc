@@ -337,19 +337,6 @@ void Snapshots::UndoCreate(const state::OperationRow& operation) {
   }
 }
 
-absl::StatusOr<state::SnapshotRow> Snapshots::CopyDisks(const GuestPtr& guest, const state::OperationRow& operation) {
-  absl::StatusOr<std::vector<state::SnapshotRow>> made = taker_.Take({guest}, state::SnapshotRow(), operation.id);
-  if (made.ok()) return std::move(made->front());
-  RemoveFolder(config_->SnapshotDir(SnapshotTaker::Id(operation.id, 0))).IgnoreError();
-  taker_.LetGoOnLater({guest});
-  return made.status();
-}
-
-void Snapshots::GoOnIfPaused(const GuestPtr& guest) {
-  taker_.LetGoOn({guest});
-  taker_.LetGoOnLater({guest});
-}
-
 // ---------------------------------------------------------------- restore
 
 absl::StatusOr<OperationView> Snapshots::Restore(const v1::RestoreSnapshotRequest& request) {

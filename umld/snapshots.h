@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/unique_fd.h"
 #include "state/rows.h"
 #include "state/store.h"
 #include "umld/daemon_config.h"
@@ -46,13 +47,28 @@ class Snapshots {
   absl::StatusOr<OperationView> Restore(const v1::RestoreSnapshotRequest& request);
   absl::StatusOr<v1::ListSnapshotsResponse> List(const v1::ListSnapshotsRequest& request);
   absl::StatusOr<v1::Snapshot> Get(const std::string& name);
-  // For clones and exports. In the guest's line: copies its writable disks, as Create does, to SnapshotDir of the row's id,
+  // `done` is called in the guest's line.
+  void Delete(const std::string& name, std::function<void(absl::Status)> done);
+
+  // -- snapshot_export.cc: disks for who takes them elsewhere.
+  // In the guest's line: copies its writable disks, as Create does, to SnapshotDir of the row's id,
   // which is the caller's from then on: without a row it is removed at the next start. kFailedPrecondition NO_DISKS.
   absl::StatusOr<state::SnapshotRow> CopyDisks(const GuestPtr& guest, const state::OperationRow& operation);
   // In the guest's line: it goes on if an earlier daemon has paused it to copy its disks.
   void GoOnIfPaused(const GuestPtr& guest);
-  // `done` is called in the guest's line.
-  void Delete(const std::string& name, std::function<void(absl::Status)> done);
+  struct OpenDisk {
+    state::SnapshotDiskRow row;
+    UniqueFd fd;
+  };
+  struct OpenDisks {
+    std::vector<OpenDisk> disks;
+    bool synced = true;
+  };
+  // Those of a snapshot; it may be deleted meanwhile.
+  absl::StatusOr<OpenDisks> Open(const std::string& name);
+  // A copy of the guest's writable disks as a snapshot would have them now, in files that are nobody else's and gone
+  // when they are closed. `operation` has been begun for it. In the guest's line.
+  absl::StatusOr<OpenDisks> CopyNow(const GuestPtr& guest, const state::OperationRow& operation);
 
  private:
   struct Found {

@@ -285,9 +285,26 @@ absl::StatusOr<OperationView> Volumes::Import(const v1::ImportVolumeRequest& req
 
 // ---------------------------------------------------------------- using one
 
+absl::StatusOr<UniqueFd> Volumes::OpenToRead(const std::string& name, std::shared_ptr<const void>* hold) {
+  ASSIGN_OR_RETURN(const state::VolumeRow row, Find(name));
+  ASSIGN_OR_RETURN(*hold, catalog_->Change(row.name, "is being exported"));
+  for (const Attachment& attachment : AttachmentsOf(row.name)) {
+    const std::string& guest = attachment.guest.row.name;
+    if (!attachment.guest.alive || !attachment.writes() || attachment.guest.state() == v1::PAUSED) continue;
+    return MakeError(absl::StatusCode::kFailedPrecondition,
+                     absl::StrCat("volume ", row.name, " is written to by guest ", guest, ", which runs"),
+                     {"VOLUME_IN_USE", "volumes/" + row.name,
+                      absl::StrCat("`umlctl stop ", guest, "` first; `umlctl pause ", guest,
+                                   "` will do where what a power cut leaves is enough")});
+  }
+  const std::string path = catalog_->PathOf(row.name);
+  UniqueFd fd = OpenVolumeFile(path);
+  if (!fd.ok()) return ErrnoError(errno, absl::StrCat("open ", path));
+  return fd;
+}
+
 absl::StatusOr<OperationView> Volumes::Export(const v1::ExportVolumeRequest& request, const Caller& caller) {
   ASSIGN_OR_RETURN(const state::VolumeRow row, Find(request.name()));
-  const std::string path = catalog_->PathOf(row.name);
   state::OperationRow operation;
   operation.verb = kExport;
   operation.target = "volumes/" + row.name;
@@ -296,18 +313,9 @@ absl::StatusOr<OperationView> Volumes::Export(const v1::ExportVolumeRequest& req
     ASSIGN_OR_RETURN(auto earlier, store_->FindOperationByRequestId(operation.request_id));
     if (earlier.has_value()) return operations_->Get(earlier->id);
   }
-  ASSIGN_OR_RETURN(VolumeCatalog::Hold hold, catalog_->Change(row.name, "is being exported"));
-  for (const Attachment& attachment : AttachmentsOf(row.name)) {
-    const std::string& guest = attachment.guest.row.name;
-    if (!attachment.guest.alive || !attachment.writes() || attachment.guest.state() == v1::PAUSED) continue;
-    return MakeError(absl::StatusCode::kFailedPrecondition,
-                     absl::StrCat("volume ", row.name, " is written to by guest ", guest, ", which runs"),
-                     {"VOLUME_IN_USE", operation.target,
-                      absl::StrCat("`umlctl stop ", guest, "` first; `umlctl pause ", guest,
-                                   "` will do where what a power cut leaves is enough")});
-  }
-  auto from = std::make_shared<UniqueFd>(OpenVolumeFile(path));
-  if (!from->ok()) return ErrnoError(errno, absl::StrCat("open ", path));
+  VolumeCatalog::Hold hold;
+  ASSIGN_OR_RETURN(UniqueFd opened, OpenToRead(request.name(), &hold));
+  auto from = std::make_shared<UniqueFd>(std::move(opened));
   ASSIGN_OR_RETURN(UniqueFd made, ActAs(caller.user, [&] { return BeginHostFile(request.path()); }));
   auto to = std::make_shared<UniqueFd>(std::move(made));
   return Begin(operation, std::move(hold),

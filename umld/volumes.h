@@ -2,11 +2,13 @@
 #define UMLD_UMLD_VOLUMES_H_
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/unique_fd.h"
 #include "image/entry.h"
 #include "state/store.h"
 #include "umld/caller.h"
@@ -41,6 +43,8 @@ class Volumes {
   absl::StatusOr<OperationView> Create(const v1::CreateVolumeRequest& request);
   absl::StatusOr<OperationView> Import(const v1::ImportVolumeRequest& request, const Caller& caller);
   absl::StatusOr<OperationView> Export(const v1::ExportVolumeRequest& request, const Caller& caller);
+  // The volume's content; nobody changes it as long as somebody has `hold`.
+  absl::StatusOr<UniqueFd> OpenToRead(const std::string& name, std::shared_ptr<const void>* hold);
   // Calls `done` once, on any thread: with the operation begun, or when a running guest's disk has grown.
   void Resize(const v1::ResizeVolumeRequest& request, const Caller& caller,
               std::function<void(absl::StatusOr<v1::ResizeVolumeResponse>)> done);

@@ -1,10 +1,13 @@
 #include "devices/disk/cow_content.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <limits>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -93,6 +96,42 @@ bool IsHole(int fd, uint64_t offset, uint64_t size) {
   return data < 0 ? errno == ENXIO : static_cast<uint64_t>(data) >= offset + size;
 }
 
+absl::Status Sync(int fd, absl::string_view what) {
+  return fsync(fd) == 0 ? absl::OkStatus() : ErrnoError(errno, absl::StrCat("sync the ", what));
+}
+
+// The backing file has been written to: its time in the header, or the kernel would refuse the two.
+absl::Status StampCow(int cow, CowHeader header, int backing) {
+  struct stat info = {};
+  if (fstat(backing, &info) != 0) return ErrnoError(errno, "stat the backing file");
+  if (info.st_mtime < 0 || info.st_mtime > std::numeric_limits<uint32_t>::max()) {
+    return BadCow("cannot hold the modification time that its backing file has");
+  }
+  header.mtime = static_cast<uint32_t>(info.st_mtime);
+  const std::string bytes = SerializeCowHeader(header);
+  RETURN_IF_ERROR(WriteAt(cow, bytes.data(), bytes.size(), 0));
+  return Sync(cow, "COW file");
+}
+
+absl::Status Free(int fd, uint64_t begin, uint64_t end) {
+  if (begin >= end) return absl::OkStatus();
+  const int mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+  return fallocate(fd, mode, static_cast<off_t>(begin), static_cast<off_t>(end - begin)) == 0
+             ? absl::OkStatus()
+             : ErrnoError(errno, "free the COW file's blocks");
+}
+
+absl::Status ClearBitmap(int cow, const CowLayout& layout) {
+  if (Free(cow, layout.bitmap_offset, layout.bitmap_offset + layout.bitmap_bytes).ok()) return absl::OkStatus();
+  // A filesystem that makes no holes.
+  const std::vector<char> zeros(kBitmapChunk);
+  for (uint64_t at = 0; at < layout.bitmap_bytes; at += zeros.size()) {
+    const size_t size = std::min<uint64_t>(zeros.size(), layout.bitmap_bytes - at);
+    RETURN_IF_ERROR(WriteAt(cow, zeros.data(), size, layout.bitmap_offset + at));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<uint64_t> CountCowSectors(int cow, const CowHeader& header) {
@@ -124,6 +163,23 @@ absl::Status MergeCow(int cow, const CowHeader& header, int into,
     }
     return absl::OkStatus();
   });
+}
+
+absl::Status CommitCow(int cow, CowHeader header, int backing,
+                       const std::function<absl::Status(uint64_t done, uint64_t total)>& progress) {
+  absl::Status merged = MergeCow(cow, header, backing, progress);
+  if (absl::Status synced = Sync(backing, "backing file"); merged.ok()) merged = synced;
+  // What lies under a sector that the COW file has is seen by nobody, so the two are as good as they were.
+  const absl::Status stamped = StampCow(cow, header, backing);
+  RETURN_IF_ERROR(merged);
+  RETURN_IF_ERROR(stamped);
+  // From here on a bit that is gone uncovers the same data. All bits go before any data.
+  const CowLayout layout = LayOutCow(header);
+  RETURN_IF_ERROR(ClearBitmap(cow, layout));
+  RETURN_IF_ERROR(Sync(cow, "COW file"));
+  struct stat info = {};
+  if (fstat(cow, &info) == 0) Free(cow, layout.data_offset, static_cast<uint64_t>(info.st_size)).IgnoreError();
+  return absl::OkStatus();
 }
 
 }  // namespace umld::devices

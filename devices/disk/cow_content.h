@@ -25,6 +25,14 @@ absl::StatusOr<uint64_t> CountCowSectors(int cow, const CowHeader& header);
 absl::Status MergeCow(int cow, const CowHeader& header, int into,
                       const std::function<absl::Status(uint64_t done, uint64_t total)>& progress);
 
+// Writes what the COW file has into its backing file, in place, and empties the COW file: who sees the disk through
+// both sees no difference, at no moment. Both are open for reading and writing, and nobody else writes to them;
+// `header` is the COW file's. The steps are in such an order that after a kill at any point the same call finishes it;
+// until then the header may name a time of the backing file that is no longer true. On an error the COW file keeps all
+// that it has and its header says the backing file's time, so that it can be used and committed again. Blocks.
+absl::Status CommitCow(int cow, CowHeader header, int backing,
+                       const std::function<absl::Status(uint64_t done, uint64_t total)>& progress);
+
 }  // namespace umld::devices
 
 #endif  // UMLD_DEVICES_DISK_COW_CONTENT_H_

@@ -128,6 +128,46 @@ TEST_F(CowContentTest, WhatIsNotThereIsZeros) {
   EXPECT_TRUE(merged == backing_.substr(0, 15 * 512) + std::string(512, '\0'));
 }
 
+// Written into its backing file as by uml_moo; and again from wherever a kill may have stopped it.
+TEST_F(CowContentTest, GoesIntoItsBackingFile) {
+  constexpr uint64_t kSectors = 6000;
+  for (const int stop_after : {0, 1, 5, 1000}) {
+    Make(kSectors * 512);
+    for (int i = 0; i < 60; ++i) {
+      for (uint64_t sector = random_() % (kSectors - 30), end = sector + random_() % 30; sector < end; ++sector) {
+        WriteSector(sector, random_() % 4 == 0 ? std::string(512, '\0') : Noise());
+      }
+    }
+    // Long ago, so that its time becomes another.
+    Run({"/usr/bin/touch", "-d", "@1000000000", Path("backing")});
+    ASSERT_TRUE(RebaseCow(Path("cow"), Path("backing"), /*same_content=*/true).ok());
+    header_.mtime = 1000000000;
+    Run({"/usr/bin/uml_moo", Path("cow"), Path("moo")});
+    const UniqueFd backing(open(Path("backing").c_str(), O_RDWR | O_CLOEXEC));
+    // As far as that many steps, and then the disk is full.
+    int steps = 0;
+    const absl::Status stopped = CommitCow(cow_.get(), header_, backing.get(), [&](uint64_t, uint64_t) {
+      return steps++ < stop_after ? absl::OkStatus() : absl::ResourceExhaustedError("full");
+    });
+    EXPECT_EQ(stopped.ok(), stop_after == 1000) << stopped;
+    EXPECT_TRUE(Merged() == model_) << "what the guest sees became another";
+    std::string start(kCowHeaderBytes, '\0');
+    ASSERT_EQ(pread(cow_.get(), start.data(), start.size(), 0), static_cast<ssize_t>(start.size()));
+    const CowHeader now = **ParseCowHeader(start);
+    EXPECT_EQ(now.mtime, NewCowHeader(Path("backing"))->mtime) << "no kernel would take it";
+    EXPECT_EQ(now.backing, header_.backing);
+    const absl::Status done = CommitCow(cow_.get(), now, backing.get(), nullptr);
+    EXPECT_TRUE(done.ok()) << done;
+    EXPECT_TRUE(*ReadFile(Path("backing"), 1 << 30) == *ReadFile(Path("moo"), 1 << 30));
+    EXPECT_EQ(*CountCowSectors(cow_.get(), now), 0u);
+    struct stat info = {};
+    ASSERT_EQ(fstat(cow_.get(), &info), 0);
+    EXPECT_LE(info.st_blocks * 512, 16384) << "its blocks are still there";
+    EXPECT_EQ(static_cast<uint64_t>(info.st_size), LayOutCow(now).file_bytes) << "a kernel expects its whole length";
+    for (const char* file : {"cow", "backing", "moo", "merged"}) unlink(Path(file).c_str());
+  }
+}
+
 TEST_F(CowContentTest, Damaged) {
   Make(4000 * 512 + 1);
   SetBit(4005);
