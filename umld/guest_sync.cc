@@ -24,6 +24,7 @@ namespace {
 
 constexpr absl::Duration kSyncPatience = absl::Seconds(10), kLookForSync = absl::Milliseconds(10);
 constexpr absl::Duration kAskAgain = absl::Seconds(2);
+constexpr absl::Duration kSettlePatience = absl::Seconds(2), kStillForLong = absl::Milliseconds(300);
 constexpr absl::Duration kReply = absl::Seconds(12);
 constexpr char kSynced[] = "Emergency Sync complete";
 constexpr size_t kLogTail = 64 << 10;
@@ -76,6 +77,29 @@ bool WaitForMessage(const std::string& log, const struct stat& before) {
   return false;
 }
 
+// The kernel's word comes early: an emergency sync waits for the data of files, and only begins the commit of a
+// journal, without which a new file is not there (read: do_sync_work in fs/sync.c, whose `nowait` is what ext4_sync_fs
+// gets as `wait`). Nothing says when that is done. So it is watched until no disk has anything in flight and nobody is
+// ready to run but the task that answers us; with somebody busy inside, until the disks stand still for a while.
+void Settle(GuestRuntime* runtime, const GuestPtr& guest) {
+  constexpr int kIdleLooks = 3;
+  uint64_t done = 0;
+  int idle = 0;
+  absl::Time still_since = absl::Now();
+  for (const absl::Time end = absl::Now() + kSettlePatience; absl::Now() < end; absl::SleepFor(kLookForSync)) {
+    const absl::StatusOr<std::string> disks = Ask(runtime, guest, "proc diskstats");
+    const absl::StatusOr<std::string> load = disks.ok() ? Ask(runtime, guest, "proc loadavg") : disks;
+    if (!load.ok()) continue;
+    const std::optional<DiskActivity> activity = ParseDiskActivity(*disks);
+    if (!activity.has_value()) continue;
+    const bool still = activity->in_flight == 0 && activity->done == done;
+    done = activity->done;
+    if (!still) still_since = absl::Now();
+    idle = still && ParseRunning(*load) == 1 ? idle + 1 : 0;
+    if (idle == kIdleLooks || absl::Now() - still_since > kStillForLong) return;
+  }
+}
+
 }  // namespace
 
 std::optional<PrintkLevels> ParsePrintkLevels(absl::string_view text) {
@@ -86,6 +110,29 @@ std::optional<PrintkLevels> ParsePrintkLevels(absl::string_view text) {
     return std::nullopt;
   }
   return levels;
+}
+
+std::optional<DiskActivity> ParseDiskActivity(absl::string_view text) {
+  // MAJOR MINOR NAME, then reads (done, merged, sectors, ms), writes (the same), in flight, ...
+  constexpr size_t kName = 2, kWrites = 7, kInFlight = 11;
+  std::optional<DiskActivity> all;
+  for (absl::string_view line : absl::StrSplit(text, '\n')) {
+    const std::vector<absl::string_view> words = absl::StrSplit(line, ' ', absl::SkipEmpty());
+    if (words.size() <= kInFlight || !absl::StartsWith(words[kName], "ubd")) continue;
+    DiskActivity disk;
+    if (!absl::SimpleAtoi(words[kWrites], &disk.done) || !absl::SimpleAtoi(words[kInFlight], &disk.in_flight)) continue;
+    if (!all.has_value()) all.emplace();
+    all->done += disk.done;
+    all->in_flight += disk.in_flight;
+  }
+  return all;
+}
+
+std::optional<int> ParseRunning(absl::string_view text) {
+  const std::vector<absl::string_view> words = absl::StrSplit(text, ' ');
+  int running = 0;
+  if (words.size() < 4 || !absl::SimpleAtoi(words[3].substr(0, words[3].find('/')), &running)) return std::nullopt;
+  return running;
 }
 
 bool SyncGuest(GuestRuntime* runtime, const GuestTable& table, const GuestPtr& guest, const std::string& con0_log) {
@@ -103,6 +150,7 @@ bool SyncGuest(GuestRuntime* runtime, const GuestTable& table, const GuestPtr& g
     }
     synced = WaitForMessage(con0_log, before);
   }
+  if (synced) Settle(runtime, guest);
   if (quiet.has_value()) Ask(runtime, guest, absl::StrCat("sysrq ", *quiet)).IgnoreError();
   return synced;
 }
