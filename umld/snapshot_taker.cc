@@ -240,7 +240,7 @@ absl::Status SnapshotTaker::CopyTogether(std::vector<Member>& members, uint64_t 
   const int64_t together_ns = running.empty() ? 0 : NanosecondsSince(all_still);
   // Also those whose pause has failed: it may have come after all.
   const absl::Status resumed = for_running([&](size_t i) {
-    const absl::Status went_on = GoOn(running[i]->guest);
+    absl::Status went_on = GoOn(running[i]->guest);
     running[i]->row.paused_ns = NanosecondsSince(begun[i]);
     return went_on;
   });

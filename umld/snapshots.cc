@@ -277,7 +277,7 @@ absl::Status Snapshots::RunCreate(const std::vector<GuestPtr>& guests, const sta
   set_operation(operation.id);
   const absl::StatusOr<std::vector<state::SnapshotRow>> made = taker_.Take(guests, like, operation.id);
   set_operation(0);
-  const absl::Status status = made.ok() ? CommitSet(guests, *made, payload.wanted.keep(), operation) : made.status();
+  absl::Status status = made.ok() ? CommitSet(guests, *made, payload.wanted.keep(), operation) : made.status();
   if (!status.ok()) {
     UndoCreate(operation);
     taker_.LetGoOnLater(guests);
