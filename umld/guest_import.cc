@@ -320,7 +320,7 @@ absl::Status GuestImports::Import::Complete() {
     return operations->SetByteProgress(operation_->id, "reading an image once more for its digest", done, total);
   };
   const state::OperationRow done = Operations::Outcome(*operation_, absl::OkStatus());
-  const absl::Status status =
+  absl::Status status =
       imports_->images_->TakeIn(&images_, progress, [&](const Images::InTransaction& insert_images) -> absl::Status {
         for (const Disk& disk : disks_) {
           if (!disk.image.empty()) RETURN_IF_ERROR(CheckCow(disk, images_[image_index_.at(disk.image)].row));
