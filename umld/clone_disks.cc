@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/byte_size.h"
 #include "base/status.h"
+#include "base/sync_folder.h"
 #include "base/unique_fd.h"
 #include "devices/disk/cow.h"
 #include "devices/disk/cow_content.h"
@@ -90,11 +91,6 @@ absl::Status Finish(const std::string& folder, const std::optional<Credentials>&
 }
 
 }  // namespace
-
-absl::Status SyncFolder(const std::string& folder) {
-  const UniqueFd fd(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  return fd.ok() && fsync(fd.get()) == 0 ? absl::OkStatus() : ErrnoError(errno, absl::StrCat("sync ", folder));
-}
 
 absl::Status CheckCloneSpace(const std::string& folder, const std::vector<ClonedDisk>& disks,
                              const std::function<std::string(const ClonedDisk&)>& file_of) {

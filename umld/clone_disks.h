@@ -28,9 +28,6 @@ absl::Status CopyCloneDisks(const std::string& from, const std::string& folder, 
 absl::Status FinishCloneDisks(const std::string& folder, const std::optional<Credentials>& reader,
                               std::vector<ClonedDisk>* disks);
 
-// So that names in it survive a power cut.
-absl::Status SyncFolder(const std::string& folder);
-
 }  // namespace umld
 
 #endif  // UMLD_UMLD_CLONE_DISKS_H_

@@ -19,6 +19,7 @@
 #include "absl/time/clock.h"
 #include "base/file.h"
 #include "base/status.h"
+#include "base/sync_folder.h"
 #include "base/umid.h"
 #include "devices/disk/disk_spec.h"
 #include "spdlog/spdlog.h"

@@ -16,6 +16,7 @@
 #include "absl/strings/strip.h"
 #include "base/file.h"
 #include "base/status.h"
+#include "base/sync_folder.h"
 #include "image/sha256.h"
 #include "spdlog/spdlog.h"
 
@@ -25,12 +26,6 @@ namespace {
 constexpr char kDraftPrefix[] = ".new-";
 constexpr size_t kChunk = 1 << 20;
 constexpr size_t kHexDigits = 64;
-
-absl::Status SyncFolder(const std::string& folder) {
-  UniqueFd fd(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!fd.ok() || fsync(fd.get()) != 0) return ErrnoError(errno, absl::StrCat("sync ", folder));
-  return absl::OkStatus();
-}
 
 // Holes are not read from the disk, but they count as the zeros that they are.
 absl::StatusOr<Content> ReadFd(int fd, const std::string& path, const ByteProgress& progress) {

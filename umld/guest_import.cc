@@ -18,6 +18,7 @@
 #include "absl/strings/strip.h"
 #include "base/file.h"
 #include "base/status.h"
+#include "base/sync_folder.h"
 #include "base/umid.h"
 #include "devices/disk/cow.h"
 #include "devices/disk/disk_spec.h"
@@ -34,11 +35,6 @@ constexpr char kMarker[] = "/importing";
 absl::Status BadArchive(absl::string_view why) {
   return MakeError(absl::StatusCode::kInvalidArgument, absl::StrCat("the archive ", why),
                    {"BAD_ARCHIVE", "", "get it once more, whole, from where `umlctl export` made it"});
-}
-
-absl::Status SyncFolder(const std::string& folder) {
-  UniqueFd fd(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  return fd.ok() && fsync(fd.get()) == 0 ? absl::OkStatus() : ErrnoError(errno, absl::StrCat("sync ", folder));
 }
 
 absl::Status SetSize(int fd, absl::string_view file, uint64_t size) {
@@ -320,7 +316,7 @@ absl::Status GuestImports::Import::Complete() {
     return operations->SetByteProgress(operation_->id, "reading an image once more for its digest", done, total);
   };
   state::OperationRow done = Operations::Outcome(*operation_, absl::OkStatus());
-  const absl::Status status =
+  absl::Status status =
       imports_->images_->TakeIn(&images_, progress, [&](const Images::InTransaction& insert_images) -> absl::Status {
         for (const Disk& disk : disks_) {
           if (!disk.image.empty()) RETURN_IF_ERROR(CheckCow(disk, images_[image_index_.at(disk.image)].row));

@@ -79,9 +79,4 @@ absl::StatusOr<UniqueFd> NewFile(const std::string& path) {
   return fd;
 }
 
-absl::Status SyncFolder(const std::string& folder) {
-  const UniqueFd fd(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  return fd.ok() && fsync(fd.get()) == 0 ? absl::OkStatus() : ErrnoError(errno, absl::StrCat("sync ", folder));
-}
-
 }  // namespace umld

@@ -17,8 +17,6 @@ absl::Status CopySparse(int from, int to);
 
 // A new file that nobody else may open. kAlreadyExists.
 absl::StatusOr<UniqueFd> NewFile(const std::string& path);
-// What is in the folder, by name, survives a power cut.
-absl::Status SyncFolder(const std::string& folder);
 
 }  // namespace umld
 

@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/credentials.h"
 #include "base/status.h"
+#include "base/sync_folder.h"
 #include "base/unique_fd.h"
 #include "devices/disk/disk_spec.h"
 #include "spdlog/spdlog.h"

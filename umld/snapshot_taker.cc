@@ -19,6 +19,7 @@
 #include "base/credentials.h"
 #include "base/file.h"
 #include "base/status.h"
+#include "base/sync_folder.h"
 #include "base/unique_fd.h"
 #include "devices/disk/cow.h"
 #include "devices/disk/disk_spec.h"

@@ -84,7 +84,7 @@ class ImportStream final : public grpc::ServerReadReactor<v1::ImportGuestRequest
                             "nothing was sent", {"BAD_ARCHIVE", "", "begin with a message that has `options`"}));
     }
     absl::StatusOr<v1::ImportGuestResponse> made = import_->Finish();
-    if (made.ok()) *response_ = *std::move(made);
+    if (made.ok()) *response_ = *made;
     Give(made.status());
   }
   // What was half there is gone when the caller hears of it.
