@@ -3,13 +3,13 @@
 
 #include <vector>
 
-#include "guest/guest_file.h"
+#include "base/embedded_file.h"
 
-namespace umld::guest {
+namespace umld {
 
 // The files of the image "debian" beside Debian's own: those of guest/debian/.
-std::vector<GuestFile> DebianFiles();
+std::vector<EmbeddedFile> DebianFiles();
 
-}  // namespace umld::guest
+}  // namespace umld
 
 #endif  // UMLD_GUEST_DEBIAN_FILES_H_

@@ -3,13 +3,13 @@
 
 #include <vector>
 
-#include "guest/guest_file.h"
+#include "base/embedded_file.h"
 
-namespace umld::guest {
+namespace umld {
 
 // The files of the guest that gives a clone an identity of its own, beside busybox: those of guest/identity/.
-std::vector<GuestFile> IdentityFiles();
+std::vector<EmbeddedFile> IdentityFiles();
 
-}  // namespace umld::guest
+}  // namespace umld
 
 #endif  // UMLD_GUEST_IDENTITY_FILES_H_

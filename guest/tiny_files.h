@@ -3,13 +3,13 @@
 
 #include <vector>
 
-#include "guest/guest_file.h"
+#include "base/embedded_file.h"
 
-namespace umld::guest {
+namespace umld {
 
 // The files of the image "tiny" beside busybox: those of guest/tiny/.
-std::vector<GuestFile> TinyFiles();
+std::vector<EmbeddedFile> TinyFiles();
 
-}  // namespace umld::guest
+}  // namespace umld
 
 #endif  // UMLD_GUEST_TINY_FILES_H_

@@ -153,7 +153,7 @@ absl::StatusOr<std::vector<std::string>> MakeTree(const std::string& root, const
     if (symlink("/bin/busybox", link.c_str()) != 0) return ErrnoError(errno, absl::StrCat("make ", link));
     paths.push_back(applet);
   }
-  for (const GuestFile& file : TinyFiles()) {
+  for (const EmbeddedFile& file : TinyFiles()) {
     RETURN_IF_ERROR(WriteTreeFile(root + file.path, file.content, file.mode));
     paths.push_back(file.path);
   }

@@ -79,7 +79,7 @@ TEST_F(TinyImageTest, IsAWholeFilesystemOwnedByRoot) {
   EXPECT_THAT(Debugfs("stat /tmp"), HasSubstr("Mode:  01777"));
   EXPECT_THAT(Debugfs("stat /etc/init.d/rcS"), HasSubstr("Mode:  0755"));
   EXPECT_THAT(Debugfs("stat /etc/inittab"), HasSubstr("Mode:  0644"));
-  for (const GuestFile& file : TinyFiles()) {
+  for (const EmbeddedFile& file : TinyFiles()) {
     EXPECT_THAT(Debugfs("cat " + file.path), ::testing::EndsWith(file.content)) << file.path;
   }
 }

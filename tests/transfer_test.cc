@@ -115,7 +115,7 @@ TEST_F(TransferTest, ARunningGuestIsTheSameOnAnotherHost) {
             sums.out);
   EXPECT_THAT(there_->Run({"describe", "web1"}).out, HasSubstr("ssl1"));
   // What came with it belongs to it, and goes with it.
-  EXPECT_TRUE(Refused(there_->Run({"unplug", "web1", "ubdb"}), kWrongState, {"web1", "ubdb", "came with"}));
+  EXPECT_TRUE(Refused(there_->Run({"unplug", "web1", "ubdb"}), kWrongState, {"web1", "ubdb", "own folder"}));
   ASSERT_TRUE(Ok(there_->Run({"stop", "web1"})));
   ASSERT_TRUE(Ok(there_->Run({"snapshot", "create", "web1", "s"})));
   ASSERT_TRUE(Ok(there_->Run({"snapshot", "restore", "web1", "s"})));

@@ -69,9 +69,9 @@ class OwnFiles final : public image::EntrySource {
     }
     entry.target.clear();
     // An empty machine-id is filled in by systemd at the first boot.
-    std::vector<guest::GuestFile> files = guest::DebianFiles();
+    std::vector<EmbeddedFile> files = DebianFiles();
     files.push_back({"/etc/machine-id", 0444, ""});
-    for (const guest::GuestFile& file : files) {
+    for (const EmbeddedFile& file : files) {
       entry.path = file.path;
       entry.mode = S_IFREG | file.mode;
       RETURN_IF_ERROR(Visit(visit, entry, file.content));

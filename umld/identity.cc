@@ -86,7 +86,7 @@ absl::Status MakeRoot(const IdentityJob& job, const std::string& tree, const std
     RETURN_IF_ERROR(MakeFolders(tree + folder, 0755));
   }
   RETURN_IF_ERROR(WriteJobFile(tree + "/bin/busybox", busybox, 0755));
-  for (const guest::GuestFile& program : guest::IdentityFiles()) {
+  for (const EmbeddedFile& program : IdentityFiles()) {
     RETURN_IF_ERROR(WriteJobFile(tree + program.path, program.content, program.mode));
   }
   const std::string folder = tree + "/job";

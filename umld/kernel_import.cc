@@ -280,7 +280,7 @@ absl::Status Kernels::BuildUnlessThere() {
 absl::Status Kernels::RunBuild(const std::string& id, const v1::BuildKernelRequest& request,
                                const state::OperationRow& operation) {
   const auto progress = [&](int percent, const char* what) {
-    const absl::Status wanted = operations_->SetByteProgress(operation.id, what, 0, 0);
+    absl::Status wanted = operations_->SetByteProgress(operation.id, what, 0, 0);
     operations_->SetProgress(operation.id, static_cast<uint32_t>(percent), what);
     return wanted;
   };

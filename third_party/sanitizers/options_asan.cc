@@ -3,6 +3,7 @@
 #include <sys/sysmacros.h>
 
 // vmcore's output goes to /dev/null. What it would have said is put where tools/test_guests looks.
+// NOLINTNEXTLINE(bugprone-reserved-identifier)
 extern "C" const char* __asan_default_options() {
   struct stat output;
   const bool nowhere =
@@ -10,7 +11,9 @@ extern "C" const char* __asan_default_options() {
   return nowhere ? "log_path=/tmp/umld-sanitizer" : "";
 }
 
+// NOLINTNEXTLINE(bugprone-reserved-identifier)
 extern "C" const char* __ubsan_default_options() { return "print_stacktrace=1"; }
 
 // What the libraries of the system keep for good.
+// NOLINTNEXTLINE(bugprone-reserved-identifier)
 extern "C" const char* __lsan_default_suppressions() { return "leak:libgrpc\nleak:libsystemd\n"; }
