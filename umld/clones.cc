@@ -312,12 +312,11 @@ absl::Status Clones::Commit(Work* work) {
   state::OperationRow done = work->operation;
   done.payload = Payload(work->source_id, work->report);
   done = Operations::Outcome(done, absl::OkStatus());
-  const absl::StatusOr<GuestPtr> guest = table_->Insert(row, complete, &done);
-  if (guest.ok()) {
-    if (!folder.empty()) unlink((folder + kUnfinished).c_str());
-  } else if (!folder.empty()) {
-    RemoveWithWarning(folder);
-  }
+  const auto undo = [&] {
+    if (!folder.empty()) RemoveWithWarning(folder);
+  };
+  const absl::StatusOr<GuestPtr> guest = table_->Insert(row, complete, &done, undo);
+  if (guest.ok() && !folder.empty()) unlink((folder + kUnfinished).c_str());
   return guest.status();
 }
 

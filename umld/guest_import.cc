@@ -327,13 +327,13 @@ absl::Status GuestImports::Import::Complete() {
           RETURN_IF_ERROR(insert_images(transaction));
           return Place(&inserted);
         };
-        ASSIGN_OR_RETURN(guest_, imports_->table_->Insert(row, complete, &done));
+        const auto undo = [&] {
+          if (!placed_.empty()) RemoveFolder(placed_).IgnoreError();
+        };
+        ASSIGN_OR_RETURN(guest_, imports_->table_->Insert(row, complete, &done, undo));
         return absl::OkStatus();
       });
-  if (!status.ok()) {
-    if (!placed_.empty()) RemoveFolder(placed_).IgnoreError();
-    return status;
-  }
+  RETURN_IF_ERROR(status);
   unlink((placed_ + kMarker).c_str());
   operation_.reset();
   for (const Images::Arrival& arrival : images_) {

@@ -66,14 +66,15 @@ std::vector<GuestView> GuestTable::Page(const std::string& after, size_t limit) 
 std::vector<GuestView> GuestTable::Views() const { return Page("", SIZE_MAX); }
 
 absl::StatusOr<GuestPtr> GuestTable::Insert(state::GuestRow row, const Complete& complete,
-                                            state::OperationRow* operation) {
+                                            state::OperationRow* operation, const std::function<void()>& undo) {
+  absl::MutexLock insert_lock(&insert_mutex_);
   const bool begun = operation != nullptr && operation->id != 0;
   std::vector<state::EventRow> events(1);
   events[0].type = "guest.created";
   events[0].subject = absl::StrCat("guests/", row.name);
   events[0].guest_state = v1::STOPPED;
   events[0].time_ns = row.created_ns;
-  RETURN_IF_ERROR(store_->Commit([&](state::Transaction& transaction) -> absl::Status {
+  const absl::Status committed = store_->Commit([&](state::Transaction& transaction) -> absl::Status {
     ASSIGN_OR_RETURN(row.id, transaction.InsertGuest(row));
     RETURN_IF_ERROR(complete(row, transaction));
     RETURN_IF_ERROR(transaction.UpdateGuest(row));
@@ -85,7 +86,11 @@ absl::StatusOr<GuestPtr> GuestTable::Insert(state::GuestRow row, const Complete&
     }
     ASSIGN_OR_RETURN(events[0].sequence, transaction.AppendEvent(events[0]));
     return absl::OkStatus();
-  }));
+  });
+  if (!committed.ok()) {
+    if (undo) undo();
+    return committed;
+  }
   auto guest = std::make_shared<Guest>(row);
   {
     absl::MutexLock lock(&mutex_);

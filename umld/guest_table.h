@@ -67,8 +67,11 @@ class GuestTable {
   // Commits a new guest and takes it in; `complete` fills in what depends on the id, within the transaction, which its
   // error ends. `operation` (null: none) is committed with its outcome in it, a new one or one that was begun.
   // kAlreadyExists: the name is taken.
+  // `undo` (null: nothing) takes back what `complete` did to the disk when it is not committed; no other guest has been
+  // given the id before it is done.
   using Complete = std::function<absl::Status(state::GuestRow&, state::Transaction&)>;
-  absl::StatusOr<GuestPtr> Insert(state::GuestRow row, const Complete& complete, state::OperationRow* operation);
+  absl::StatusOr<GuestPtr> Insert(state::GuestRow row, const Complete& complete, state::OperationRow* operation,
+                                  const std::function<void()>& undo = nullptr);
 
   // One committed change of one guest.
   struct Change {
@@ -98,6 +101,8 @@ class GuestTable {
   state::Store* const store_;
   EventLog* const events_;
   Operations* const operations_;
+  // One new guest at a time: an id whose transaction was undone is given again.
+  absl::Mutex insert_mutex_;
   mutable absl::Mutex mutex_;
   std::map<std::string, GuestPtr> by_name_ ABSL_GUARDED_BY(mutex_);
 };
