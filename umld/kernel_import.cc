@@ -284,6 +284,7 @@ absl::Status Kernels::RunBuild(const std::string& id, const v1::BuildKernelReque
     operations_->SetProgress(operation.id, static_cast<uint32_t>(percent), what);
     return wanted;
   };
+  RETURN_IF_ERROR(MakeFolders(folder_, 0700));
   std::string folder = absl::StrCat(folder_, "/.new-XXXXXX");
   if (mkdtemp(folder.data()) == nullptr) return ErrnoError(errno, absl::StrCat("make a folder in ", folder_));
   const WorkFolder remove(folder);
