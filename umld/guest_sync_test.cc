@@ -27,7 +27,8 @@ TEST(GuestSync, SeesWhatTheDisksDo) {
   ASSERT_TRUE(activity.has_value());
   EXPECT_EQ(activity->done, 42U);
   EXPECT_EQ(activity->in_flight, 3U);
-  for (const char* text : {"", "98 0 ubda 1 2", " 98 0 ubda a b c d e f g h i j k\n", "7 0 loop0 1 2 3 4 5 6 7 8 9 10 11"}) {
+  for (const char* text :
+       {"", "98 0 ubda 1 2", " 98 0 ubda a b c d e f g h i j k\n", "7 0 loop0 1 2 3 4 5 6 7 8 9 10 11"}) {
     EXPECT_FALSE(ParseDiskActivity(text).has_value()) << text;
   }
 }
