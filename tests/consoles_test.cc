@@ -159,11 +159,15 @@ TEST_F(Consoles, ASlowViewerHoldsNobodyUp) {
   ASSERT_TRUE(WaitFor([] { return Viewers("con1") == 1; }));
   slow->Signal(SIGSTOP);
   // Far more than any buffer on the way.
-  const GuestResult printed =
-      host_->RunInGuest("web1", "yes 0123456789abcdef0123456789abcdef | head -c 1500000; echo end");
-  EXPECT_EQ(printed.exit_code, 0);
-  EXPECT_THAT(printed.out, testing::EndsWith("end\n"));
-  EXPECT_EQ(printed.out.size(), 1500000u + 4);
+  {
+    std::unique_ptr<Running> reader = host_->RunBeside({"console", "web1", "--take-over", "--history", "0"});
+    ASSERT_TRUE(LogIn(*reader, kPatience)) << reader->out();
+    const std::string printed = RunAt(*reader, "yes 0123456789abcdef0123456789abcdef | head -c 1500000; echo end");
+    EXPECT_THAT(printed, testing::EndsWith("end\n"));
+    // On a busy host this one may be slow, too; then it is told.
+    if (!absl::StrContains(reader->err(), "bytes were skipped")) EXPECT_EQ(printed.size(), 1500000u + 4);
+    EXPECT_GT(printed.size(), 750000u);
+  }
   EXPECT_EQ(host_->State("web1"), "RUNNING");
   slow->Signal(SIGCONT);
   // It is told what it has missed, and then sees the present.
