@@ -165,7 +165,9 @@ TEST_F(Consoles, ASlowViewerHoldsNobodyUp) {
     const std::string printed = RunAt(*reader, "yes 0123456789abcdef0123456789abcdef | head -c 1500000; echo end");
     EXPECT_THAT(printed, testing::EndsWith("end\n"));
     // On a busy host this one may be slow, too; then it is told.
-    if (!absl::StrContains(reader->err(), "bytes were skipped")) EXPECT_EQ(printed.size(), 1500000u + 4);
+    if (!absl::StrContains(reader->err(), "bytes were skipped")) {
+      EXPECT_EQ(printed.size(), 1500000u + 4);
+    }
     EXPECT_GT(printed.size(), 750000u);
   }
   EXPECT_EQ(host_->State("web1"), "RUNNING");
