@@ -115,10 +115,10 @@ absl::StatusOr<GuestPtr> Clones::FindById(uint64_t id) const {
 }
 
 absl::StatusOr<state::SnapshotRow> Clones::SnapshotOf(const Work& work) const {
-  ASSIGN_OR_RETURN(const std::vector<state::SnapshotRow> rows, store_->LoadSnapshots());
+  ASSIGN_OR_RETURN(const std::vector<state::SnapshotRow> rows, store_->LoadSnapshotsOf(work.source_id));
   for (const state::SnapshotRow& row : rows) {
     const bool meant = work.snapshot_id == 0 || row.id == work.snapshot_id;
-    if (meant && row.guest_id == work.source_id && row.name == work.snapshot) return row;
+    if (meant && row.name == work.snapshot) return row;
   }
   const std::string guest(absl::StripPrefix(work.source.substr(0, work.source.find(kBetween)), kGuests));
   return MakeError(absl::StatusCode::kNotFound,

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <memory>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -67,6 +68,13 @@ std::string Hex(const Content& content) { return std::string(absl::StripPrefix(c
 // A folder that goes with all that is in it.
 class WorkFolder {
  public:
+  // A new one in `parent`, which is made if it is not there.
+  static absl::StatusOr<std::unique_ptr<WorkFolder>> In(const std::string& parent) {
+    RETURN_IF_ERROR(MakeFolders(parent, 0700));
+    std::string path = absl::StrCat(parent, "/.new-XXXXXX");
+    if (mkdtemp(path.data()) == nullptr) return ErrnoError(errno, absl::StrCat("make a folder in ", parent));
+    return std::make_unique<WorkFolder>(std::move(path));
+  }
   explicit WorkFolder(std::string path) : path_(std::move(path)) {}
   ~WorkFolder() {
     if (absl::Status removed = RemoveFolder(path_); !removed.ok()) {
@@ -75,6 +83,8 @@ class WorkFolder {
   }
   WorkFolder(const WorkFolder&) = delete;
   WorkFolder& operator=(const WorkFolder&) = delete;
+
+  const std::string& path() const { return path_; }
 
  private:
   const std::string path_;
@@ -160,12 +170,10 @@ absl::StatusOr<Kernels::Part> Kernels::TakeModules(const std::string& path, cons
                      {"MODULES_DO_NOT_MATCH", path, "leave --modules out"});
   }
   ASSIGN_OR_RETURN(const ModulesFolder folder, ActAs(user, [&] { return OpenModules(path, version); }));
-  std::string work = absl::StrCat(folder_, "/.new-XXXXXX");
-  if (mkdtemp(work.data()) == nullptr) return ErrnoError(errno, absl::StrCat("make a folder in ", folder_));
-  const WorkFolder remove(work);
+  ASSIGN_OR_RETURN(const std::unique_ptr<WorkFolder> work, WorkFolder::In(folder_));
   Part part;
   ASSIGN_OR_RETURN(part.draft, modules_.Begin());
-  RETURN_IF_ERROR(BuildModulesImage(folder, version, user, work, part.draft.path()));
+  RETURN_IF_ERROR(BuildModulesImage(folder, version, user, work->path(), part.draft.path()));
   return part;
 }
 
@@ -284,12 +292,9 @@ absl::Status Kernels::RunBuild(const std::string& id, const v1::BuildKernelReque
     operations_->SetProgress(operation.id, static_cast<uint32_t>(percent), what);
     return wanted;
   };
-  RETURN_IF_ERROR(MakeFolders(folder_, 0700));
-  std::string folder = absl::StrCat(folder_, "/.new-XXXXXX");
-  if (mkdtemp(folder.data()) == nullptr) return ErrnoError(errno, absl::StrCat("make a folder in ", folder_));
-  const WorkFolder remove(folder);
+  ASSIGN_OR_RETURN(const std::unique_ptr<WorkFolder> work, WorkFolder::In(folder_));
   RETURN_IF_ERROR(progress(0, "reading the source"));
-  ASSIGN_OR_RETURN(const FastKernelBuild build, FastKernelBuild::Prepare(folder, request.source_path()));
+  ASSIGN_OR_RETURN(const FastKernelBuild build, FastKernelBuild::Prepare(work->path(), request.source_path()));
   for (const state::KernelRow& row : catalog_->rows()) {
     if (row.name != id) continue;
     // The same build would be the same file.
