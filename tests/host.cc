@@ -182,6 +182,31 @@ void Host::Kill9() {
   umld_.reset();
 }
 
+bool Host::KillAt(const std::string& syscall, int nth) {
+  Command command;
+  command.argv = {"strace", "-f", "-p", std::to_string(pid()), "-e", "trace=" + syscall, "-e",
+                  absl::StrCat("inject=", syscall, ":signal=KILL:when=", nth)};
+  command.environment = {kPath};
+  command.log_file = root_ + "/strace.log";
+  tracer_ = Running::Start(command, Running::On::kPipes);
+  // All of its threads are traced when the kernel says so of each.
+  const std::string untraced = absl::StrCat("! grep -q 'TracerPid:.0$' /proc/", pid(), "/task/*/status");
+  const auto traced = [&] { return tracer_->HasEnded() || Shell(untraced).exit_code == 0; };
+  if (WaitFor(traced) && !tracer_->HasEnded()) return true;
+  ADD_FAILURE() << "umld cannot be traced: " << Shell("cat " + command.log_file).out;
+  return false;
+}
+
+bool Host::WaitForKill() {
+  const std::optional<int> exit_code = umld_->Wait();
+  EXPECT_EQ(tracer_->Wait().has_value(), exit_code.has_value());
+  EXPECT_EQ(exit_code, 128 + SIGKILL) << "umld was not killed where it should have been\n"
+                                      << Shell("cat " + root_ + "/strace.log").out;
+  tracer_.reset();
+  if (exit_code.has_value()) umld_.reset();
+  return exit_code == 128 + SIGKILL;
+}
+
 void Host::Finish() {
   if (std::exchange(finished_, true)) return;
   if (umld_ != nullptr && umld_->HasEnded()) {

@@ -63,6 +63,11 @@ class Host {
   // SIGTERM: umld ends with exit code 0, its guests go on.
   void Stop();
   void Kill9();
+  // From the return on, umld is killed (SIGKILL) by the thread that is about to make its nth call of `syscall`, before
+  // that call does anything. False, and the test has failed: it cannot be traced.
+  bool KillAt(const std::string& syscall, int nth);
+  // Waits for that kill. False, and the test has failed: it has not come.
+  bool WaitForKill();
   bool IsUp() const { return umld_ != nullptr; }
   pid_t pid() const { return umld_ == nullptr ? 0 : umld_->pid(); }
   void Finish();
@@ -121,6 +126,8 @@ class Host {
   const HostOptions options_;
   std::string root_, state_dir_, run_dir_, programs_;
   std::unique_ptr<Running> umld_;
+  // What kills umld at a system call.
+  std::unique_ptr<Running> tracer_;
   // Cleans up when the test program dies before it has.
   std::unique_ptr<Running> janitor_;
   bool started_ = false;  // ever
