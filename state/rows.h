@@ -114,6 +114,14 @@ struct VolumeRow {
   friend bool operator==(const VolumeRow&, const VolumeRow&) = default;
 };
 
+// How many kernels of a class wait for a guest (umld/warm_pool.h).
+struct PoolRow {
+  std::string kernel;  // as in GuestRow
+  uint64_t memory_bytes = 0;
+  uint32_t warm = 0;
+  friend bool operator==(const PoolRow&, const PoolRow&) = default;
+};
+
 // One disk in a snapshot: a file STATE/snapshots/ID/ubdX of its own, over the same backing file.
 struct SnapshotDiskRow {
   uint32_t unit = 0;

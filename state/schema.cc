@@ -195,6 +195,15 @@ constexpr const char* kMigrations[] = {
       ALTER TABLE snapshots ADD COLUMN operation_id INTEGER NOT NULL DEFAULT 0;
       ALTER TABLE snapshots ADD COLUMN together_ns INTEGER NOT NULL DEFAULT 0;
     )sql",
+    // 12: the warm pool.
+    R"sql(
+      CREATE TABLE pools (
+        kernel       TEXT NOT NULL,
+        memory_bytes INTEGER NOT NULL,
+        warm         INTEGER NOT NULL,
+        PRIMARY KEY (kernel, memory_bytes)
+      ) STRICT;
+    )sql",
 };
 
 absl::Status CheckOrigin(Database& database, int64_t version) {

@@ -276,6 +276,19 @@ absl::StatusOr<std::vector<VolumeRow>> ReadVolumes(Database& database) {
   return volumes;
 }
 
+absl::StatusOr<std::vector<PoolRow>> ReadPools(Database& database) {
+  ASSIGN_OR_RETURN(Statement statement,
+                   database.Prepare("SELECT kernel, memory_bytes, warm FROM pools ORDER BY kernel, memory_bytes"));
+  std::vector<PoolRow> pools;
+  RETURN_IF_ERROR(ForEachRow(statement, [&] {
+    pools.push_back({.kernel = statement.Text(0),
+                     .memory_bytes = static_cast<uint64_t>(statement.Int(1)),
+                     .warm = static_cast<uint32_t>(statement.Int(2))});
+    return absl::OkStatus();
+  }));
+  return pools;
+}
+
 absl::StatusOr<std::vector<SnapshotRow>> ReadSnapshots(Database& database, uint64_t guest_id) {
   // One statement, so that it is one moment of the database. A snapshot has at least one disk.
   ASSIGN_OR_RETURN(Statement statement,

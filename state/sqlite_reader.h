@@ -19,6 +19,7 @@ absl::StatusOr<std::vector<GuestRow>> ReadGuests(Database& database);
 absl::StatusOr<std::vector<ImageRow>> ReadImages(Database& database);
 absl::StatusOr<std::vector<KernelRow>> ReadKernels(Database& database);
 absl::StatusOr<std::vector<VolumeRow>> ReadVolumes(Database& database);
+absl::StatusOr<std::vector<PoolRow>> ReadPools(Database& database);
 // Of one guest, or (0) of all.
 absl::StatusOr<std::vector<SnapshotRow>> ReadSnapshots(Database& database, uint64_t guest_id);
 absl::StatusOr<std::vector<OperationRow>> ReadUnfinishedOperations(Database& database);

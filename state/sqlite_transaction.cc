@@ -359,6 +359,29 @@ absl::Status DoDeleteVolume(Database& database, absl::string_view name) {
                    {"VOLUME_NOT_FOUND", absl::StrCat("volumes/", name), "umlctl volume list shows the volumes"});
 }
 
+absl::Status DoSetPool(Database& database, const PoolRow& pool) {
+  if (pool.warm == 0) {
+    ASSIGN_OR_RETURN(Statement remove, database.Prepare("DELETE FROM pools WHERE kernel = ?1 AND memory_bytes = ?2"));
+    return remove.Run(pool.kernel, pool.memory_bytes);
+  }
+  ASSIGN_OR_RETURN(Statement set,
+                   database.Prepare("INSERT INTO pools (kernel, memory_bytes, warm) VALUES (?1, ?2, ?3) "
+                                    "ON CONFLICT (kernel, memory_bytes) DO UPDATE SET warm = excluded.warm"));
+  return set.Run(pool.kernel, pool.memory_bytes, pool.warm);
+}
+
+// AUTOINCREMENT goes on after the number in this table, which has no row before the first guest.
+absl::StatusOr<uint64_t> DoReserveGuestIds(Database& database, uint64_t count) {
+  ASSIGN_OR_RETURN(Statement take, database.Prepare("UPDATE sqlite_sequence SET seq = seq + ?1 WHERE name = 'guests'"));
+  RETURN_IF_ERROR(take.Run(count));
+  if (database.Changes() == 0) {
+    ASSIGN_OR_RETURN(Statement first, database.Prepare("INSERT INTO sqlite_sequence (name, seq) VALUES ('guests', ?1)"));
+    RETURN_IF_ERROR(first.Run(count));
+  }
+  ASSIGN_OR_RETURN(const int64_t last, database.QueryInt("SELECT seq FROM sqlite_sequence WHERE name = 'guests'"));
+  return static_cast<uint64_t>(last) - count + 1;
+}
+
 absl::Status DoInsertSnapshot(Database& database, const SnapshotRow& snapshot) {
   ASSIGN_OR_RETURN(Statement find, database.Prepare("SELECT 1 FROM snapshots WHERE guest_id = ?1 AND name = ?2"));
   ASSIGN_OR_RETURN(const bool taken, find.Bind(snapshot.guest_id, snapshot.name).Step());
@@ -524,6 +547,18 @@ absl::Status SqliteTransaction::InsertVolume(const VolumeRow& volume) {
 absl::Status SqliteTransaction::DeleteVolume(absl::string_view name) {
   RETURN_IF_ERROR(failure_);
   return Remember(DoDeleteVolume(database_, name));
+}
+
+absl::Status SqliteTransaction::SetPool(const PoolRow& pool) {
+  RETURN_IF_ERROR(failure_);
+  return Remember(DoSetPool(database_, pool));
+}
+
+absl::StatusOr<uint64_t> SqliteTransaction::ReserveGuestIds(uint64_t count) {
+  RETURN_IF_ERROR(failure_);
+  absl::StatusOr<uint64_t> first = DoReserveGuestIds(database_, count);
+  RETURN_IF_ERROR(Remember(first.status()));
+  return first;
 }
 
 absl::Status SqliteTransaction::InsertSnapshot(const SnapshotRow& snapshot) {

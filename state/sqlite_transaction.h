@@ -31,6 +31,8 @@ class SqliteTransaction final : public Transaction {
   absl::Status SetDefaultKernel(absl::string_view name) override;
   absl::Status InsertVolume(const VolumeRow& volume) override;
   absl::Status DeleteVolume(absl::string_view name) override;
+  absl::Status SetPool(const PoolRow& pool) override;
+  absl::StatusOr<uint64_t> ReserveGuestIds(uint64_t count) override;
   absl::Status InsertSnapshot(const SnapshotRow& snapshot) override;
   absl::Status DeleteSnapshot(uint64_t id) override;
   absl::StatusOr<uint64_t> InsertOperation(const OperationRow& operation) override;

@@ -49,6 +49,10 @@ class SqliteStore final : public Store {
     absl::MutexLock lock(&read_mutex_);
     return ReadVolumes(*reader_);
   }
+  absl::StatusOr<std::vector<PoolRow>> LoadPools() override {
+    absl::MutexLock lock(&read_mutex_);
+    return ReadPools(*reader_);
+  }
   absl::StatusOr<std::vector<SnapshotRow>> LoadSnapshots() override {
     absl::MutexLock lock(&read_mutex_);
     return ReadSnapshots(*reader_, 0);

@@ -1,10 +1,12 @@
 """The tests of this folder: alike but for their names."""
 
-def e2e_test(name, size = "medium", deps = [], tags = [], data = []):
+def e2e_test(name, size = "medium", deps = [], tags = [], data = [], env = {}, source = None):
     """A gtest NAME.cc that runs the real programs.
 
     Args:
       name: of the test and, with .cc, of its source.
+      source: that instead.
+      env: in its environment.
       size: medium ends within five minutes, large within fifteen.
       deps: what it needs beside the harness.
       data: programs it runs beside umld's.
@@ -13,7 +15,8 @@ def e2e_test(name, size = "medium", deps = [], tags = [], data = []):
     native.cc_test(
         name = name,
         size = size,
-        srcs = [name + ".cc"],
+        srcs = [source or name + ".cc"],
+        env = env,
         data = [
             "//umlctl",
             "//umld",

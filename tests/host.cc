@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -150,6 +151,15 @@ Command Host::UmldCommand() const {
   return MakeCommand(argv);
 }
 
+// A test that is run a second time so has guests of 64 MiB started from the warm pool.
+bool Host::UsesWarmPool() const { return std::getenv("UMLD_TEST_WARM") != nullptr && options_.umld_args.empty(); }
+
+// Whatever the pool has to do is done before a guest is started.
+void Host::AwaitWarmPool(const std::vector<std::string>& words) const {
+  if (words.empty() || words[0] != "start" || !UsesWarmPool()) return;
+  WaitFor([&] { return Shell(Program("umlctl") + " pool list --no-headers | grep -q ' 2  *2 '").exit_code == 0; });
+}
+
 bool Host::Start() {
   Command command = UmldCommand();
   command.log_file = root_ + "/umld.log";
@@ -161,7 +171,9 @@ bool Host::Start() {
     answer = Run({"list"});
     return answer.exit_code == 0;
   });
-  if (serves && !umld_->HasEnded()) return true;
+  if (serves && !umld_->HasEnded()) {
+    return !UsesWarmPool() || Ok(Run({"pool", "set", "--mem", "64M", "--warm", "2"}));
+  }
   ADD_FAILURE() << "umld does not serve: " << answer << "--- its log\n" << Log();
   if (umld_->HasEnded()) umld_.reset();
   return false;
@@ -220,6 +232,9 @@ void Host::Finish() {
     EXPECT_EQ(Names(), std::vector<std::string>());
     Stop();
   }
+  if (started_ && UsesWarmPool()) {
+    EXPECT_GT(warm_starts_, 0) << "no guest was started from the warm pool";
+  }
   std::vector<std::string> left;
   WaitFor([&] { return (left = FindLeftovers(root_, socket())).empty(); }, absl::Seconds(5));
   EXPECT_TRUE(left.empty()) << "left behind:\n" << absl::StrJoin(left, "\n") << "\n--- umld's log\n" << Log();
@@ -250,12 +265,16 @@ std::string Host::Log() const {
 CommandResult Host::Run(const std::vector<std::string>& words, const std::string& input) const {
   std::vector<std::string> argv = {Program("umlctl")};
   argv.insert(argv.end(), words.begin(), words.end());
-  return RunToEnd(MakeCommand(argv), input);
+  AwaitWarmPool(words);
+  CommandResult result = RunToEnd(MakeCommand(argv), input);
+  if (absl::StrContains(result.out, "started (warm)")) ++warm_starts_;
+  return result;
 }
 
 std::unique_ptr<Running> Host::RunBeside(const std::vector<std::string>& words, Running::On on) const {
   std::vector<std::string> argv = {Program("umlctl")};
   argv.insert(argv.end(), words.begin(), words.end());
+  AwaitWarmPool(words);
   return Running::Start(MakeCommand(argv), on);
 }
 

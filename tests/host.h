@@ -119,6 +119,8 @@ class Host {
                          absl::Duration patience = kPatience) const;
 
  private:
+  bool UsesWarmPool() const;
+  void AwaitWarmPool(const std::vector<std::string>& words) const;
   void MakeFolders();
   void StartJanitor();
   std::vector<std::string> Environment() const;
@@ -132,6 +134,7 @@ class Host {
   std::unique_ptr<Running> janitor_;
   bool started_ = false;  // ever
   bool finished_ = false;
+  mutable int warm_starts_ = 0;  // that umlctl has told of
 };
 
 // The disk of a description; null when it has none of that name.

@@ -19,6 +19,7 @@
 #include "umld/v1/clones.grpc.pb.h"
 #include "umld/v1/images.grpc.pb.h"
 #include "umld/v1/kernels.grpc.pb.h"
+#include "umld/v1/pools.grpc.pb.h"
 #include "umld/v1/services.grpc.pb.h"
 #include "umld/v1/snapshots.grpc.pb.h"
 #include "umld/v1/transfer.grpc.pb.h"
@@ -207,6 +208,8 @@ UMLCTL_CALL(Kernels, GetKernelConfig, GetKernelConfigRequest, KernelConfig, kSaf
 UMLCTL_CALL(Kernels, ImportKernel, ImportKernelRequest, Operation, kSafe, kChangeTimeout)
 UMLCTL_CALL(Kernels, BuildKernel, BuildKernelRequest, Operation, kSafe, kChangeTimeout)
 UMLCTL_CALL(Kernels, SetDefaultKernel, SetDefaultKernelRequest, Kernel, kSafe, kChangeTimeout)
+UMLCTL_CALL(Pools, SetPool, SetPoolRequest, Pool, kSafe, kChangeTimeout)
+UMLCTL_CALL(Pools, ListPools, ListPoolsRequest, ListPoolsResponse, kSafe, kReadTimeout)
 UMLCTL_CALL(Volumes, CreateVolume, CreateVolumeRequest, Operation, kSafe, kChangeTimeout)
 UMLCTL_CALL(Volumes, GetVolume, GetVolumeRequest, Volume, kSafe, kReadTimeout)
 UMLCTL_CALL(Volumes, ResizeVolume, ResizeVolumeRequest, ResizeVolumeResponse, kSafe, kChangeTimeout)

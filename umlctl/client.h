@@ -11,6 +11,7 @@
 #include "umld/v1/clones.pb.h"
 #include "umld/v1/images.pb.h"
 #include "umld/v1/kernels.pb.h"
+#include "umld/v1/pools.pb.h"
 #include "umld/v1/services.pb.h"
 #include "umld/v1/snapshots.pb.h"
 #include "umld/v1/transfer.pb.h"
@@ -105,6 +106,8 @@ class Client {
   absl::StatusOr<v1::Volume> GetVolume(const v1::GetVolumeRequest& request);
   // All pages.
   absl::StatusOr<v1::ListVolumesResponse> ListVolumes();
+  absl::StatusOr<v1::Pool> SetPool(const v1::SetPoolRequest& request);
+  absl::StatusOr<v1::ListPoolsResponse> ListPools(const v1::ListPoolsRequest& request);
   absl::Status DeleteVolume(const v1::DeleteVolumeRequest& request);
   absl::StatusOr<v1::ResizeVolumeResponse> ResizeVolume(const v1::ResizeVolumeRequest& request);
   absl::StatusOr<v1::Operation> ImportVolume(const v1::ImportVolumeRequest& request);

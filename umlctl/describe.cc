@@ -123,7 +123,9 @@ Details Describe(const v1::Guest& guest) {
   if (guest.kernel_args_size() > 0) details.Add("Arguments", absl::StrJoin(guest.kernel_args(), " "));
   if (!guest.image().empty()) details.Add("Image", ShortName(guest.image()));
   details.Add("Created", TimeText(guest.create_time()));
-  if (guest.has_start_time()) details.Add("Started", TimeText(guest.start_time()));
+  if (guest.has_start_time()) {
+    details.Add("Started", absl::StrCat(TimeText(guest.start_time()), guest.start_kind() == v1::WARM ? " (warm)" : ""));
+  }
   details.Add("Starts with umld", guest.wanted_running() ? "yes" : "no");
   if (!guest.isolation().empty()) details.Add("Isolation", guest.isolation());
   details.Add("Trust", guest.trust() == v1::TRUSTED ? "trusted" : "untrusted");

@@ -50,6 +50,7 @@ void AddVerbs(CLI::App& app, Session& session) {
   AddImport(app, session);
   AddDisk(app, session);
   AddVolume(app, session);
+  AddPool(app, session);
   AddHost(app, session);
   AddEvents(app, session);
   AddOperations(app, session);

@@ -1,6 +1,7 @@
 #include <CLI/App.hpp>
 #include <memory>
 
+#include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "umlctl/each_guest.h"
 #include "umlctl/follow.h"
@@ -21,7 +22,9 @@ absl::StatusOr<GuestResult> StartOne(Session& session, Client& client, const std
   request.set_request_id(NewRequestId());
   ASSIGN_OR_RETURN(v1::Operation operation, client.StartGuest(request));
   ASSIGN_OR_RETURN(operation, WaitForOperation(session, client, std::move(operation)));
-  return GuestResult{"started", std::make_shared<v1::Operation>(std::move(operation))};
+  // Of a class of the warm pool it says what it got.
+  const std::string& note = operation.progress();
+  return GuestResult{note.empty() ? "started" : absl::StrCat("started (", note, ")"), std::make_shared<v1::Operation>(std::move(operation))};
 }
 
 absl::Status Start(Session& session, const Options& options) {

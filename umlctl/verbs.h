@@ -35,6 +35,7 @@ void AddExport(CLI::App& app, Session& session);
 void AddImport(CLI::App& app, Session& session);
 void AddDisk(CLI::App& app, Session& session);
 void AddVolume(CLI::App& app, Session& session);
+void AddPool(CLI::App& app, Session& session);
 void AddHost(CLI::App& app, Session& session);
 void AddOperations(CLI::App& app, Session& session);
 void AddVersion(CLI::App& app, Session& session);

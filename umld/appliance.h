@@ -22,10 +22,6 @@ absl::Status RunAppliance(const DaemonConfig& config, const GuestRuntime& runtim
                           const state::GuestRow& row, const std::string& run_dir, const std::string& log_dir,
                           absl::Duration patience);
 
-// Kills what a killed umld may have left running, and removes its runtime directory. Blocks, as a rule for
-// milliseconds.
-absl::Status EndAppliance(const DaemonConfig& config, const std::string& run_dir);
-
 }  // namespace umld
 
 #endif  // UMLD_UMLD_APPLIANCE_H_

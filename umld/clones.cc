@@ -23,10 +23,10 @@
 #include "base/umid.h"
 #include "devices/disk/disk_spec.h"
 #include "spdlog/spdlog.h"
-#include "umld/appliance.h"
 #include "umld/clone_disks.h"
 #include "umld/clone_plan.h"
 #include "umld/identity.h"
+#include "umld/vmcore_launch.h"
 
 namespace umld {
 namespace {
@@ -89,7 +89,7 @@ std::string Clones::RunFolder(uint64_t operation) const {
 void Clones::RemoveLeftovers() {
   std::error_code ignored;
   for (const auto& entry : std::filesystem::directory_iterator(config_->run_dir + "/clones", ignored)) {
-    if (absl::Status ended = EndAppliance(*config_, entry.path().string()); !ended.ok()) {
+    if (absl::Status ended = EndSupervisor(*config_, entry.path().string()); !ended.ok()) {
       spdlog::error("{}", std::string(ended.message()));
     }
   }

@@ -44,6 +44,7 @@
 #include "umld/kernels.h"
 #include "umld/mconsole_bridge.h"
 #include "umld/operation_service.h"
+#include "umld/pool_service.h"
 #include "umld/snapshot_service.h"
 #include "umld/snapshots.h"
 #include "umld/transfer_service.h"
@@ -51,6 +52,7 @@
 #include "umld/volume_catalog.h"
 #include "umld/volume_service.h"
 #include "umld/volumes.h"
+#include "umld/warm_pool.h"
 #include "umld/worker_pool.h"
 
 namespace umld {
@@ -126,9 +128,10 @@ class DaemonImpl final : public Daemon {
                                                 {guest_service_.get(), console_service_.get(), image_service_.get(),
                                                  kernel_service_.get(), volume_service_.get(), operation_service_.get(),
                                                  event_service_.get(), host_service_.get(), snapshot_service_.get(),
-                                                 clone_service_.get(), transfer_service_.get()}));
+                                                 clone_service_.get(), transfer_service_.get(), pool_service_.get()}));
     if (bridge_ != nullptr) bridge_->Begin();
     disk_watch_->Begin();
+    RETURN_IF_ERROR(warm_pool_->Begin());
     server_->Serve();
     WatchSignals();
     BeginLivenessTest();
@@ -145,6 +148,7 @@ class DaemonImpl final : public Daemon {
     sd_notify(0, "STOPPING=1");
     if (bridge_ != nullptr) bridge_->End();
     disk_watch_->End();
+    warm_pool_->End();
     // Calls that are nearly done get their answer. Those that wait for a guest do not hold us up: their operations are
     // in the database, and the next umld goes on with them.
     auto answered = std::make_shared<absl::Notification>();
@@ -167,7 +171,9 @@ class DaemonImpl final : public Daemon {
     RETURN_IF_ERROR(table_->Load());
     kernel_catalog_ = std::make_unique<KernelCatalog>(config_.state_dir + "/kernels", config_.default_kernel);
     volume_catalog_ = std::make_unique<VolumeCatalog>(config_.state_dir + "/volumes");
-    runtime_ = std::make_unique<GuestRuntime>(&config_, table_.get(), kernel_catalog_.get(), loop_.get(), &facts_);
+    warm_pool_ = std::make_unique<WarmPool>(&config_, store_.get(), kernel_catalog_.get(), loop_.get());
+    runtime_ = std::make_unique<GuestRuntime>(&config_, table_.get(), kernel_catalog_.get(), warm_pool_.get(),
+                                              loop_.get(), &facts_);
     guests_ = std::make_unique<Guests>(&config_, store_.get(), table_.get(), operations_.get(), runtime_.get(),
                                        kernel_catalog_.get(), volume_catalog_.get(), &operations_pool_, &requests_);
     runtime_->OnConfigAhead([this](const GuestPtr& guest) { guests_->TakeOverConfig(guest); });
@@ -197,6 +203,7 @@ class DaemonImpl final : public Daemon {
     guest_service_ = std::make_unique<GuestService>(guests_.get(), table_.get(), &requests_);
     console_service_ = std::make_unique<ConsoleService>(&config_, table_.get(), loop_.get(), &requests_);
     image_service_ = std::make_unique<ImageService>(images_.get(), &requests_);
+    pool_service_ = std::make_unique<PoolService>(warm_pool_.get(), &requests_);
     kernel_service_ = std::make_unique<KernelService>(kernels_.get(), &requests_);
     volume_service_ = std::make_unique<VolumeService>(volumes_.get(), &requests_);
     operation_service_ = std::make_unique<OperationService>(operations_.get(), &requests_);
@@ -294,6 +301,7 @@ class DaemonImpl final : public Daemon {
   std::unique_ptr<GuestTable> table_;
   std::unique_ptr<KernelCatalog> kernel_catalog_;
   std::unique_ptr<VolumeCatalog> volume_catalog_;
+  std::unique_ptr<WarmPool> warm_pool_;
   std::unique_ptr<GuestRuntime> runtime_;
   std::unique_ptr<Guests> guests_;
   std::unique_ptr<Images> images_;
@@ -311,6 +319,7 @@ class DaemonImpl final : public Daemon {
   std::unique_ptr<ConsoleService> console_service_;
   std::unique_ptr<ImageService> image_service_;
   std::unique_ptr<KernelService> kernel_service_;
+  std::unique_ptr<PoolService> pool_service_;
   std::unique_ptr<VolumeService> volume_service_;
   std::unique_ptr<OperationService> operation_service_;
   std::unique_ptr<EventService> event_service_;

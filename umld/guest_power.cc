@@ -154,7 +154,9 @@ absl::Status Guests::RunStart(const GuestPtr& guest, const state::OperationRow& 
         RETURN_IF_ERROR(Annotate(CheckDisk(disk, view.row.disks, view.row.id), absl::StrCat("guest ", name)));
       }
     }
-    RETURN_IF_ERROR(Annotate(runtime_->Launch(guest), absl::StrCat("guest ", name)));
+    const absl::StatusOr<std::string> launched = runtime_->Launch(guest);
+    if (!launched.ok()) return Annotate(launched.status(), absl::StrCat("guest ", name));
+    operations_->SetNote(operation.id, *launched);
   }
   operations_->SetProgress(operation.id, 40, "booting");
   auto up_or_gone = [](const GuestView& now) {

@@ -132,6 +132,7 @@ void FillFacts(const GuestView& view, const std::string& run_dir, v1::Guest* out
     shown->set_detail(point.detail());
   }
   out->set_boots(view.facts.boots());
+  out->set_start_kind(view.facts.warm() ? v1::WARM : v1::COLD);
   out->set_lent_memory_bytes(view.facts.lent_memory_bytes());
   out->set_unreachable_reason(view.unreachable_reason);
   if (view.state() == v1::PAUSED) out->set_pause_reason(view.pause_reason);

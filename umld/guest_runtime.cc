@@ -6,7 +6,9 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include <cerrno>
 #include <chrono>
+#include <cstdio>
 #include <utility>
 #include <vector>
 
@@ -31,6 +33,9 @@ namespace {
 using vmcore::v1::Facts;
 using vmcore::v1::Reply;
 using vmcore::v1::Request;
+
+// More than vmcore takes to make up its mind.
+constexpr absl::Duration kClaim = absl::Seconds(15);
 
 }  // namespace
 
@@ -127,17 +132,58 @@ absl::StatusOr<vmcore::v1::Launch> GuestRuntime::PrepareLaunch(const GuestView& 
   return launch;
 }
 
-absl::Status GuestRuntime::Launch(const GuestPtr& guest) {
+absl::StatusOr<std::string> GuestRuntime::Launch(const GuestPtr& guest) {
   const GuestView view = table_->View(guest);
   // From before its path is looked up until the table says who runs it.
   ASSIGN_OR_RETURN(const std::shared_ptr<const KernelChoice> kernel, catalog_->Hold(view.row.kernel));
   RETURN_IF_ERROR(kernel::InspectKernel(kernel->path));
-  ASSIGN_OR_RETURN(vmcore::v1::Launch launch, PrepareLaunch(view));
+  ASSIGN_OR_RETURN(const vmcore::v1::Launch launch, PrepareLaunch(view));
   if (launch.config().kernel() != kernel->path) {
     return MakeError(absl::StatusCode::kUnavailable, "the default kernel was changed just now",
                      {"KERNEL_CHANGED", view.name(), "try again"});
   }
   RETURN_IF_ERROR(AwaitOldProcesses(view));
+  std::string note;
+  if (std::unique_ptr<WarmKernel> warm = warm_pool_->Take(launch, &note)) {
+    const absl::Status launched = LaunchWarm(guest, launch, warm.get());
+    if (launched.ok()) return note;
+    // Whatever it is, a boot says it better: of this one the guest has seen nothing.
+    spdlog::warn("guest {}: {}", view.row.name, std::string(launched.message()));
+    note = absl::StrCat("cold: ", launched.message());
+    warm_pool_->Discard(std::move(warm));
+    RETURN_IF_ERROR(MakeFolders(launch.run_dir(), 0700));
+  }
+  RETURN_IF_ERROR(LaunchCold(guest, launch));
+  return note;
+}
+
+// The folder of the waiting kernel becomes the guest's, and with it the lock that says that somebody lives.
+absl::Status GuestRuntime::LaunchWarm(const GuestPtr& guest, const vmcore::v1::Launch& launch, WarmKernel* warm) {
+  // Of its last run, of which nothing lives: only then it is taken away.
+  RETURN_IF_ERROR(TakeSupervisorLock(launch.run_dir()).status());
+  RETURN_IF_ERROR(RemoveFolder(launch.run_dir()));
+  if (rename(warm->run_dir.c_str(), launch.run_dir().c_str()) != 0) {
+    return ErrnoError(errno, absl::StrCat("rename ", warm->run_dir));
+  }
+  warm->run_dir = launch.run_dir();
+  Request claim;
+  *claim.mutable_claim()->mutable_launch() = launch;
+  ASSIGN_OR_RETURN(const Reply reply, warm->client->Call(claim, kClaim));
+  table_->Update(guest, [&](GuestView& changed) {
+    changed.alive = true;
+    changed.facts = reply.facts();
+    changed.watched = true;
+    changed.unreachable_reason.clear();
+  });
+  WatchProcess(guest, std::move(warm->vmcore.child.pidfd), /*our_child=*/true);
+  RecordState(guest, v1::RUNNING, "guest.state", "RUNNING, in a kernel of the warm pool");
+  const absl::Status connected = Reconnect(guest, absl::Seconds(20));
+  warm->client->Close();
+  if (!connected.ok()) RetryLater(guest, absl::Milliseconds(500));
+  return absl::OkStatus();
+}
+
+absl::Status GuestRuntime::LaunchCold(const GuestPtr& guest, const vmcore::v1::Launch& launch) {
   ASSIGN_OR_RETURN(UniqueFd lock, TakeSupervisorLock(launch.run_dir()));
   ASSIGN_OR_RETURN(Vmcore spawned, SpawnVmcore(*config_, launch, lock));
   table_->Update(guest, [&](GuestView& changed) {

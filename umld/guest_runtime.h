@@ -14,6 +14,7 @@
 #include "umld/daemon_config.h"
 #include "umld/guest_table.h"
 #include "umld/kernel_catalog.h"
+#include "umld/warm_pool.h"
 #include "umld/worker_pool.h"
 #include "vmcore/vmcore.pb.h"
 
@@ -27,13 +28,19 @@ inline constexpr char kNotifyArgument[] = "mconsole=notify:";
 class GuestRuntime {
  public:
   // All outlive it. `facts_pool` is its own: it runs what must never wait for an operation.
-  GuestRuntime(const DaemonConfig* config, GuestTable* table, KernelCatalog* catalog, EventLoop* loop,
-               WorkerPool* facts_pool)
-      : config_(config), table_(table), catalog_(catalog), loop_(loop), facts_pool_(facts_pool) {}
+  GuestRuntime(const DaemonConfig* config, GuestTable* table, KernelCatalog* catalog, WarmPool* warm_pool,
+               EventLoop* loop, WorkerPool* facts_pool)
+      : config_(config),
+        table_(table),
+        catalog_(catalog),
+        warm_pool_(warm_pool),
+        loop_(loop),
+        facts_pool_(facts_pool) {}
 
-  // Starts a vmcore for a guest that has none, and returns when it has taken its launch message. Blocks.
+  // Gives a guest that has none a vmcore: one of the warm pool, and its init is about to run; or a new one, and returns
+  // when that has taken its launch message. The result says which it is, as WarmPool::Take. Blocks.
   // kFailedPrecondition, kNotFound, ...: a kernel or disk that cannot be used, named. The guest's line only.
-  absl::Status Launch(const GuestPtr& guest);
+  absl::StatusOr<std::string> Launch(const GuestPtr& guest);
 
   // Asks the facts about a guest after a start of umld: adopts its vmcore, or records how it ended, or leaves it
   // UNREACHABLE (and goes on trying). Blocks for at most about `patience`.
@@ -65,6 +72,8 @@ class GuestRuntime {
   absl::StatusOr<vmcore::v1::Launch> PrepareLaunch(const GuestView& view);
   absl::Status SetKernel(const GuestView& view, vmcore::v1::GuestConfig* config) const;
   absl::Status PrepareDisks(const GuestView& view);
+  absl::Status LaunchWarm(const GuestPtr& guest, const vmcore::v1::Launch& launch, WarmKernel* warm);
+  absl::Status LaunchCold(const GuestPtr& guest, const vmcore::v1::Launch& launch);
   absl::Status AwaitOldProcesses(const GuestView& view);
   absl::Status Connect(const GuestPtr& guest, UniqueFd socket, absl::Duration timeout);
   absl::Status Reconnect(const GuestPtr& guest, absl::Duration timeout);
@@ -79,6 +88,7 @@ class GuestRuntime {
   const DaemonConfig* const config_;
   GuestTable* const table_;
   KernelCatalog* const catalog_;
+  WarmPool* const warm_pool_;
   EventLoop* const loop_;
   WorkerPool* const facts_pool_;
   std::function<void(const GuestPtr&)> config_ahead_;

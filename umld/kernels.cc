@@ -235,7 +235,8 @@ absl::Status Kernels::CheckUnused(const state::KernelRow& row) {
     shares_modules = shares_modules || other.modules == row.modules;
   }
   if (!shares_binary && catalog_->IsHeld(binary)) {
-    return in_use("is being started by a guest", "try again in a moment");
+    return in_use("is being started by a guest, or waits in the warm pool",
+                  "try again in a moment; `umlctl pool list` shows the pool");
   }
   for (const GuestView& view : table_->Views()) {
     const std::string& running = view.facts.config().kernel();

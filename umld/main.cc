@@ -50,7 +50,7 @@ void RaiseFileLimit() {
 
 int Main(int argc, char** argv) {
   umld::DaemonConfig config;
-  std::string disk_reserve = "256M", isolation = "auto", confinement = "strict", log_level = "info", listen;
+  std::string disk_reserve = "256M", warm_memory, isolation = "auto", confinement = "strict", log_level = "info", listen;
   CLI::App app("umld manages the User Mode Linux guests of this host. umlctl talks to it.", "umld");
   app.set_version_flag("--version", std::string("umld ") + umld::kVersion);
   app.add_option("--state-dir", config.state_dir, "database, images, disks, logs (root: /var/lib/umld)");
@@ -70,6 +70,8 @@ int Main(int argc, char** argv) {
   app.add_option("--disk-reserve", disk_reserve,
                  "free space on the host's disks below which guests that would take more are paused (256M, or a "
                  "quarter of a small disk)");
+  app.add_option("--warm-memory", warm_memory,
+                 "what the kernels of the warm pool may have, by their guests' size (a quarter of the host's memory)");
   app.add_option("--log-level", log_level, "debug, info, warn or error");
   app.set_config("--config", "", "read options from this file (INI or TOML)");
   try {
@@ -88,6 +90,13 @@ int Main(int argc, char** argv) {
   } else {
     std::fprintf(stderr, "error: umld: --disk-reserve: %s\nhint:  write it as 256M\n",
                  std::string(reserve.status().message()).c_str());
+    return 2;
+  }
+  if (absl::StatusOr<uint64_t> bytes = umld::ParseByteSize(warm_memory); bytes.ok()) {
+    config.warm_memory_bytes = *bytes;
+  } else if (!warm_memory.empty()) {
+    std::fprintf(stderr, "error: umld: --warm-memory: %s\nhint:  write it as 4G\n",
+                 std::string(bytes.status().message()).c_str());
     return 2;
   }
   config.relaxed = confinement == "relaxed";

@@ -41,7 +41,7 @@ v1::Operation ToProto(const OperationView& operation) {
   out.set_target(row.target);
   out.set_done(row.done);
   out.set_percent(row.done ? 100 : operation.percent);
-  out.set_progress(operation.progress);
+  out.set_progress(row.done && row.code == absl::StatusCode::kOk ? row.message : operation.progress);
   out.set_done_bytes(operation.done_bytes);
   out.set_total_bytes(operation.total_bytes);
   *out.mutable_create_time() = TimeUtil::NanosecondsToTimestamp(row.created_ns);

@@ -84,6 +84,11 @@ absl::Status Operations::SetByteProgress(uint64_t id, absl::string_view what, ui
   return MakeError(absl::StatusCode::kCancelled, "it was cancelled", {"CANCELLED", view.row.target, ""});
 }
 
+void Operations::SetNote(uint64_t id, absl::string_view note) {
+  absl::MutexLock lock(&mutex_);
+  if (auto found = active_.find(id); found != active_.end()) found->second.note = std::string(note);
+}
+
 void Operations::AllowCancel(uint64_t id) {
   absl::MutexLock lock(&mutex_);
   if (auto found = active_.find(id); found != active_.end()) found->second.cancellable = true;
@@ -131,6 +136,10 @@ void Operations::Published(const state::OperationRow& done) {
 
 void Operations::Finish(const state::OperationRow& row, const absl::Status& status) {
   state::OperationRow done = Outcome(row, status);
+  if (status.ok()) {
+    absl::MutexLock lock(&mutex_);
+    if (auto found = active_.find(row.id); found != active_.end()) done.message = found->second.note;
+  }
   absl::Status committed =
       store_->Commit([&done](state::Transaction& transaction) { return transaction.UpdateOperation(done); });
   // Those who wait hear the outcome even when it could not be written; after a restart it is found out anew.

@@ -51,6 +51,9 @@ class Operations {
   // The same for a step that is measured in bytes; kCancelled when somebody wants it to end.
   absl::Status SetByteProgress(uint64_t id, absl::string_view what, uint64_t done, uint64_t total);
 
+  // What Finish says of it when it has succeeded, in the row's message.
+  void SetNote(uint64_t id, absl::string_view note);
+
   // From here on Cancel may be asked of it: whoever runs it looks at SetByteProgress's answer.
   void AllowCancel(uint64_t id);
   // Returns at once. kFailedPrecondition NOT_CANCELLABLE. One that has ended stays as it is.
@@ -75,6 +78,7 @@ class Operations {
     OperationView view;
     bool cancellable = false;
     bool cancelled = false;
+    std::string note;
     std::map<uint64_t, std::function<void(absl::StatusOr<OperationView>)>> waiters;
   };
 

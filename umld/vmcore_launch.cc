@@ -1,11 +1,15 @@
 #include "umld/vmcore_launch.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -15,6 +19,7 @@
 #include "base/packet_socket.h"
 #include "base/status.h"
 #include "umld/guest_cgroup.h"
+#include "umld/stray_taps.h"
 #include "umld/vmcore_wire.h"
 
 namespace umld {
@@ -23,6 +28,9 @@ namespace {
 constexpr uint32_t kHistoryBytes = 64 * 1024;
 constexpr uint64_t kLogRotateBytes = 4 << 20;
 constexpr size_t kMaxRecordBytes = 1 << 20;
+constexpr std::chrono::milliseconds kEndPatience(15000);
+// A vmcore that has just been spawned says who it is a moment later.
+constexpr absl::Duration kStatusPatience = absl::Seconds(10), kLookAgain = absl::Milliseconds(20);
 
 absl::StatusOr<UniqueFd> LaunchFd(const vmcore::v1::Launch& launch) {
   UniqueFd fd(memfd_create("launch", MFD_CLOEXEC));
@@ -34,6 +42,8 @@ absl::StatusOr<UniqueFd> LaunchFd(const vmcore::v1::Launch& launch) {
   lseek(fd.get(), 0, SEEK_SET);
   return fd;
 }
+
+void Kill(const UniqueFd& process) { syscall(SYS_pidfd_send_signal, process.get(), SIGKILL, nullptr, 0); }
 
 }  // namespace
 
@@ -80,6 +90,42 @@ absl::StatusOr<Vmcore> SpawnVmcore(const DaemonConfig& config, const vmcore::v1:
   absl::StatusOr<Child> child = Spawn(options);
   if (!child.ok()) return Annotate(child.status(), "vmcore");
   return Vmcore{.child = *std::move(child), .control = std::move(sockets.first)};
+}
+
+void KillAndReap(const Child& vmcore) {
+  Kill(vmcore.pidfd);
+  siginfo_t info = {};
+  while (waitid(P_PIDFD, static_cast<id_t>(vmcore.pidfd.get()), &info, WEXITED) != 0 && errno == EINTR) {
+  }
+}
+
+absl::Status AwaitProcesses(const DaemonConfig& config, const std::string& run_dir) {
+  if (const absl::StatusOr<vmcore::v1::Facts> facts = ReadVmcoreStatus(run_dir);
+      facts.ok() && facts->boot_id() == ReadBootId()) {
+    const absl::StatusOr<UniqueFd> init = OpenProcess(ToIdentity(facts->init()));
+    if (init.ok() && !WaitForExit(init->get(), kEndPatience)) {
+      return MakeError(absl::StatusCode::kUnavailable,
+                       absl::StrCat("processes of a guest of umld's own do not end (pid ", facts->init().pid(), ")"),
+                       {"OLD_PROCESSES", run_dir, absl::StrCat("see what keeps them: ps ", facts->init().pid())});
+    }
+  }
+  return RemoveStrayTaps(config.vmcore_path, run_dir);
+}
+
+absl::Status EndSupervisor(const DaemonConfig& config, const std::string& run_dir) {
+  for (const absl::Time end = absl::Now() + kStatusPatience;; absl::SleepFor(kLookAgain)) {
+    const absl::StatusOr<UniqueFd> lock = TakeSupervisorLock(run_dir);
+    if (lock.ok()) break;
+    if (!absl::IsUnavailable(lock.status()) || absl::Now() > end) return lock.status();
+    const absl::StatusOr<vmcore::v1::Facts> facts = ReadVmcoreStatus(run_dir);
+    if (!facts.ok()) continue;
+    const absl::StatusOr<UniqueFd> process = OpenProcess(ToIdentity(facts->vmcore()));
+    if (!process.ok()) continue;
+    Kill(*process);
+    WaitForExit(process->get(), kEndPatience);
+  }
+  RETURN_IF_ERROR(AwaitProcesses(config, run_dir));
+  return RemoveFolder(run_dir);
 }
 
 absl::StatusOr<vmcore::v1::Facts> ReadVmcoreStatus(const std::string& run_dir) {

@@ -25,13 +25,18 @@ constexpr size_t kFairBytes = 64 * 1024;
 
 std::unique_ptr<Console> Console::Create(EventLoop* loop, const Options& options) {
   std::unique_ptr<Console> console(new Console(loop, options));
-  uint64_t rotate = options.log_rotate_bytes == 0 ? kDefaultRotate : options.log_rotate_bytes;
-  if (auto log = devices::ConsoleLog::Open(options.log_path, rotate); log.ok()) {
-    console->log_ = *std::move(log);
-  } else {
-    Log(absl::StrCat("no log of ", options.name, ": ", log.status().message()));
-  }
+  console->MoveLog(options.log_path, options.log_rotate_bytes);
   return console;
+}
+
+void Console::MoveLog(const std::string& path, uint64_t rotate_bytes) {
+  log_.reset();
+  if (auto log = devices::ConsoleLog::Open(path, rotate_bytes == 0 ? kDefaultRotate : rotate_bytes); log.ok()) {
+    log_ = *std::move(log);
+    log_->Append(Tail(0, history_.end_offset()));
+  } else {
+    Log(absl::StrCat("no log of ", name_, ": ", log.status().message()));
+  }
 }
 
 Console::Console(EventLoop* loop, const Options& options)

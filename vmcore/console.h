@@ -69,6 +69,8 @@ class Console {
   // Runs when the kernel may have missed the signal that the pty wants to be read or written, and has to be told to
   // look (see Drain and Pump).
   void OnDeaf(std::function<void()> deaf) { deaf_ = std::move(deaf); }
+  // What is printed goes to another log from now on, after all that the history has.
+  void MoveLog(const std::string& path, uint64_t rotate_bytes);
   // Takes what the guest has printed already.
   void Drain();
   // For the next kernel: what was typed for the last one is forgotten.

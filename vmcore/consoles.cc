@@ -316,6 +316,14 @@ Console* Consoles::Find(absl::string_view name) const {
   return found->second.console.get();
 }
 
+void Consoles::MoveLogs(const std::string& log_dir) {
+  options_.log_dir = log_dir;
+  for (auto& [device, line] : lines_) {
+    if (line.console == nullptr) continue;
+    line.console->MoveLog(absl::StrCat(log_dir, "/", devices::ConsoleName(device), ".log"), options_.log_rotate_bytes);
+  }
+}
+
 void Consoles::Drain() {
   for (auto& [device, line] : lines_) {
     if (line.console != nullptr) line.console->Drain();

@@ -67,6 +67,9 @@ class Consoles {
   // nullptr: no such console, or one that goes nowhere. Valid as long as this object, whatever becomes of the line.
   Console* Find(absl::string_view name) const;
 
+  // From now on the logs are in another folder, and begin with what is in the histories.
+  void MoveLogs(const std::string& log_dir);
+
   // Takes what the guest has printed already.
   void Drain();
   // For the next kernel: what was typed for the last one is forgotten.

@@ -126,6 +126,15 @@ void Disks::Plug(const v1::Disk& disk, Done done) {
   changes_.Add(std::move(run), std::move(done));
 }
 
+void Disks::MakeRoom(Done done) {
+  changes_.Add(
+      [this] {
+        if (!ubda_placeholder_) return Finish(absl::OkStatus());
+        FreeUbda([this](const absl::Status& freed) { Finish(freed); });
+      },
+      std::move(done));
+}
+
 absl::StatusOr<devices::DiskFile> Disks::Check(const v1::Disk& disk, bool replacing) const {
   const devices::DiskSpec spec = FromMessage(disk);
   RETURN_IF_ERROR(devices::CheckDiskSpec(spec));

@@ -55,6 +55,9 @@ class Disks {
   // again.
   void Replug(uint32_t unit, Done done);
 
+  // Takes away what keeps ubda free, as the first Plug of ubda would.
+  void MakeRoom(Done done);
+
   // Runs `done` when everything asked before is done, or abandoned.
   void AfterAll(std::function<void()> done) { changes_.AfterAll(std::move(done)); }
 

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <ctime>
 #include <filesystem>
 #include <utility>
 
@@ -19,8 +18,9 @@
 #include "vmcore/log.h"
 #include "vmcore/protocol.h"
 #include "vmcore/records.h"
+#include "vmcore/unix_clock.h"
 
-// The life of a guest. What users ask of it is in guest_requests.cc.
+// The life of a guest. What users ask of it is in guest_requests.cc, what is before it in guest_claim.cc.
 namespace umld::vmcore {
 namespace {
 
@@ -32,12 +32,6 @@ constexpr milliseconds kVersionDeadline(30000);
 constexpr milliseconds kTapPatience(2000);
 constexpr size_t kTailBytes = 16 * 1024;
 constexpr size_t kLastLines = 20;
-
-int64_t NowUnixNs() {
-  timespec now = {};
-  clock_gettime(CLOCK_REALTIME, &now);
-  return now.tv_sec * int64_t{1000000000} + now.tv_nsec;
-}
 
 v1::State WireState(LifeState state) {
   switch (state) {
@@ -103,7 +97,9 @@ Guest::Guest(EventLoop* loop, v1::Launch launch, int lock_fd, GuestObserver* obs
                        [this] {
                          if (came_up_ && processes_ != nullptr) processes_->Nudge();
                        }}),
-      nics_(loop, [this] { Announce(); }) {}
+      nics_(loop, [this] { Announce(); }) {
+  if (IsUnclaimed()) config_.add_kernel_args("initrd=" + launch_.waits_in());
+}
 
 Guest::~Guest() { loop_->Cancel(look_timer_); }
 
@@ -181,7 +177,7 @@ void Guest::StartKernel() {
 absl::Status Guest::TryStartKernel() {
   ++boots_;
   came_up_ = false;
-  booted_ = false;
+  booted_ = waits_ = warm_ = false;
   panic_.clear();
   kernel_version_.clear();
   kernel_ = {};
@@ -205,8 +201,9 @@ absl::Status Guest::TryStartKernel() {
   notify_->PassOn(config_.notify_listener(), config_.public_mconsole());
   nics_.KernelStarted(mconsole_.get());
   KernelProcesses::Options options;
-  options.argv = std::move(argv);
   options.terminals = consoles_.terminals();
+  if (IsUnclaimed()) RETURN_IF_ERROR(PrepareToWait(&argv, &options.terminals));
+  options.argv = std::move(argv);
   options.lock = lock_fd_;
   options.jail = jail_.get();
   RETURN_IF_ERROR(cgroups_->CoverDisks(FilesOf(disks_->live())));
@@ -216,6 +213,7 @@ absl::Status Guest::TryStartKernel() {
   ASSIGN_OR_RETURN(processes_, KernelProcesses::Launch(loop_, options,
                                                        {[this](const ProcessIdentity& p) { OnKernelStarted(p); },
                                                         [this](const KernelEnd& end) { OnKernelGone(end); }}));
+  if (claim_line_ != nullptr) claim_line_->CloseKernelEnd();
   isolation_ = processes_->isolation();
   LookForMconsole(kLookForMconsole);
   return absl::OkStatus();
@@ -232,8 +230,15 @@ void Guest::OnMconsoleUp() {
   came_up_ = true;
   loop_->Cancel(std::exchange(look_timer_, 0));
   nics_.KernelUp();
-  Apply(LifeEvent::kMconsoleUp);
-  LookForEndOfBoot();
+  // One that waits has not started yet: that is when it is claimed.
+  if (!IsUnclaimed()) {
+    Apply(LifeEvent::kMconsoleUp);
+    LookForEndOfBoot();
+  }
+  AskVersion();
+}
+
+void Guest::AskVersion() {
   mconsole_->Send("version", kVersionDeadline, [this](const absl::StatusOr<MconsoleAnswer>& answer) {
     if (!answer.ok() || answer->error != 0) return;
     kernel_version_ = OneCleanLine(answer->text);
@@ -256,6 +261,7 @@ void Guest::OnKernelGone(const KernelEnd& end) {
   notify_->Drain();
   consoles_.Drain();
   last_end_ = Classify(end);
+  if (!claim_failure_.empty()) last_end_.reason = std::exchange(claim_failure_, "");
   stop_stage_ = stop_ == nullptr ? "" : std::string(stop_->stage());
   Log(absl::StrCat("kernel ", kernel_.pid, " ended: ", last_end_.reason));
   ForgetKernel();
@@ -292,6 +298,8 @@ void Guest::ForgetKernel() {
   if (mconsole_ != nullptr) mconsole_->Abandon(reason);
   looking_ = false;
   ReleaseWaiters(absl::CancelledError(reason));
+  if (Done claim = std::exchange(claim_done_, nullptr)) claim(absl::CancelledError(reason));
+  claim_line_.reset();
   disks_.reset();
   balloon_.reset();
   mconsole_.reset();
@@ -437,6 +445,8 @@ v1::Facts Guest::facts() const {
   *facts.mutable_config() = config_;
   consoles_.AddFacts(&facts);
   facts.set_kernel_version(kernel_version_);
+  facts.set_waiting(waits_);
+  facts.set_warm(warm_);
   return facts;
 }
 

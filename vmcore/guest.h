@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -14,6 +15,7 @@
 #include "base/token_bucket.h"
 #include "vmcore/balloon.h"
 #include "vmcore/cgroup.h"
+#include "vmcore/claim_line.h"
 #include "vmcore/consoles.h"
 #include "vmcore/disks.h"
 #include "vmcore/launch.h"
@@ -58,6 +60,12 @@ class Guest {
   // A viewer has come or gone.
   void OnViewersChanged() { Announce(); }
 
+  // Of a guest whose kernel waits (Launch.waits_in), once Facts.waiting: makes it the one of `request`. kFailedPrecondition:
+  // CLAIM_UNFIT, nothing was done; on any other error this guest ends.
+  void Claim(const v1::Claim& request, Done done);
+  // The connection on which it was launched is gone: a kernel that nobody has claimed ends.
+  void OnLauncherGone();
+
   // Asks the guest to power off, and ends it step by step. Returns at once; the end arrives as OnExit.
   absl::Status Stop(const v1::Stop& request);
   // The same, and a new kernel with the current configuration follows: OnRebooted.
@@ -97,11 +105,22 @@ class Guest {
   void OnKernelStarted(const ProcessIdentity& kernel);
   void OnUserMessage(absl::string_view message);
   void OnMconsoleUp();
+  void AskVersion();
   void LookForMconsole(EventLoop::Clock::duration delay);
   void OnKernelGone(const KernelEnd& end);
   ExitReason Classify(const KernelEnd& end);
   void OnOutOfMemory();
   void ForgetKernel();
+
+  // The life before it is a guest's; guest_claim.cc.
+  bool IsUnclaimed() const { return !launch_.waits_in().empty(); }
+  absl::Status PrepareToWait(std::vector<std::string>* argv, std::vector<int>* terminals);
+  void OnWaiting();
+  absl::Status CheckClaim(const v1::Launch& launch) const;
+  absl::Status BecomeGuest(const v1::Launch& launch);
+  void PlugAll();
+  void TellClaim();
+  void OnDecided(const absl::Status& status);
 
   // The one way to the state machine, and what its effects mean.
   LifeEffect Apply(LifeEvent event);
@@ -148,6 +167,11 @@ class Guest {
   std::unique_ptr<StopSequence> stop_;
   ProcessIdentity kernel_;
   bool came_up_ = false;  // its mconsole answers
+  bool waits_ = false;    // it waits to be claimed
+  bool warm_ = false;     // it has waited, and was claimed
+  std::unique_ptr<ClaimLine> claim_line_;  // from its start until that is decided
+  Done claim_done_;                        // while it is being claimed
+  std::string claim_failure_;
   bool booted_ = false;   // it is known to take changes; see kernel_boot.h
   bool looking_ = false;  // for that
   int freezing_ = 0;      // requests to freeze it that are under way

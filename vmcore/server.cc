@@ -33,7 +33,10 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Create(EventLoop* loop, const st
                                                        UniqueFd first_connection) {
   ASSIGN_OR_RETURN(UniqueFd listener, ListenPackets(path));
   std::unique_ptr<Server> server(new Server(loop, std::move(listener)));
-  if (first_connection.ok()) server->Serve(std::move(first_connection));
+  if (first_connection.ok()) {
+    server->launcher_ = server->next_client_;
+    server->Serve(std::move(first_connection));
+  }
   return server;
 }
 
@@ -77,6 +80,7 @@ void Server::Disconnect(ClientId id) {
   Client client = std::move(found->second);
   clients_.erase(found);
   client.connection->Close();
+  if (id == launcher_ && guest_ != nullptr && !leaving_) guest_->OnLauncherGone();
   if (client.console != nullptr) {
     client.console->Detach(client.viewer);
     if (!leaving_) guest_->OnViewersChanged();
@@ -111,6 +115,8 @@ void Server::OnRequest(ClientId id, uint64_t request_id, const v1::Request& requ
       return with_facts(absl::OkStatus());
     case v1::Request::kSubscribe:
       return Subscribe(id, request_id);
+    case v1::Request::kClaim:
+      return guest_->Claim(request.claim(), with_facts);
     case v1::Request::kStop:
       return plain(guest_->Stop(request.stop()));
     case v1::Request::kReboot:

@@ -68,6 +68,7 @@ class Server : public GuestObserver {
   Guest* guest_ = nullptr;
   std::map<ClientId, Client> clients_;
   ClientId next_client_ = 1;
+  ClientId launcher_ = 0;  // the first connection; 0: there was none
   uint64_t sequence_ = 0;
   std::function<void()> finished_;
   bool leaving_ = false;
