@@ -47,6 +47,14 @@ absl::Status MoveOwnLog(const std::string& folder) {
   return absl::OkStatus();
 }
 
+void RemoveWords(std::vector<std::string>* argv, const std::vector<absl::string_view>& prefixes) {
+  const auto has_prefix = [&](const std::string& word) {
+    return std::any_of(prefixes.begin(), prefixes.end(),
+                       [&](absl::string_view prefix) { return absl::StartsWith(word, prefix); });
+  };
+  argv->erase(std::remove_if(argv->begin(), argv->end(), has_prefix), argv->end());
+}
+
 }  // namespace
 
 absl::Status Guest::PrepareToWait(std::vector<std::string>* argv, std::vector<int>* terminals) {
@@ -55,11 +63,7 @@ absl::Status Guest::PrepareToWait(std::vector<std::string>* argv, std::vector<in
   callbacks.decided = [this](const absl::Status& status) { OnDecided(status); };
   ASSIGN_OR_RETURN(claim_line_, ClaimLine::Create(loop_, std::move(callbacks)));
   // It has no name yet.
-  argv->erase(std::remove_if(argv->begin(), argv->end(),
-                             [](const std::string& word) {
-                               return absl::StartsWith(word, "hostname=") || absl::StartsWith(word, "systemd.hostname=");
-                             }),
-              argv->end());
+  RemoveWords(argv, {"hostname=", "systemd.hostname="});
   argv->push_back(ClaimLine::KernelArgument(TerminalFd(terminals->size())));
   terminals->push_back(claim_line_->kernel_end());
   return absl::OkStatus();
@@ -150,10 +154,12 @@ void Guest::PlugAll() {
 }
 
 void Guest::TellClaim() {
-  const absl::StatusOr<std::vector<std::string>> argv = KernelArguments(config_);
+  absl::StatusOr<std::vector<std::string>> argv = KernelArguments(config_);
   if (!argv.ok()) return OnDecided(argv.status());
-  // A UML kernel adds the last word to its own.
-  const std::string words = absl::StrCat(absl::StrJoin(argv->begin() + 1, argv->end(), " "), " console=tty0");
+  // As /proc/cmdline of a UML kernel has them: without its program and its umid, and with a last word of its own.
+  argv->erase(argv->begin());
+  RemoveWords(argv.operator->(), {"umid="});
+  const std::string words = absl::StrCat(absl::StrJoin(*argv, " "), " console=tty0");
   if (absl::Status told = claim_line_->Claim(words); !told.ok()) return OnDecided(told);
   look_timer_ = loop_->RunAfter(kDecideAtMost, [this] {
     look_timer_ = 0;

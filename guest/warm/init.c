@@ -161,10 +161,13 @@ static void WriteFile(const char* path, const char* text) {
 
 // ---------------------------------------------------------------- the root
 
+// What the kernel calls the device that it mounts, and what /proc/mounts then says.
+static const char kRoot[] = "/dev/root";
+
 static bool TryMount(const char* type) {
   const unsigned long flags = MS_SILENT | (wanted.writable ? 0 : MS_RDONLY);
-  if (mount(wanted.root, "/root", type, flags, wanted.options) == 0) return true;
-  return errno == EACCES && mount(wanted.root, "/root", type, flags | MS_RDONLY, wanted.options) == 0;
+  if (mount(kRoot, "/root", type, flags, wanted.options) == 0) return true;
+  return errno == EACCES && mount(kRoot, "/root", type, flags | MS_RDONLY, wanted.options) == 0;
 }
 
 // The types that were asked for, or as the kernel all that it has, in its order.
@@ -182,14 +185,15 @@ static void MountRoot(void) {
     }
     fclose(file);
   }
-  if (access(wanted.root, F_OK) != 0) {
-    char text[256];
-    snprintf(text, sizeof(text), "there is no %s", wanted.root);
-    Fail(text);
-  }
+  struct stat device;
+  if (stat(wanted.root, &device) != 0) FailAt(wanted.root);
+  if (mknod(kRoot, S_IFBLK | 0600, device.st_rdev) != 0) FailAt(kRoot);
   for (char* type; (type = strsep(&rest, "\n"));) {
     if (!*type) continue;
-    if (TryMount(type)) return;
+    if (TryMount(type)) {
+      unlink(kRoot);
+      return;
+    }
     if (errno != EINVAL && errno != ENODEV) break;
   }
   FailAt(wanted.root);
@@ -226,7 +230,7 @@ static void FindInit(void) {
 
 int main(void) {
   static char message[kMessage], command_line[kMessage];
-  if (mount("devtmpfs", "/dev", "devtmpfs", 0, "mode=0755") != 0 || mount("proc", "/proc", "proc", 0, NULL) != 0) {
+  if (mount("devtmpfs", "/dev", "devtmpfs", MS_SILENT, NULL) != 0 || mount("proc", "/proc", "proc", 0, NULL) != 0) {
     return 1;
   }
   OpenLine();
