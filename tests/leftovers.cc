@@ -87,44 +87,54 @@ bool Mentions(const std::string& text, const std::string& folder) {
 
 }  // namespace
 
-std::vector<ProcessInfo> ProcessesOf(const std::string& folder) {
-  std::vector<ProcessInfo> found;
-  for (pid_t pid : AllPids()) {
-    ProcessInfo info;
-    if (!Look(pid, &info)) continue;
-    const std::string proc = absl::StrCat("/proc/", pid);
-    if (!Mentions(info.folder, folder) && !Mentions(info.command, folder) && !Mentions(Link(proc + "/exe"), folder) &&
-        !Mentions(WithSpaces(Read(proc + "/environ")), folder)) {
-      continue;
-    }
-    info.memory_file = MemoryFile(proc);
-    found.push_back(info);
-  }
-  return found;
-}
+namespace {
 
-std::vector<ProcessInfo> AdoptedProcesses() {
-  std::set<pid_t> ours;
-  for (pid_t pid : ReapOrphans()) ours.insert(pid);
+std::map<pid_t, ProcessInfo> AllProcesses() {
   std::map<pid_t, ProcessInfo> all;
   for (pid_t pid : AllPids()) {
     ProcessInfo info;
     if (Look(pid, &info)) all[pid] = info;
   }
+  return all;
+}
+
+// Those with these pids, and what they have started.
+std::vector<ProcessInfo> WithDescendants(std::set<pid_t> pids, std::map<pid_t, ProcessInfo> all) {
   for (bool grew = true; grew;) {
     grew = false;
     for (const auto& [pid, info] : all) {
-      if (ours.count(info.parent) > 0 && ours.insert(pid).second) grew = true;
+      if (pids.count(info.parent) > 0 && pids.insert(pid).second) grew = true;
     }
   }
   std::vector<ProcessInfo> found;
-  for (pid_t pid : ours) {
+  for (pid_t pid : pids) {
     const auto info = all.find(pid);
     if (info == all.end()) continue;
     info->second.memory_file = MemoryFile(absl::StrCat("/proc/", pid));
     found.push_back(info->second);
   }
   return found;
+}
+
+}  // namespace
+
+std::vector<ProcessInfo> ProcessesOf(const std::string& folder) {
+  const std::map<pid_t, ProcessInfo> all = AllProcesses();
+  std::set<pid_t> pids;
+  for (const auto& [pid, info] : all) {
+    const std::string proc = absl::StrCat("/proc/", pid);
+    if (Mentions(info.folder, folder) || Mentions(info.command, folder) || Mentions(Link(proc + "/exe"), folder) ||
+        Mentions(WithSpaces(Read(proc + "/environ")), folder)) {
+      pids.insert(pid);
+    }
+  }
+  return WithDescendants(std::move(pids), all);
+}
+
+std::vector<ProcessInfo> AdoptedProcesses() {
+  std::set<pid_t> ours;
+  for (pid_t pid : ReapOrphans()) ours.insert(pid);
+  return WithDescendants(std::move(ours), AllProcesses());
 }
 
 std::vector<std::string> FindLeftovers(const std::string& folder, const std::string& api_socket) {

@@ -38,7 +38,7 @@ class Limits : public SharedHost {
   static std::string GroupFile(const std::string& controller, const std::string& file) {
     const int supervisor = host_->Describe("web1")["processes"]["supervisor_pid"];
     return host_
-        ->Shell(absl::StrCat("cat $(find /sys/fs/cgroup/", controller, " -name umld-web1-", supervisor, ")/", file))
+        ->Shell(absl::StrCat("cat $(find /sys/fs/cgroup/", controller, " -name 'umld-*-", supervisor, "')/", file))
         .out;
   }
   static void TheNeighbourGoesOn() {
@@ -180,8 +180,8 @@ TEST_F(Limits, WhatIsNoLimitIsRefused) {
 TEST_F(Limits, NothingIsLeftOfAKilledSupervisor) {
   ASSERT_TRUE(host_->CreateAndStart("web1"));
   const int supervisor = host_->Describe("web1")["processes"]["supervisor_pid"];
-  const std::string find = absl::StrCat("find /sys/fs/cgroup -name umld-web1-", supervisor);
-  EXPECT_THAT(host_->Shell(find).out, HasSubstr("umld-web1"));
+  const std::string find = absl::StrCat("find /sys/fs/cgroup -name 'umld-*-", supervisor, "'");
+  EXPECT_THAT(host_->Shell(find).out, HasSubstr("umld-"));
   ASSERT_TRUE(Ok(host_->Shell(absl::StrCat("kill -9 ", supervisor))));
   ASSERT_TRUE(host_->WaitForState("web1", "CRASHED"));
   EXPECT_EQ(host_->Shell(find).out, "");
