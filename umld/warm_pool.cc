@@ -119,12 +119,14 @@ absl::Status WarmPool::Begin() {
   return absl::OkStatus();
 }
 
-void WarmPool::End() {
-  {
-    absl::MutexLock lock(&mutex_);
-    ending_ = true;
-  }
+WarmPool::~WarmPool() {
+  End();
   if (thread_.joinable()) thread_.join();
+}
+
+void WarmPool::End() {
+  absl::MutexLock lock(&mutex_);
+  ending_ = true;
 }
 
 absl::StatusOr<v1::Pool> WarmPool::Set(const v1::SetPoolRequest& request) {

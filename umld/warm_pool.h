@@ -46,11 +46,11 @@ class WarmPool {
   // All outlive it.
   WarmPool(const DaemonConfig* config, state::Store* store, KernelCatalog* catalog, EventLoop* loop)
       : config_(config), store_(store), catalog_(catalog), loop_(loop) {}
-  ~WarmPool() { End(); }
+  ~WarmPool();
 
   // Removes what a killed umld may have left, reads what is wanted, and begins to boot. Blocks on the disk.
   absl::Status Begin();
-  // Boots no more. Those that wait end with this process.
+  // Boots no more; returns at once. Those that wait end with this process.
   void End();
 
   // See pools.proto. Blocks on the disk.
