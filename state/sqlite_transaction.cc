@@ -375,7 +375,8 @@ absl::StatusOr<uint64_t> DoReserveGuestIds(Database& database, uint64_t count) {
   ASSIGN_OR_RETURN(Statement take, database.Prepare("UPDATE sqlite_sequence SET seq = seq + ?1 WHERE name = 'guests'"));
   RETURN_IF_ERROR(take.Run(count));
   if (database.Changes() == 0) {
-    ASSIGN_OR_RETURN(Statement first, database.Prepare("INSERT INTO sqlite_sequence (name, seq) VALUES ('guests', ?1)"));
+    ASSIGN_OR_RETURN(Statement first,
+                     database.Prepare("INSERT INTO sqlite_sequence (name, seq) VALUES ('guests', ?1)"));
     RETURN_IF_ERROR(first.Run(count));
   }
   ASSIGN_OR_RETURN(const int64_t last, database.QueryInt("SELECT seq FROM sqlite_sequence WHERE name = 'guests'"));

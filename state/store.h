@@ -38,7 +38,7 @@ class Store {
   virtual absl::StatusOr<std::vector<ImageRow>> LoadImages() = 0;                           // by digest
   virtual absl::StatusOr<std::vector<KernelRow>> LoadKernels() = 0;                         // by name
   virtual absl::StatusOr<std::vector<VolumeRow>> LoadVolumes() = 0;                         // by name
-  virtual absl::StatusOr<std::vector<PoolRow>> LoadPools() = 0;  // by kernel and memory
+  virtual absl::StatusOr<std::vector<PoolRow>> LoadPools() = 0;                             // by kernel and memory
   virtual absl::StatusOr<std::vector<SnapshotRow>> LoadSnapshots() = 0;                     // oldest first
   virtual absl::StatusOr<std::vector<SnapshotRow>> LoadSnapshotsOf(uint64_t guest_id) = 0;  // oldest first
   virtual absl::StatusOr<std::vector<OperationRow>> LoadUnfinishedOperations() = 0;         // oldest first

@@ -44,7 +44,7 @@ class Transaction {
 
   virtual absl::Status InsertVolume(const VolumeRow& volume) = 0;  // kAlreadyExists
   virtual absl::Status DeleteVolume(absl::string_view name) = 0;   // kNotFound
-  virtual absl::Status SetPool(const PoolRow& pool) = 0;  // with no kernel to wait it is removed
+  virtual absl::Status SetPool(const PoolRow& pool) = 0;           // with no kernel to wait it is removed
   // Takes `count` ids, which no guest gets any more, and returns the first.
   virtual absl::StatusOr<uint64_t> ReserveGuestIds(uint64_t count) = 0;
   // With its disks. kAlreadyExists: the guest has one of that name.

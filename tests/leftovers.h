@@ -17,9 +17,9 @@ struct ProcessInfo {
   std::string memory_file;  // the guest memory (a deleted file of /dev/shm) that it holds, ""
 };
 
-// The living processes that have to do with `folder`, in their arguments, environment, working directory or program, and
-// what those have started: a kernel of the warm pool calls its working directory what it was called before it was the
-// guest's. Not this program.
+// The living processes that have to do with `folder`, in their arguments, environment, working directory or program,
+// and what those have started: a kernel of the warm pool calls its working directory what it was called before it was
+// the guest's. Not this program.
 std::vector<ProcessInfo> ProcessesOf(const std::string& folder);
 
 // The living descendants of the orphans that this program has adopted (AdoptOrphans): what a daemon left behind,

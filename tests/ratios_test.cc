@@ -34,8 +34,9 @@ TEST_F(Ratios, AWarmStartIsNoBoot) {
   };
   std::vector<absl::Duration> cold, warm;
   for (int i = 0; i < 3; ++i) {
-    ASSERT_TRUE(WaitFor([&] { return host_->Run({"pool", "list"}).out.find(" 1     1 ") != std::string::npos; }))
-        << host_->Run({"pool", "list"});
+    ASSERT_TRUE(WaitFor([&] {
+      return host_->Run({"pool", "list"}).out.find(" 1     1 ") != std::string::npos;
+    })) << host_->Run({"pool", "list"});
     cold.push_back(start("cold", "COLD"));
     warm.push_back(start("warm", "WARM"));
   }

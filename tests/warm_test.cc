@@ -55,7 +55,9 @@ class Warm : public SharedHost {
     ASSERT_TRUE(Ok(host_->Run({"pool", "set", "--mem", "64M", "--warm", std::to_string(warm)})));
     ASSERT_TRUE(warm == 0 || WaitForReady(*host_, static_cast<uint32_t>(warm))) << host_->Run({"pool", "list"});
   }
-  int Waiting() { return std::stoi(host_->Shell("ls -d " + host_->run_dir() + "/warm/[0-9]* 2>/dev/null | wc -l").out); }
+  int Waiting() {
+    return std::stoi(host_->Shell("ls -d " + host_->run_dir() + "/warm/[0-9]* 2>/dev/null | wc -l").out);
+  }
   // From the pool, and umlctl says so.
   bool StartWarm(const std::string& name) {
     if (!WaitFor([&] { return Ready(*host_) > 0; })) return false;
@@ -70,15 +72,17 @@ class Warm : public SharedHost {
 constexpr char kSeen[] =
     "hostname; cat /proc/cmdline; cat /proc/1/cmdline | tr '\\0' ' '; echo; cut -d ' ' -f 1-3 /proc/mounts | grep -v "
     "cmdline | sort | uniq; cat /proc/1/environ | tr '\\0' '\\n' | grep -E 'HOME|TERM'; "
-    "ls /dev | xargs; cat /sys/block/ubdc/serial /sys/block/ubdc/ro; sed -n 's/MemTotal: *\\(...\\).*/\\1/p' /proc/meminfo; "
-    "ls -d /sys/class/net/* | xargs; md5sum < /dev/ubdc; tty; ls -la /proc/1/fd | sed 's/.*-> //' | tail -n +4 | xargs; "
+    "ls /dev | xargs; cat /sys/block/ubdc/serial /sys/block/ubdc/ro; sed -n 's/MemTotal: *\\(...\\).*/\\1/p' "
+    "/proc/meminfo; "
+    "ls -d /sys/class/net/* | xargs; md5sum < /dev/ubdc; tty; ls -la /proc/1/fd | sed 's/.*-> //' | tail -n +4 | "
+    "xargs; "
     "cat /proc/sys/kernel/printk; ulimit -n; ulimit -s; ulimit -c; cat /proc/sys/kernel/random/entropy_avail; "
     "cat /proc/1/cgroup; pwd";
 
 TEST_F(Warm, IsWhatABootWouldHaveMade) {
   ASSERT_TRUE(Ok(host_->Shell("head -c 3000000 /dev/urandom > data")));
-  ASSERT_TRUE(host_->Create("web1", {"--disk", "ubdcr=data,,SERIAL7", "--disk", "ubdb=data2.cow,data", "--nic",
-                                     "eth0=tuntap"}));
+  ASSERT_TRUE(host_->Create(
+      "web1", {"--disk", "ubdcr=data,,SERIAL7", "--disk", "ubdb=data2.cow,data", "--nic", "eth0=tuntap"}));
   ASSERT_TRUE(Ok(host_->Run({"plug", "web1", "con2=pts"})));
   ASSERT_TRUE(StartWarm("web1"));
   const std::string warm = host_->RunInGuest("web1", kSeen).out;
@@ -164,8 +168,8 @@ TEST_F(Warm, SharesNothingWithTheOthers) {
   }
   const auto uid = [&](const std::string& name) {
     return host_
-        ->Shell(absl::StrCat("sed -n 's/^Uid:.//p' /proc/",
-                             host_->Describe(name)["processes"]["kernel_pid"].get<int>(), "/status"))
+        ->Shell(absl::StrCat("sed -n 's/^Uid:.//p' /proc/", host_->Describe(name)["processes"]["kernel_pid"].get<int>(),
+                             "/status"))
         .out;
   };
   EXPECT_TRUE(getuid() != 0 || uid("web1") != uid("web2")) << uid("web1");
@@ -278,9 +282,8 @@ TEST(WarmPool, HasACeiling) {
   ASSERT_TRUE(host.Start());
   ASSERT_TRUE(Ok(host.Run({"pool", "set", "--mem", "64M", "--warm", "4"})));
   ASSERT_TRUE(WaitForReady(host, 2));
-  EXPECT_TRUE(WaitFor([&] {
-    return PoolOf(host).value("problem", "").find("--warm-memory") != std::string::npos;
-  })) << host.Run({"pool", "list"});
+  EXPECT_TRUE(WaitFor([&] { return PoolOf(host).value("problem", "").find("--warm-memory") != std::string::npos; }))
+      << host.Run({"pool", "list"});
   EXPECT_EQ(Ready(host), 2u);
   host.Finish();
 }

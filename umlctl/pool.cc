@@ -24,8 +24,8 @@ const std::vector<Column<v1::Pool>>& Columns() {
       {"WARM", [](const v1::Pool& pool) { return absl::StrCat(pool.warm()); }},
       {"READY", [](const v1::Pool& pool) { return absl::StrCat(pool.ready()); }},
       {"HOST MEMORY", [](const v1::Pool& pool) { return HumanByteSize(pool.host_memory_bytes()); }},
-      {"STARTS", [](const v1::Pool& pool) { return absl::StrCat(pool.warm_starts(), " warm, ", pool.cold_starts(),
-                                                                " cold"); }},
+      {"STARTS",
+       [](const v1::Pool& pool) { return absl::StrCat(pool.warm_starts(), " warm, ", pool.cold_starts(), " cold"); }},
       {"PROBLEM", [](const v1::Pool& pool) { return pool.problem(); }},
   };
   return *kColumns;

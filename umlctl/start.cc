@@ -24,7 +24,8 @@ absl::StatusOr<GuestResult> StartOne(Session& session, Client& client, const std
   ASSIGN_OR_RETURN(operation, WaitForOperation(session, client, std::move(operation)));
   // Of a class of the warm pool it says what it got.
   const std::string& note = operation.progress();
-  return GuestResult{note.empty() ? "started" : absl::StrCat("started (", note, ")"), std::make_shared<v1::Operation>(std::move(operation))};
+  return GuestResult{note.empty() ? "started" : absl::StrCat("started (", note, ")"),
+                     std::make_shared<v1::Operation>(std::move(operation))};
 }
 
 absl::Status Start(Session& session, const Options& options) {

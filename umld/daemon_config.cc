@@ -63,7 +63,8 @@ absl::Status DaemonConfig::FillDefaults() {
   Default(mconsole_dir, HomeFolder() + "/.uml");
   Default(default_kernel, "/usr/bin/linux.uml");
   if (warm_memory_bytes == 0) {
-    warm_memory_bytes = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE)) / 4;
+    warm_memory_bytes =
+        static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE)) / 4;
   }
   return FindVmcore(vmcore_path);
 }

@@ -24,7 +24,8 @@ struct DaemonConfig {
   bool relaxed = false;                               // guests that say nothing of it are not confined
   bool build_kernel = false;                          // build the fast kernel, unless there is one of that name
   uint64_t disk_reserve_bytes = uint64_t{256} << 20;  // of the host's disks; guests that need it are paused
-  uint64_t warm_memory_bytes = 0;  // that kernels of the warm pool may have, by their guests' size; 0: a quarter of the host's
+  uint64_t warm_memory_bytes =
+      0;  // that kernels of the warm pool may have, by their guests' size; 0: a quarter of the host's
   uint32_t first_uid = 1879048192;  // of confined guests, when umld is root: of a range that systemd leaves to nobody
 
   std::string GuestStateDir(uint64_t id) const { return absl::StrCat(state_dir, "/guests/", id); }

@@ -50,7 +50,8 @@ void RaiseFileLimit() {
 
 int Main(int argc, char** argv) {
   umld::DaemonConfig config;
-  std::string disk_reserve = "256M", warm_memory, isolation = "auto", confinement = "strict", log_level = "info", listen;
+  std::string disk_reserve = "256M", warm_memory, isolation = "auto", confinement = "strict", log_level = "info",
+              listen;
   CLI::App app("umld manages the User Mode Linux guests of this host. umlctl talks to it.", "umld");
   app.set_version_flag("--version", std::string("umld ") + umld::kVersion);
   app.add_option("--state-dir", config.state_dir, "database, images, disks, logs (root: /var/lib/umld)");

@@ -18,8 +18,7 @@ grpc::ServerUnaryReactor* PoolService::SetPool(grpc::CallbackServerContext* cont
 grpc::ServerUnaryReactor* PoolService::ListPools(grpc::CallbackServerContext* context, const v1::ListPoolsRequest*,
                                                  v1::ListPoolsResponse* response) {
   return AnswerOnPool<v1::ListPoolsResponse>(
-      context, pool_, response,
-      [this]() -> absl::StatusOr<v1::ListPoolsResponse> { return warm_pool_->List(); });
+      context, pool_, response, [this]() -> absl::StatusOr<v1::ListPoolsResponse> { return warm_pool_->List(); });
 }
 
 }  // namespace umld

@@ -35,8 +35,8 @@ absl::StatusOr<Vmcore> SpawnVmcore(const DaemonConfig& config, const vmcore::v1:
 void KillAndReap(const Child& vmcore);
 // Waits until the processes of a vmcore that has ended are gone too, and takes back what it had made on the host.
 absl::Status AwaitProcesses(const DaemonConfig& config, const std::string& run_dir);
-// Kills what a killed umld may have left running in a runtime directory that is no guest's, and removes it. Blocks, as a
-// rule for milliseconds.
+// Kills what a killed umld may have left running in a runtime directory that is no guest's, and removes it. Blocks, as
+// a rule for milliseconds.
 absl::Status EndSupervisor(const DaemonConfig& config, const std::string& run_dir);
 
 // The file `status` of a runtime directory. kNotFound; kDataLoss.

@@ -12,8 +12,8 @@ namespace umld {
 namespace {
 
 // Read by the guest's init, or by guest/warm/init.c in the kernel's place.
-constexpr std::array<absl::string_view, 7> kPrefixes = {"root=/dev/", "rootfstype=", "rootflags=", "init=",
-                                                        "systemd.",   "fsck.",       "umld."};
+constexpr std::array<absl::string_view, 7> kPrefixes = {
+    "root=/dev/", "rootfstype=", "rootflags=", "init=", "systemd.", "fsck.", "umld."};
 constexpr std::array<absl::string_view, 15> kWords = {"ro", "rw", "quiet", "single", "emergency", "rescue", "auto", "S",
                                                       "s",  "1",  "2",     "3",      "4",         "5",      "--"};
 

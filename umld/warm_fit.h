@@ -7,8 +7,9 @@
 
 namespace umld {
 
-// Why a guest has to be booted, although a kernel of its class waits: what it asks for has to be there in the first moment
-// of a kernel. In words for people; empty: a kernel that waits can become this guest's (guest/warm/init.c). Pure.
+// Why a guest has to be booted, although a kernel of its class waits: what it asks for has to be there in the first
+// moment of a kernel. In words for people; empty: a kernel that waits can become this guest's (guest/warm/init.c).
+// Pure.
 std::string ColdReason(const vmcore::v1::Launch& launch);
 
 }  // namespace umld

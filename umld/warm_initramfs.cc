@@ -20,8 +20,19 @@ void Pad(std::string* archive) { archive->append((4 - archive->size() % 4) % 4, 
 void Add(std::string* archive, uint32_t inode, absl::string_view name, mode_t mode, absl::string_view content,
          uint32_t major = 0, uint32_t minor = 0) {
   // inode, mode, uid, gid, links, mtime, size, device (2), the node's device (2), length of the name, checksum (none)
-  const uint32_t fields[] = {inode, mode, 0, 0, 1, 0, static_cast<uint32_t>(content.size()),
-                             0, 0, major, minor, static_cast<uint32_t>(name.size() + 1), 0};
+  const uint32_t fields[] = {inode,
+                             mode,
+                             0,
+                             0,
+                             1,
+                             0,
+                             static_cast<uint32_t>(content.size()),
+                             0,
+                             0,
+                             major,
+                             minor,
+                             static_cast<uint32_t>(name.size() + 1),
+                             0};
   archive->append(kMagic);
   for (const uint32_t field : fields) absl::StrAppendFormat(archive, "%08X", field);
   absl::StrAppend(archive, name, absl::string_view("\0", 1));

@@ -5,8 +5,8 @@
 
 namespace umld {
 
-// The initramfs of the kernels that wait: a cpio archive ("newc") with guest/warm/init.c, the folders that it mounts on,
-// and /dev/console.
+// The initramfs of the kernels that wait: a cpio archive ("newc") with guest/warm/init.c, the folders that it mounts
+// on, and /dev/console.
 std::string WarmInitramfs();
 
 }  // namespace umld

@@ -72,9 +72,7 @@ std::string FileIdentity(const std::string& path) {
 // Whether a thread of ours that gives up its priority can take it back: a process that is started by it has its own.
 bool CanYield() {
   bool can = false;
-  std::thread([&can] {
-    can = setpriority(PRIO_PROCESS, 0, 19) == 0 && setpriority(PRIO_PROCESS, 0, 0) == 0;
-  }).join();
+  std::thread([&can] { can = setpriority(PRIO_PROCESS, 0, 19) == 0 && setpriority(PRIO_PROCESS, 0, 0) == 0; }).join();
   return can;
 }
 
@@ -157,7 +155,8 @@ absl::StatusOr<v1::Pool> WarmPool::Set(const v1::SetPoolRequest& request) {
 v1::Pool WarmPool::Show(const Class& pool) const {
   v1::Pool shown;
   const std::string kernel = pool.row.kernel.substr(pool.row.kernel.rfind('/') + 1);
-  shown.set_name(absl::StrCat("pools/", kernel.empty() ? "default" : kernel, "-", FormatByteSize(pool.row.memory_bytes)));
+  shown.set_name(
+      absl::StrCat("pools/", kernel.empty() ? "default" : kernel, "-", FormatByteSize(pool.row.memory_bytes)));
   shown.set_kernel(pool.row.kernel);
   shown.set_memory_bytes(pool.row.memory_bytes);
   shown.set_warm(pool.row.warm);

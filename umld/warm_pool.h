@@ -25,8 +25,8 @@
 
 namespace umld {
 
-// A kernel that was booted before anybody asked for a guest: its supervisor, confined as any, which ends when `client` is
-// closed before somebody has sent it a Claim.
+// A kernel that was booted before anybody asked for a guest: its supervisor, confined as any, which ends when `client`
+// is closed before somebody has sent it a Claim.
 struct WarmKernel {
   uint64_t id = 0;      // from the guests' sequence, so that folder and uid are nobody else's, now or later
   std::string run_dir;  // as it is named now
@@ -38,8 +38,8 @@ struct WarmKernel {
   std::shared_ptr<const KernelChoice> kernel;  // held: its files stay
 };
 
-// The warm pool: keeps as many kernels waiting as were asked for, of each class (a kernel and a size of memory), as far as
-// the host has memory for them. One thread of its own boots them, one after the other, at the lowest priority.
+// The warm pool: keeps as many kernels waiting as were asked for, of each class (a kernel and a size of memory), as far
+// as the host has memory for them. One thread of its own boots them, one after the other, at the lowest priority.
 // Thread-safe. What blocks says so.
 class WarmPool {
  public:
@@ -57,8 +57,8 @@ class WarmPool {
   absl::StatusOr<v1::Pool> Set(const v1::SetPoolRequest& request);
   v1::ListPoolsResponse List();
 
-  // A kernel for a guest that is about to be launched so; null: it has to be booted. `note` says which it is, for people;
-  // empty: no class of the pool is the guest's. Never blocks.
+  // A kernel for a guest that is about to be launched so; null: it has to be booted. `note` says which it is, for
+  // people; empty: no class of the pool is the guest's. Never blocks.
   std::unique_ptr<WarmKernel> Take(const vmcore::v1::Launch& launch, std::string* note);
   // One that was taken and could not be used: ends it, and removes its folder. Blocks for milliseconds.
   void Discard(std::unique_ptr<WarmKernel> warm);

@@ -45,8 +45,7 @@ std::string ClaimLine::KernelArgument(int fd) { return absl::StrCat(kLine, "=fd:
 absl::Status ClaimLine::Claim(absl::string_view command_line) {
   unsigned char seed[kSeedBytes];
   if (getrandom(seed, sizeof(seed), 0) != static_cast<ssize_t>(sizeof(seed))) return ErrnoError(errno, "getrandom");
-  const std::string hex =
-      absl::BytesToHexString(absl::string_view(reinterpret_cast<const char*>(seed), sizeof(seed)));
+  const std::string hex = absl::BytesToHexString(absl::string_view(reinterpret_cast<const char*>(seed), sizeof(seed)));
   const std::string message = absl::StrCat("claim ", hex, " ", command_line, "\n");
   if (message.size() > kMaxMessage || command_line.find('\n') != absl::string_view::npos) {
     return MakeError(absl::StatusCode::kInvalidArgument, "the kernel's arguments do not fit into a claim",

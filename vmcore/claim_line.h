@@ -13,9 +13,8 @@
 
 namespace umld::vmcore {
 
-// The talk with the init of a kernel that waits for a guest (guest/warm/init.c), over a serial line of the kernel's. What
-// comes from there is not believed: it is words of at most a few hundred bytes.
-// Thread: the loop's. Never blocks.
+// The talk with the init of a kernel that waits for a guest (guest/warm/init.c), over a serial line of the kernel's.
+// What comes from there is not believed: it is words of at most a few hundred bytes. Thread: the loop's. Never blocks.
 class ClaimLine {
  public:
   struct Callbacks {

@@ -60,8 +60,8 @@ class Guest {
   // A viewer has come or gone.
   void OnViewersChanged() { Announce(); }
 
-  // Of a guest whose kernel waits (Launch.waits_in), once Facts.waiting: makes it the one of `request`. kFailedPrecondition:
-  // CLAIM_UNFIT, nothing was done; on any other error this guest ends.
+  // Of a guest whose kernel waits (Launch.waits_in), once Facts.waiting: makes it the one of `request`.
+  // kFailedPrecondition: CLAIM_UNFIT, nothing was done; on any other error this guest ends.
   void Claim(const v1::Claim& request, Done done);
   // The connection on which it was launched is gone: a kernel that nobody has claimed ends.
   void OnLauncherGone();
@@ -166,9 +166,9 @@ class Guest {
   std::unique_ptr<Balloon> balloon_;
   std::unique_ptr<StopSequence> stop_;
   ProcessIdentity kernel_;
-  bool came_up_ = false;  // its mconsole answers
-  bool waits_ = false;    // it waits to be claimed
-  bool warm_ = false;     // it has waited, and was claimed
+  bool came_up_ = false;                   // its mconsole answers
+  bool waits_ = false;                     // it waits to be claimed
+  bool warm_ = false;                      // it has waited, and was claimed
   std::unique_ptr<ClaimLine> claim_line_;  // from its start until that is decided
   Done claim_done_;                        // while it is being claimed
   std::string claim_failure_;
