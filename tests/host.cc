@@ -184,8 +184,12 @@ void Host::Kill9() {
 
 bool Host::KillAt(const std::string& syscall, int nth) {
   Command command;
-  command.argv = {"strace", "-f", "-p", std::to_string(pid()), "-e", "trace=" + syscall, "-e",
-                  absl::StrCat("inject=", syscall, ":signal=KILL:when=", nth)};
+  // Threads are followed, and programs that it starts are let go of: a kernel could not trace its own processes.
+  command.argv = {"strace", "-f",
+                  "-b",     "execve",
+                  "-p",     std::to_string(pid()),
+                  "-e",     "trace=" + syscall,
+                  "-e",     absl::StrCat("inject=", syscall, ":signal=KILL:when=", nth)};
   command.environment = {kPath};
   command.log_file = root_ + "/strace.log";
   tracer_ = Running::Start(command, Running::On::kPipes);
