@@ -1,15 +1,35 @@
 #include "umld/disk_details.h"
 
+#include <sys/stat.h>
+
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "devices/disk/disk_reader.h"
 #include "devices/disk/disk_spec.h"
+#include "devices/disk/open_disk.h"
 #include "devices/disk/partition_table.h"
+#include "kernel/kernel_features.h"
+#include "kernel/kernel_reader.h"
+#include "umld/cow_risk.h"
 
 namespace umld {
 namespace {
+
+constexpr char kWayOut[] =
+    "; make its filesystems with blocks of 4 KiB, on boundaries of 4 KiB, or give the guest the kernel of `umlctl "
+    "kernel "
+    "build`, which reads it right";
+
+// As whoever calls: what a guest's own path leads to may be anything.
+absl::StatusOr<bool> ReadsCowRight(const std::string& kernel_path) {
+  ASSIGN_OR_RETURN(const devices::OpenDisk file,
+                   devices::OpenDiskFile(kernel_path, devices::DiskAccess::kRead, /*shared=*/true));
+  if (!S_ISREG(file.info.st_mode)) return false;
+  ASSIGN_OR_RETURN(const kernel::KernelText text, kernel::ReadKernel(file.fd.get(), kernel_path));
+  return kernel::ReadsCowRight(text);
+}
 
 absl::Status Add(v1::Disk* disk) {
   // Not from its spec, which has a volume by its name.
@@ -19,10 +39,8 @@ absl::Status Add(v1::Disk* disk) {
   disk->set_file_bytes(reader.file_bytes());
   if (disk->size_bytes() == 0) disk->set_size_bytes(reader.size_bytes());
   disk->set_padding_bytes(static_cast<uint32_t>(reader.size_bytes() - reader.file_bytes()));
-  ASSIGN_OR_RETURN(const devices::PartitionTable table,
-                   devices::ReadPartitionTable(reader.size_bytes(), [&reader](uint64_t offset, size_t size) {
-                     return reader.Read(offset, size);
-                   }));
+  const auto read = [&reader](uint64_t offset, size_t size) { return reader.Read(offset, size); };
+  ASSIGN_OR_RETURN(const devices::PartitionTable table, devices::ReadPartitionTable(reader.size_bytes(), read));
   disk->set_partition_table(table.kind);
   for (const devices::Partition& partition : table.partitions) {
     v1::Partition* shown = disk->add_partitions();
@@ -33,14 +51,24 @@ absl::Status Add(v1::Disk* disk) {
     shown->set_type_id(partition.type_id);
     shown->set_label(partition.label);
   }
+  if (!spec.backing.empty()) disk->set_risk(CowRisk(reader.size_bytes(), read));
   return absl::OkStatus();
 }
 
 }  // namespace
 
-void AddDiskDetails(const std::optional<Credentials>& opener, v1::Disk* disk) {
+void AddDiskDetails(const std::optional<Credentials>& opener, const v1::Guest& guest, v1::Disk* disk) {
   if (absl::Status status = ActAs(opener, [disk] { return Add(disk); }); !status.ok())
     disk->set_problem(std::string(status.message()));
+  if (disk->risk().empty()) return;
+  const bool has_name = guest.kernel_in_use() != guest.kernel_path();
+  const absl::StatusOr<bool> right =
+      ActAs(has_name ? std::nullopt : opener, [&guest] { return ReadsCowRight(guest.kernel_path()); });
+  if (right.ok() && *right) {
+    disk->clear_risk();
+  } else {
+    disk->set_risk(disk->risk() + kWayOut);
+  }
 }
 
 }  // namespace umld
