@@ -2,9 +2,14 @@
 
 #include <sys/stat.h>
 
+#include <array>
+#include <cstdint>
+#include <map>
 #include <string>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "base/status.h"
 #include "devices/disk/disk_reader.h"
 #include "devices/disk/disk_spec.h"
@@ -22,14 +27,40 @@ constexpr char kWayOut[] =
     "kernel "
     "build`, which reads it right";
 
-// As whoever calls: what a guest's own path leads to may be anything.
-absl::StatusOr<bool> ReadsCowRight(const std::string& kernel_path) {
-  ASSIGN_OR_RETURN(const devices::OpenDisk file,
-                   devices::OpenDiskFile(kernel_path, devices::DiskAccess::kRead, /*shared=*/true));
-  if (!S_ISREG(file.info.st_mode)) return false;
-  ASSIGN_OR_RETURN(const kernel::KernelText text, kernel::ReadKernel(file.fd.get(), kernel_path));
-  return kernel::ReadsCowRight(text);
-}
+// What kernels were found to be. To read one takes tens of milliseconds, and a host has few. Thread-safe.
+class KnownKernels {
+ public:
+  // As whoever calls: what a guest's own path leads to may be anything.
+  absl::StatusOr<bool> ReadCowRight(const std::string& path) {
+    ASSIGN_OR_RETURN(const devices::OpenDisk file,
+                     devices::OpenDiskFile(path, devices::DiskAccess::kRead, /*shared=*/true));
+    const struct stat& info = file.info;
+    if (!S_ISREG(info.st_mode)) return false;
+    // Tells one content of a file from the next.
+    const Identity identity = {static_cast<int64_t>(info.st_dev),
+                               static_cast<int64_t>(info.st_ino),
+                               info.st_size,
+                               info.st_mtim.tv_sec,
+                               info.st_mtim.tv_nsec,
+                               info.st_ctim.tv_sec,
+                               info.st_ctim.tv_nsec};
+    {
+      absl::MutexLock lock(&mutex_);
+      if (const auto known = known_.find(identity); known != known_.end()) return known->second;
+    }
+    ASSIGN_OR_RETURN(const kernel::KernelText text, kernel::ReadKernel(file.fd.get(), path));
+    absl::MutexLock lock(&mutex_);
+    if (known_.size() >= kMost) known_.clear();
+    return known_[identity] = kernel::ReadsCowRight(text);
+  }
+
+ private:
+  using Identity = std::array<int64_t, 7>;
+  static constexpr size_t kMost = 64;
+
+  absl::Mutex mutex_;
+  std::map<Identity, bool> known_ ABSL_GUARDED_BY(mutex_);
+};
 
 absl::Status Add(v1::Disk* disk) {
   // Not from its spec, which has a volume by its name.
@@ -61,9 +92,10 @@ void AddDiskDetails(const std::optional<Credentials>& opener, const v1::Guest& g
   if (absl::Status status = ActAs(opener, [disk] { return Add(disk); }); !status.ok())
     disk->set_problem(std::string(status.message()));
   if (disk->risk().empty()) return;
+  static auto* const kernels = new KnownKernels;
   const bool has_name = guest.kernel_in_use() != guest.kernel_path();
   const absl::StatusOr<bool> right =
-      ActAs(has_name ? std::nullopt : opener, [&guest] { return ReadsCowRight(guest.kernel_path()); });
+      ActAs(has_name ? std::nullopt : opener, [&guest] { return kernels->ReadCowRight(guest.kernel_path()); });
   if (right.ok() && *right) {
     disk->clear_risk();
   } else {
