@@ -57,6 +57,10 @@ KernelFeatures FeaturesOf(const KernelText& text) {
   return features;
 }
 
+bool ReadsCowRight(const KernelText& text) {
+  return absl::EndsWith(text.version, "-umld") && absl::StrContains(text.banner, " (umld@umld) ");
+}
+
 std::vector<std::string> WarningsOf(const KernelText& text, const KernelFeatures& features) {
   std::vector<std::string> warnings;
   if (!features.config_known) warnings.push_back("It does not say how it was configured.");

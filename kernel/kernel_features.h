@@ -27,6 +27,10 @@ struct KernelFeatures {
 
 KernelFeatures FeaturesOf(const KernelText& text);
 
+// Whether it is known to read a COW file right of whose pages only some sectors are written: the kernels of
+// kernel/fast/build have a patch for that (kernel/fast/patches) and say who made them. False: not known.
+bool ReadsCowRight(const KernelText& text);
+
 // What its owner should know, a sentence each: first what makes the kernel's process easier to take over from inside,
 // and what that is worth to a guest, then what umld will miss.
 std::vector<std::string> WarningsOf(const KernelText& text, const KernelFeatures& features);

@@ -200,6 +200,17 @@ TEST_F(KernelReaderTest, ASeccompModeIsSeenAndExplained) {
   EXPECT_THAT(WarningsOf(*text, FeaturesOf(*text)), Contains(HasSubstr("trusted userspace")));
 }
 
+TEST_F(KernelReaderTest, OursSaysThatItReadsCowFilesRight) {
+  const auto reads_right = [this](const std::string& banner) {
+    const auto text = ReadBytes(Kernel({banner}));
+    return text.ok() && ReadsCowRight(*text);
+  };
+  EXPECT_TRUE(reads_right("Linux version 6.1.176-umld (umld@umld) (gcc 12.2.0) #1 Sat Jul 4\n"));
+  EXPECT_FALSE(reads_right("Linux version 6.1.176 (buildd@host) (gcc 12.2.0) #1 Sat Jul 4\n"));
+  EXPECT_FALSE(reads_right("Linux version 6.1.176-umld (me@host) (gcc 12.2.0) #1 Sat Jul 4\n"));
+  EXPECT_FALSE(reads_right("Linux version 6.1.176 (umld@umld) (gcc 12.2.0) #1 Sat Jul 4\n"));
+}
+
 TEST_F(KernelReaderTest, AKernelMayBeSilent) {
   const auto text = ReadBytes(Elf({{".uml.setup.init", "x"}}));
   ASSERT_TRUE(text.ok()) << text.status();

@@ -15,6 +15,7 @@
 namespace umld::tests {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
 
 // Nobody's on any sane machine.
@@ -92,6 +93,56 @@ TEST_F(CallerTest, ItsFilesAreOpenedAsItself) {
   ASSERT_TRUE(host_.Start());
   ASSERT_TRUE(Ok(As({"reboot", "web1"})));
   EXPECT_EQ(host_.RunInGuest("web1", "head -c 4 /dev/ubdb; blockdev --getsize64 /dev/ubdb").out, "mine2097152\n");
+}
+
+// The copy of a COW file is umld's own, and its backing file is not: both become one whole disk.
+TEST_F(CallerTest, ACloneOfItsOwnCowFileIsOneWholeDisk) {
+  host_.BuildTiny();
+  ASSERT_TRUE(Ok(As({"image", "export", "tiny", "base.img"})));
+  ASSERT_TRUE(Ok(As({"create", "web1", "--mem", "64M", "--disk", "ubda=root.cow,base.img"})));
+  ASSERT_TRUE(Ok(As({"start", "web1"})));
+  ASSERT_EQ(host_
+                .RunInGuest("web1",
+                            "echo 0123456789abcdef0123456789abcdef >/etc/machine-id; echo web1 >/etc/hostname; "
+                            "head -c 3000000 /dev/urandom >/data; echo made")
+                .out,
+            "made\n");
+  const std::string sums =
+      "find /bin /data /etc -type f ! -name hostname ! -name machine-id | sort | xargs md5sum | md5sum";
+  const std::string sum = host_.RunInGuest("web1", sums).out;
+  const std::string base = host_.Shell("md5sum <theirs/base.img").out;
+  const CommandResult cloned = As({"clone", "web1", "web2"});
+  ASSERT_TRUE(Ok(cloned));
+  EXPECT_THAT(cloned.err, AllOf(HasSubstr("what is under it"), HasSubstr("machine-id"), HasSubstr("name is web2")));
+  const Json root = DiskOf(host_.Describe("web2"), "ubda");
+  EXPECT_EQ(root["backing"], "");
+  EXPECT_EQ(root["managed"], true);
+  EXPECT_THAT(root["path"].get<std::string>(), HasSubstr(host_.state_dir()));
+  // It needs neither.
+  ASSERT_TRUE(Ok(As({"kill", "web1"})));
+  ASSERT_TRUE(Ok(host_.Shell("mv theirs/root.cow kept.cow && mv theirs/base.img kept.img")));
+  ASSERT_TRUE(Ok(As({"start", "web2"})));
+  EXPECT_EQ(host_.RunInGuest("web2", sums).out, sum);
+  EXPECT_EQ(host_.RunInGuest("web2", "wc -c </etc/machine-id; cat /etc/hostname").out, "0\nweb2\n");
+  // The source is as it was.
+  ASSERT_TRUE(Ok(host_.Shell("mv kept.cow theirs/root.cow && mv kept.img theirs/base.img")));
+  ASSERT_TRUE(Ok(As({"start", "web1"})));
+  EXPECT_EQ(host_.RunInGuest("web1", "cat /etc/machine-id /etc/hostname").out,
+            "0123456789abcdef0123456789abcdef\nweb1\n");
+  EXPECT_EQ(host_.Shell("md5sum <theirs/base.img").out, base);
+}
+
+TEST_F(CallerTest, ItsCowFilesAreLookedIntoAsItself) {
+  ASSERT_TRUE(Ok(As({"disk", "create", "base", "--size", "8M"})));
+  ASSERT_TRUE(Ok(host_.Shell("mke2fs -q -F -b 1024 theirs/base")));
+  const CommandResult created = As({"create", "web1", "--mem", "64M", "--disk", "ubdb=new.cow,base"});
+  ASSERT_TRUE(Ok(created));
+  EXPECT_THAT(created.err, HasSubstr("warning: ubdb: AT RISK: "));
+  // Not umld's permissions say what can be read.
+  ASSERT_TRUE(Ok(host_.Shell("mv theirs/base base && ln -s ../base theirs/base && chown 0:0 base && chmod 600 base")));
+  const Json disk = DiskOf(host_.Describe("web1"), "ubdb");
+  EXPECT_EQ(disk["risk"], "");
+  EXPECT_THAT(disk["problem"].get<std::string>(), HasSubstr("ermission denied"));
 }
 
 TEST_F(CallerTest, RootsFilesStayShut) {

@@ -1,18 +1,18 @@
 // Clones: new guests that have what another wrote, and are not taken for it.
 #include <pwd.h>
+#include <signal.h>
 #include <sys/mount.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
-#include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/host.h"
@@ -29,6 +29,32 @@ using testing::IsEmpty;
 using testing::Not;
 
 class Clones : public SharedHost {
+ public:
+  // A guest of umld's own is changing a clone's identity, and stands still there: umld waits for the supervisor, or
+  // nothing at all is written any more.
+  static pid_t HoldIdentity(const Host& host, bool kernel) {
+    pid_t held = 0;
+    const auto find = [&] {
+      const std::vector<ProcessInfo> all = ProcessesOf(host.run_dir() + "/clones");
+      const auto child_of = [&](pid_t parent) {
+        const auto child =
+            std::find_if(all.begin(), all.end(), [parent](const ProcessInfo& one) { return one.parent == parent; });
+        return child == all.end() ? 0 : child->pid;
+      };
+      // Before it has said who it is, the next umld could only wait for it.
+      const bool known = Ok(host.Shell("test -e " + host.run_dir() + "/clones/*/status"));
+      held = known ? child_of(host.pid()) : 0;
+      if (kernel && held != 0) {
+        const pid_t init = child_of(held);
+        held = init == 0 ? 0 : child_of(init);
+      }
+      return held != 0;
+    };
+    EXPECT_TRUE(WaitFor(find)) << host.Log();
+    EXPECT_TRUE(held != 0 && kill(held, SIGSTOP) == 0);
+    return held;
+  }
+
  protected:
   void TearDown() override {
     SharedHost::TearDown();
@@ -45,17 +71,26 @@ class Clones : public SharedHost {
     if (folders > guests) left.push_back("a state folder too many");
     return left;
   }
-  // The clone is there, whole, when umlctl has said so, which asks the next umld when this one has not answered yet.
-  static void KillAndRestart(Running* cloning) {
-    host_->Kill9();
+  // umld has been killed. The clone is there, whole, when umlctl has said so, which asks the next umld when this one
+  // has not answered yet.
+  static void ExpectWholeOrNothing(Running* cloning, std::optional<bool> expected) {
     ASSERT_TRUE(host_->Start());
-    const bool made = cloning->Wait(absl::Seconds(60)) == 0;
+    const bool made = cloning->Wait() == 0;
+    if (expected.has_value()) {
+      EXPECT_EQ(made, *expected) << cloning->err();
+    }
     EXPECT_TRUE(WaitFor([] { return host_->Run({"operations", "list", "--unfinished", "--no-headers"}).out.empty(); }));
     EXPECT_EQ(host_->Names().size(), made ? 2u : 1u);
     EXPECT_THAT(Leftovers(), IsEmpty());
+    EXPECT_EQ(Unfinished(), "");
+    EXPECT_TRUE(host_->WaitForState("web1", "RUNNING"));
     if (!made) return;
     EXPECT_EQ(host_->Shell("cmp -n 4096 " + DiskPath("web1", "ubda") + " " + DiskPath("web2", "ubda")).out, "");
     EXPECT_TRUE(Ok(host_->Run({"delete", "web2"})));
+  }
+  // The state folders of guests that are not committed.
+  static std::string Unfinished() {
+    return host_->Shell("cd " + host_->state_dir() + "/guests && ls -d */unfinished-clone 2>/dev/null").out;
   }
   // As it is in a filesystem in this file; "" when it is not there.
   static std::string FileIn(const std::string& filesystem, const std::string& path) {
@@ -237,30 +272,70 @@ TEST_F(Clones, RefusesWhatCannotBe) {
 TEST_F(Clones, SurviveAKillOfUmld) {
   ASSERT_TRUE(host_->CreateAndStart("web1"));
   EXPECT_EQ(host_->RunInGuest("web1", "head -c 20000000 /dev/urandom > /data; sync; echo ok").out, "ok\n");
-  for (int delay_ms : {0, 30, 120, 400}) {
-    SCOPED_TRACE(delay_ms);
+  struct Step {
+    std::string syscall;
+    int nth;
+    std::optional<bool> made;  // nullopt: as may be
+    bool between = false;      // its state folder is there then, and nobody's
+  };
+  // The guest stands still; its disks are copied; they become the clone's, and then a disk of its own name; the guest
+  // goes on.
+  for (const Step& step : std::vector<Step>{
+           {"copy_file_range", 1, false}, {"unlink", 1, false}, {"rename", 2, false}, {"rename", 3, false}}) {
+    SCOPED_TRACE(absl::StrCat(step.syscall, " ", step.nth));
+    ASSERT_TRUE(host_->KillAt(step.syscall, step.nth));
     const auto cloning = host_->RunBeside({"clone", "web1", "web2"});
-    absl::SleepFor(absl::Milliseconds(20 + delay_ms));
-    KillAndRestart(cloning.get());
-    ASSERT_TRUE(host_->WaitForState("web1", "RUNNING"));
+    ASSERT_TRUE(host_->WaitForKill());
+    ExpectWholeOrNothing(cloning.get(), step.made);
+  }
+  // Its identity is new, and synced; the folder is marked, becomes a guest's, is synced; the guest is committed; the
+  // mark is taken away.
+  for (const Step& step : std::vector<Step>{{"fsync", 1, false},
+                                            {"rename", 1, false},
+                                            {"rename", 2, false},
+                                            {"fsync", 4, false, true},
+                                            {"fdatasync", 1, std::nullopt, true},
+                                            {"unlink", 2, true, true}}) {
+    SCOPED_TRACE(absl::StrCat("identity, ", step.syscall, " ", step.nth));
+    const auto cloning = host_->RunBeside({"clone", "web1", "web2"});
+    const pid_t held = HoldIdentity(*host_, /*kernel=*/false);
+    const bool traced = host_->KillAt(step.syscall, step.nth);
+    kill(held, SIGCONT);
+    ASSERT_TRUE(traced && host_->WaitForKill());
+    EXPECT_EQ(!Unfinished().empty(), step.between);
+    ExpectWholeOrNothing(cloning.get(), step.made);
   }
   // While its identity is changed: that guest of umld's own ends too.
   const auto cloning = host_->RunBeside({"clone", "web1", "web2"});
-  ASSERT_TRUE(WaitFor([] { return Ok(host_->Shell("test -e " + host_->run_dir() + "/clones/*/status")); }));
+  HoldIdentity(*host_, /*kernel=*/false);
   EXPECT_THAT(host_->Names(), ElementsAre("web1"));
-  const size_t with = ProcessesOf(host_->run_dir() + "/clones").size();
-  EXPECT_GT(with, 0u);
-  KillAndRestart(cloning.get());
+  host_->Kill9();
+  ExpectWholeOrNothing(cloning.get(), false);
   EXPECT_THAT(ProcessesOf(host_->run_dir() + "/clones"), IsEmpty());
-  EXPECT_THAT(host_->Names(), ElementsAre("web1"));
   EXPECT_EQ(host_->RunInGuest("web1", "echo here").out, "here\n");
-  // What a kill between the renaming of the folder and the commit leaves.
-  host_->Stop();
-  ASSERT_TRUE(
-      Ok(host_->Shell("cd " + host_->state_dir() + "/guests && mkdir 999 && touch 999/unfinished-clone 999/ubda")));
-  ASSERT_TRUE(host_->Start());
-  EXPECT_THAT(Leftovers(), IsEmpty());
   ASSERT_TRUE(Ok(host_->Run({"clone", "web1", "web2"})));
+}
+
+// Debian's kernel has btrfs built in; its root may be below a subvolume's name.
+TEST_F(Clones, OfABtrfsRoot) {
+  ASSERT_TRUE(Ok(
+      host_->Shell("mkdir -p t/@/etc && echo 0123456789abcdef0123456789abcdef >t/@/etc/machine-id && "
+                   "echo web1 >t/@/etc/hostname && head -c 3000000 /dev/urandom >t/@/data && md5sum <t/@/data >sum && "
+                   "truncate -s 128M disk && mkfs.btrfs -q --rootdir t disk && rm -r t && cp disk before")));
+  ASSERT_TRUE(Ok(host_->Run({"create", "web1", "--mem", "64M", "--disk", "ubda=disk"})));
+  const CommandResult cloned = host_->Run({"clone", "web1", "web2"});
+  ASSERT_TRUE(Ok(cloned));
+  EXPECT_THAT(cloned.err, AllOf(HasSubstr("machine-id"), HasSubstr("host name is web2")));
+  EXPECT_TRUE(Ok(host_->Shell("cmp disk before"))) << "the source's";
+  ASSERT_TRUE(Ok(host_->Shell("cp " + DiskPath("web2", "ubda") + " after && btrfs check after")));
+  ASSERT_TRUE(host_->CreateAndStart("web3", {"--disk", "ubdb=after"}));
+  EXPECT_EQ(
+      host_
+          ->RunInGuest("web3",
+                       "mount -t btrfs /dev/ubdb /mnt && cd /mnt/@ && wc -c <etc/machine-id && cat etc/hostname && "
+                       "md5sum <data")
+          .out,
+      "0\nweb2\n" + host_->Shell("cat sum").out);
 }
 
 TEST_F(Clones, AFullDiskLeavesNothingAndTheGuestGoesOn) {
@@ -298,6 +373,40 @@ TEST(ClonesOnAFullDisk, AreNotBegun) {
   }
   host.Stop();
   EXPECT_EQ(umount(host.state_dir().c_str()), 0);
+  host.Finish();
+}
+
+// Somebody else fills the host's disk when the copies are made and their identity is being changed.
+TEST(ClonesOnAFullDisk, EndWhenItFillsUpInTheMiddle) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs a small filesystem, which only root can mount";
+  Host host;
+  const std::string state = host.state_dir();
+  std::filesystem::create_directories(state);
+  ASSERT_EQ(mount("none", state.c_str(), "tmpfs", 0, "size=150m,mode=0700"), 0);
+  if (host.Start() && host.CreateAndStart("web1")) {
+    EXPECT_EQ(host.RunInGuest("web1", "echo web1 >/etc/hostname; echo x >/etc/machine-id; sync; echo ok").out, "ok\n");
+    const auto cloning = host.RunBeside({"clone", "web1", "web2"});
+    const pid_t held = Clones::HoldIdentity(host, /*kernel=*/true);
+    host.Shell("dd if=/dev/zero of=" + state + "/filler bs=4k");
+    EXPECT_EQ(host.Shell("df --output=avail " + state + " | tail -n 1 | tr -d ' '").out, "0\n");
+    kill(held, SIGCONT);
+    const int code = cloning->Wait().value_or(-1);
+    EXPECT_TRUE(Refused({code, cloning->out(), cloning->err()}, kBusyOrExists, {"web2", "No space left", state}));
+    EXPECT_THAT(host.Names(), ElementsAre("web1"));
+    EXPECT_THAT(ProcessesOf(host.run_dir() + "/clones"), IsEmpty());
+    EXPECT_THAT(FilesUnder(host.run_dir() + "/clones"), IsEmpty());
+    EXPECT_THAT(FilesUnder(state + "/clones"), IsEmpty());
+    EXPECT_THAT(FilesUnder(state + "/snapshots"), IsEmpty());
+    EXPECT_EQ(host.Run({"operations", "list", "--unfinished", "--no-headers"}).out, "");
+    // It stood still as long as there was no room for what it writes.
+    EXPECT_TRUE(Ok(host.Shell("rm " + state + "/filler")));
+    EXPECT_TRUE(host.WaitForState("web1", "RUNNING"));
+    EXPECT_EQ(host.RunInGuest("web1", "cat /etc/hostname /etc/machine-id").out, "web1\nx\n");
+    EXPECT_TRUE(Ok(host.Run({"clone", "web1", "web2"})));
+    EXPECT_TRUE(Ok(host.Run({"delete", "--all", "--force"})));
+  }
+  host.Stop();
+  EXPECT_EQ(umount(state.c_str()), 0);
   host.Finish();
 }
 

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <memory>
@@ -23,9 +24,13 @@ namespace umld::tests {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Not;
+using testing::ResultOf;
+using testing::StartsWith;
 
 constexpr uint64_t kMiB = uint64_t{1} << 20;
 
@@ -100,6 +105,84 @@ TEST_F(Disks, ACowFileIsMadeAtThePlugAndKeepsItsBackingFile) {
   ASSERT_TRUE(Ok(Plug("ubdb=new.cow,base.img")));
   EXPECT_EQ(Inside("mount /dev/ubdb /mnt && cat /mnt/f; umount /mnt"), "kept\n");
   EXPECT_TRUE(Ok(host_->Shell("md5sum -c sum")));
+}
+
+// Whoever gives a guest a COW disk that its kernel may misread is told: at each verb, on one line, and in describe.
+TEST_F(Disks, ACowFileThatMayBeMisreadIsSaid) {
+  ASSERT_TRUE(
+      Ok(host_->Shell("mke2fs -q -F -t ext4 -b 1024 small.img 8M && mke2fs -q -F -t ext4 -b 4096 large.img 8M && "
+                      "truncate -s 16M parts.img && echo 63,,L | sfdisk -q parts.img && cp small.img plain.img")));
+  host_->BuildTiny();
+  const std::string small = "ubdb: AT RISK: it is ext with blocks of 1024 bytes, ";
+  const auto one_warning = [](const std::string& text) {
+    return AllOf(StartsWith("warning: " + text), HasSubstr("blocks of 4 KiB"), HasSubstr("umlctl kernel build"),
+                 ResultOf([](const std::string& err) { return std::count(err.begin(), err.end(), '\n'); }, 1));
+  };
+  const CommandResult created = host_->Run({"create", "web1", "--image", "tiny", "--mem", "64M", "--disk",
+                                            "ubdb=small.cow,small.img", "--disk", "ubdc=large.cow,large.img"});
+  ASSERT_TRUE(Ok(created));
+  EXPECT_EQ(created.out, "web1\n");
+  EXPECT_THAT(created.err, one_warning(small));
+  const CommandResult started = host_->Run({"start", "web1"});
+  ASSERT_TRUE(Ok(started));
+  EXPECT_EQ(started.out, "web1: started\n");
+  EXPECT_THAT(started.err, one_warning(small));
+  const CommandResult plugged = Plug("ubdd=parts.cow,parts.img");
+  ASSERT_TRUE(Ok(plugged));
+  EXPECT_THAT(plugged.err, one_warning("ubdd: AT RISK: partition 1 does not begin on a boundary of 4 KiB, "));
+  EXPECT_EQ(Plug("ubde=plain.img").err, "") << "no COW file, no risk";
+  for (const char* safe : {"ubda", "ubdc", "ubde"}) EXPECT_EQ(Disk(safe)["risk"], "") << safe;
+  EXPECT_THAT(Disk("ubdb")["risk"].get<std::string>(), StartsWith("AT RISK: it is ext with blocks of 1024 bytes, "));
+  EXPECT_THAT(host_->Run({"describe", "web1"}).out, HasSubstr("AT RISK: partition 1 does not begin"));
+  // Through the COW file: what its guest has put there counts.
+  EXPECT_EQ(Inside("mke2fs -b 1024 /dev/ubdc >/dev/null && sync; echo made"), "made\n");
+  EXPECT_THAT(Disk("ubdc")["risk"].get<std::string>(), HasSubstr("blocks of 1024 bytes"));
+  // Several guests at once: each line says whose disk it is.
+  ASSERT_TRUE(Ok(host_->Run({"kill", "web1"})));
+  ASSERT_TRUE(host_->Create("web2"));
+  EXPECT_THAT(host_->Run({"start", "web1", "web2"}).err,
+              AllOf(HasSubstr("warning: web1: " + small), HasSubstr("warning: web1: ubdc: "), Not(HasSubstr("web2"))));
+}
+
+TEST_F(Disks, AnImageThatMayBeMisreadIsSaid) {
+  ASSERT_TRUE(Ok(host_->Shell("truncate -s 16M parts.img && echo 63,,L | sfdisk -q parts.img")));
+  ASSERT_TRUE(Ok(host_->Run({"image", "import", "old", "parts.img"})));
+  const CommandResult created = host_->Run({"create", "web1", "--image", "old", "--mem", "64M"});
+  ASSERT_TRUE(Ok(created));
+  EXPECT_THAT(created.err, StartsWith("warning: ubda: AT RISK: partition 1 does not begin"));
+  EXPECT_THAT(host_->Run({"describe", "web1"}).out, HasSubstr("AT RISK: partition 1 does not begin"));
+  ASSERT_TRUE(Ok(host_->Run({"delete", "web1"})));
+  ASSERT_TRUE(Ok(host_->Run({"image", "delete", "old"})));
+}
+
+// A kernel that says it is one of ours reads them right (tests/fast_kernel_test.cc has it read). Neither that file nor
+// the disk's holds anybody up, whatever it has become.
+TEST_F(Disks, WhatMayBeMisreadDependsOnTheKernel) {
+  ASSERT_TRUE(
+      Ok(host_->Shell("mke2fs -q -F -t ext4 -b 1024 small.img 8M && python3 - <<'END'\n"
+                      "import re\n"
+                      "def ours(m): return b'Linux version 6.1-umld (umld@umld) '.ljust(len(m.group(0)))\n"
+                      "kernel = open('/usr/bin/linux.uml', 'rb').read()\n"
+                      "open('ours', 'wb').write(re.sub(rb'Linux version \\S+ \\(\\S+\\) ', ours, kernel))\n"
+                      "END\n"
+                      "chmod 755 ours && cp /usr/bin/linux.uml other")));
+  const auto create = [](const std::string& name, const std::string& kernel) {
+    return host_->Run(
+        {"create", name, "--mem", "64M", "--kernel", kernel, "--disk", absl::StrCat("ubdb=", name, ".cow,small.img")});
+  };
+  const CommandResult right = create("web1", "./ours");
+  ASSERT_TRUE(Ok(right));
+  EXPECT_EQ(right.err, "");
+  EXPECT_EQ(Disk("ubdb")["risk"], "");
+  const CommandResult wrong = create("web2", "./other");
+  ASSERT_TRUE(Ok(wrong));
+  EXPECT_THAT(wrong.err, HasSubstr("AT RISK"));
+  ASSERT_TRUE(Ok(host_->Shell("rm ours other && mkfifo ours && mknod other c 1 5")));
+  EXPECT_THAT(Disk("ubdb")["risk"].get<std::string>(), HasSubstr("AT RISK")) << "nobody can tell any more";
+  EXPECT_THAT(host_->Run({"describe", "web2"}).out, HasSubstr("AT RISK"));
+  ASSERT_TRUE(Ok(host_->Shell("rm small.img && mkfifo small.img")));
+  EXPECT_THAT(host_->Run({"describe", "web1"}).out, AllOf(HasSubstr("PROBLEM: "), HasSubstr("FIFO")));
+  EXPECT_TRUE(Refused(host_->Run({"start", "web1"}), kUsage, {"small.img", "FIFO"}));
 }
 
 TEST_F(Disks, WhatTheKernelRefusesLeavesNothing) {

@@ -65,6 +65,10 @@ TEST_F(FastKernel, ReadsCowFilesRightly) {
   ASSERT_TRUE(Ok(host_->Shell("cp backing model && dd if=/dev/zero of=model bs=512 seek=9 count=1 conv=notrunc")));
   EXPECT_EQ(host_->RunInGuest("web1", "echo 3 >/proc/sys/vm/drop_caches; sha256sum </dev/ubdb | cut -c 1-64").out,
             host_->Shell("sha256sum <model | cut -c 1-64").out);
+  // So nobody is warned of what other kernels may misread.
+  ASSERT_TRUE(Ok(host_->Shell("mke2fs -q -F -b 1024 small.img 8M")));
+  EXPECT_EQ(host_->Run({"plug", "web1", "ubdc=small.cow,small.img"}).err, "");
+  EXPECT_EQ(DiskOf(host_->Describe("web1"), "ubdc")["risk"], "");
 }
 
 TEST_F(FastKernel, RunsDebianAndWhatContainersNeed) {

@@ -196,7 +196,9 @@ void Host::Kill9() {
 
 bool Host::KillAt(const std::string& syscall, int nth) {
   Command command;
+  // Threads are followed, and programs that it starts are let go of: a kernel could not trace its own processes.
   command.argv = {"strace", "-f",
+                  "-b",     "execve",
                   "-p",     std::to_string(pid()),
                   "-e",     "trace=" + syscall,
                   "-e",     absl::StrCat("inject=", syscall, ":signal=KILL:when=", nth)};

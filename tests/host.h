@@ -64,7 +64,8 @@ class Host {
   void Stop();
   void Kill9();
   // From the return on, umld is killed (SIGKILL) by the thread that is about to make its nth call of `syscall`, before
-  // that call does anything. False, and the test has failed: it cannot be traced.
+  // that call does anything. Calls of each thread are counted apart; what umld starts is left alone. False, and the
+  // test has failed: it cannot be traced.
   bool KillAt(const std::string& syscall, int nth);
   // Waits for that kill. False, and the test has failed: it has not come.
   bool WaitForKill();

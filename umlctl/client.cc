@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
+#include "base/call_warnings.h"
 #include "base/status.h"
 #include "umlctl/address.h"
 #include "umlctl/rpc_status.h"
@@ -54,6 +55,13 @@ void SetDeadline(grpc::ClientContext& context, absl::Time deadline) {
 // gRPC's own lines ("connection reset") would stand beside our one error message.
 void QuietLibrary() {
   if (std::getenv("GRPC_VERBOSITY") == nullptr) gpr_set_log_function([](gpr_log_func_args*) {});
+}
+
+Client::Warnings WarningsOf(const grpc::ClientContext& context) {
+  Client::Warnings warnings;
+  const auto [begin, end] = context.GetServerTrailingMetadata().equal_range(kWarningMetadata);
+  for (auto it = begin; it != end; ++it) warnings.emplace_back(it->second.data(), it->second.size());
+  return warnings;
 }
 
 class GrpcConsoleStream final : public ConsoleStream {
@@ -107,7 +115,8 @@ class Client::Impl {
   const std::string& socket_path() const { return socket_path_; }
 
   template <typename Service, typename Method, typename Request, typename Response>
-  absl::Status Call(Method method, const Request& request, Response* response, Resend resend, absl::Duration timeout) {
+  absl::Status Call(Method method, const Request& request, Response* response, Resend resend, absl::Duration timeout,
+                    Warnings* warnings = nullptr) {
     absl::Time give_up = absl::InfiniteFuture();
     while (true) {
       const std::shared_ptr<grpc::Channel> used = channel();
@@ -118,6 +127,7 @@ class Client::Impl {
         const auto stub = Service::NewStub(used);
         response->Clear();
         status = Explain(FromRpc(((*stub).*method)(&context, request, response)), socket_path_);
+        if (warnings != nullptr) *warnings = WarningsOf(context);
       }
       if (resend == Resend::kUnsafe || !IsDisconnected(status)) return status;
       give_up = std::min(give_up, absl::Now() + kRestartPatience);
@@ -182,17 +192,26 @@ absl::Status Client::Reconnect() { return impl_->Reconnect(impl_->channel()); }
         impl_->Call<v1::service>(&v1::service::Stub::method, request, &response, Resend::resend, timeout)); \
     return response;                                                                                        \
   }
-UMLCTL_CALL(Guests, CreateGuest, CreateGuestRequest, Guest, kSafe, kChangeTimeout)
+// The same, with what umld tells beside the answer.
+#define UMLCTL_CALL_WITH_WARNINGS(service, method, request_type, response_type, resend, timeout)                      \
+  absl::StatusOr<v1::response_type> Client::method(const v1::request_type& request, Warnings* warnings) {             \
+    v1::response_type response;                                                                                       \
+    RETURN_IF_ERROR(                                                                                                  \
+        impl_->Call<v1::service>(&v1::service::Stub::method, request, &response, Resend::resend, timeout, warnings)); \
+    return response;                                                                                                  \
+  }
+UMLCTL_CALL_WITH_WARNINGS(Guests, CreateGuest, CreateGuestRequest, Guest, kSafe, kChangeTimeout)
+UMLCTL_CALL_WITH_WARNINGS(Guests, StartGuest, StartGuestRequest, Operation, kSafe, kChangeTimeout)
+UMLCTL_CALL_WITH_WARNINGS(Guests, PlugDevice, PlugDeviceRequest, Device, kSafe, kChangeTimeout)
+#undef UMLCTL_CALL_WITH_WARNINGS
 UMLCTL_CALL(Guests, UpdateGuest, UpdateGuestRequest, Guest, kSafe, kChangeTimeout)
 UMLCTL_CALL(Guests, RenameGuest, RenameGuestRequest, Guest, kUnsafe, kChangeTimeout)
-UMLCTL_CALL(Guests, StartGuest, StartGuestRequest, Operation, kSafe, kChangeTimeout)
 UMLCTL_CALL(Guests, StopGuest, StopGuestRequest, Operation, kSafe, kChangeTimeout)
 UMLCTL_CALL(Guests, ResetGuest, ResetGuestRequest, Operation, kSafe, kChangeTimeout)
 UMLCTL_CALL(Guests, RebootGuest, RebootGuestRequest, Operation, kSafe, kChangeTimeout)
 UMLCTL_CALL(Guests, KillGuest, KillGuestRequest, Operation, kSafe, kChangeTimeout)
 UMLCTL_CALL(Guests, PauseGuest, PauseGuestRequest, Guest, kUnsafe, kChangeTimeout)
 UMLCTL_CALL(Guests, ResumeGuest, ResumeGuestRequest, Guest, kUnsafe, kChangeTimeout)
-UMLCTL_CALL(Guests, PlugDevice, PlugDeviceRequest, Device, kSafe, kChangeTimeout)
 UMLCTL_CALL(Guests, ResizeDisk, ResizeDiskRequest, ResizeDiskResponse, kSafe, kChangeTimeout)
 UMLCTL_CALL(Guests, QueryDevice, QueryDeviceRequest, Device, kSafe, kChangeTimeout)
 UMLCTL_CALL(Guests, SendMconsole, SendMconsoleRequest, SendMconsoleResponse, kUnsafe, kChangeTimeout)

@@ -54,7 +54,9 @@ class Client {
   // A new connection in place of the broken one; as Connect.
   absl::Status Reconnect();
 
-  absl::StatusOr<v1::Guest> CreateGuest(const v1::CreateGuestRequest& request);
+  // Of the three with `warnings`: what umld tells the caller beside its answer is put there, a line each.
+  using Warnings = std::vector<std::string>;
+  absl::StatusOr<v1::Guest> CreateGuest(const v1::CreateGuestRequest& request, Warnings* warnings);
   absl::StatusOr<v1::Guest> GetGuest(const std::string& name);
   // All pages.
   // Those that `selector` selects (ListGuestsRequest.label_selector).
@@ -64,7 +66,7 @@ class Client {
   absl::StatusOr<v1::Guest> UpdateGuest(const v1::UpdateGuestRequest& request);
   absl::StatusOr<v1::Guest> RenameGuest(const v1::RenameGuestRequest& request);
   absl::Status DeleteGuest(const v1::DeleteGuestRequest& request);
-  absl::StatusOr<v1::Operation> StartGuest(const v1::StartGuestRequest& request);
+  absl::StatusOr<v1::Operation> StartGuest(const v1::StartGuestRequest& request, Warnings* warnings);
   absl::StatusOr<v1::Operation> StopGuest(const v1::StopGuestRequest& request);
   absl::StatusOr<v1::Operation> ResetGuest(const v1::ResetGuestRequest& request);
   absl::StatusOr<v1::Operation> RebootGuest(const v1::RebootGuestRequest& request);
@@ -72,7 +74,7 @@ class Client {
   absl::StatusOr<v1::Guest> PauseGuest(const v1::PauseGuestRequest& request);
   absl::StatusOr<v1::Guest> ResumeGuest(const v1::ResumeGuestRequest& request);
 
-  absl::StatusOr<v1::Device> PlugDevice(const v1::PlugDeviceRequest& request);
+  absl::StatusOr<v1::Device> PlugDevice(const v1::PlugDeviceRequest& request, Warnings* warnings);
   absl::Status UnplugDevice(const v1::UnplugDeviceRequest& request);
   absl::StatusOr<v1::ResizeDiskResponse> ResizeDisk(const v1::ResizeDiskRequest& request);
   absl::StatusOr<v1::Device> QueryDevice(const v1::QueryDeviceRequest& request);

@@ -17,7 +17,9 @@ absl::Status Start(Session& session, Client& client, const std::string& name) {
   v1::StartGuestRequest request;
   request.set_name(name);
   request.set_request_id(NewRequestId());
-  ASSIGN_OR_RETURN(v1::Operation operation, client.StartGuest(request));
+  Client::Warnings warnings;
+  ASSIGN_OR_RETURN(v1::Operation operation, client.StartGuest(request, &warnings));
+  session.Warn(warnings);
   return WaitForOperation(session, client, std::move(operation)).status();
 }
 

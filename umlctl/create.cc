@@ -64,7 +64,9 @@ absl::Status Create(Session& session, const Options& options) {
     ASSIGN_OR_RETURN(*request.add_nic_specs(), AbsoluteSpec(nic, folder));
   }
   ASSIGN_OR_RETURN(Client* const client, session.client());
-  ASSIGN_OR_RETURN(const v1::Guest created, client->CreateGuest(request));
+  Client::Warnings warnings;
+  ASSIGN_OR_RETURN(const v1::Guest created, client->CreateGuest(request, &warnings));
+  session.Warn(warnings);
   if (session.output.ForPrograms()) {
     PrintMessage(created, session.output.format, session.out());
   } else {

@@ -67,6 +67,7 @@ void AddDiskDetails(const v1::Guest& guest, const v1::Disk& disk, Details& detai
     details.AddMore(absl::StrCat("the file has grown to ", FormatByteSize(disk.file_bytes()), ": umlctl disk resize ",
                                  ShortName(guest.name()), " ", name, " ", FormatByteSize(disk.file_bytes())));
   }
+  if (!disk.risk().empty()) details.AddMore(disk.risk());
   for (const v1::Partition& partition : disk.partitions()) {
     details.AddUnder(partition.name(), PartitionLine(partition));
   }

@@ -4,6 +4,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "base/call_warnings.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 #include "umlctl/fake_state.h"
@@ -111,7 +112,10 @@ class GuestsService final : public v1::Guests::Service {
     if (status.ok()) s_.guests.erase(request->name());
     return status;
   }
-  grpc::Status StartGuest(ServerContext*, const v1::StartGuestRequest* request, v1::Operation* response) override {
+  grpc::Status StartGuest(ServerContext* context, const v1::StartGuestRequest* request,
+                          v1::Operation* response) override {
+    if (absl::StrContains(request->name(), "risk"))
+      context->AddTrailingMetadata(kWarningMetadata, "ubdb: AT RISK: why");
     return OnGuest("StartGuest", request->name(), request->request_id(), [&](v1::Guest& guest) {
       if (guest.state() == v1::RUNNING) {
         return FakeError(StatusCode::FAILED_PRECONDITION, "it is RUNNING", "WRONG_STATE", "stop it first");

@@ -20,7 +20,9 @@ absl::Status StartUnlessRunning(Session& session, Client& client, const std::str
   v1::StartGuestRequest request;
   request.set_name(name);
   request.set_request_id(NewRequestId());
-  absl::StatusOr<v1::Operation> operation = client.StartGuest(request);
+  Client::Warnings warnings;
+  absl::StatusOr<v1::Operation> operation = client.StartGuest(request, &warnings);
+  session.Warn(warnings);
   if (operation.status().code() == absl::StatusCode::kFailedPrecondition) {
     // Somebody else may have been quicker.
     ASSIGN_OR_RETURN(const v1::Guest now, client.GetGuest(name));

@@ -25,8 +25,10 @@ absl::Status Plug(Session& session, const Options& options) {
   request.set_live_only(options.live_only);
   request.set_request_id(NewRequestId());
   ASSIGN_OR_RETURN(Client* const client, session.client());
-  const absl::StatusOr<v1::Device> device = client->PlugDevice(request);
+  Client::Warnings warnings;
+  const absl::StatusOr<v1::Device> device = client->PlugDevice(request, &warnings);
   if (!device.ok()) return NamingGuest(device.status(), request.guest());
+  session.Warn(warnings);
   if (session.output.ForPrograms()) {
     PrintMessage(*device, session.output.format, session.out());
   } else if (session.output.format == Format::kName) {

@@ -103,6 +103,18 @@ TEST_F(RunTest, SeveralGuestsOneLineEachAndTheWorstCode) {
   EXPECT_EQ(err_, "error: guest web1: it is RUNNING\nhint:  stop it first\n");
 }
 
+TEST_F(RunTest, WhatUmldWarnsOfGoesToStderr) {
+  daemon_.AddGuest("risky", v1::STOPPED);
+  EXPECT_EQ(Umlctl("start risky"), 0);
+  EXPECT_EQ(out_, "risky: started\n");
+  EXPECT_EQ(err_, "warning: ubdb: AT RISK: why\n");
+  // Of several, each says whose it is.
+  for (const char* name : {"risk1", "safe"}) daemon_.AddGuest(name, v1::STOPPED);
+  EXPECT_EQ(Umlctl("start --all -o json"), 0);
+  EXPECT_EQ(nlohmann::json::parse(out_).size(), 2u);
+  EXPECT_EQ(err_, "warning: risk1: ubdb: AT RISK: why\n");
+}
+
 TEST_F(RunTest, AllMeansThoseThatItConcerns) {
   for (const char* name : {"a", "b", "c", "d", "e"}) daemon_.AddGuest(name, v1::STOPPED);
   daemon_.AddGuest("up", v1::RUNNING);

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "umlctl/address.h"
 
@@ -42,6 +43,12 @@ void Session::Note(absl::string_view line) {
   absl::MutexLock lock(&mutex_);
   progress_.Clear();
   streams_.err << line << "\n" << std::flush;
+}
+
+void Session::Warn(const std::vector<std::string>& warnings, absl::string_view guest) {
+  for (const std::string& warning : warnings) {
+    Note(absl::StrCat("warning: ", guest, guest.empty() ? "" : ": ", warning));
+  }
 }
 
 void Session::Report(const absl::Status& status) {

@@ -5,6 +5,7 @@
 #include <memory>
 #include <ostream>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -54,6 +55,8 @@ class Session {
   void Say(absl::string_view line);
   // A line beside the result, on stderr.
   void Note(absl::string_view line);
+  // "warning: LINE" each, on stderr; with a guest's name before it unless that is empty.
+  void Warn(const std::vector<std::string>& warnings, absl::string_view guest = "");
   // Prints an error and makes the exit code the highest of those reported.
   void Report(const absl::Status& status);
   void ShowProgress(const std::string& what, absl::string_view text);

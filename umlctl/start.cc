@@ -16,11 +16,14 @@ struct Options {
   bool follow = false;
 };
 
-absl::StatusOr<GuestResult> StartOne(Session& session, Client& client, const std::string& name) {
+// `several`: one of them.
+absl::StatusOr<GuestResult> StartOne(Session& session, Client& client, const std::string& name, bool several) {
   v1::StartGuestRequest request;
   request.set_name(name);
   request.set_request_id(NewRequestId());
-  ASSIGN_OR_RETURN(v1::Operation operation, client.StartGuest(request));
+  Client::Warnings warnings;
+  ASSIGN_OR_RETURN(v1::Operation operation, client.StartGuest(request, &warnings));
+  session.Warn(warnings, several ? ShortName(name) : "");
   ASSIGN_OR_RETURN(operation, WaitForOperation(session, client, std::move(operation)));
   // Of a class of the warm pool it says what it got.
   const std::string& note = operation.progress();
@@ -36,9 +39,12 @@ absl::Status Start(Session& session, const Options& options) {
     ASSIGN_OR_RETURN(const std::string name, GuestName(options.guests.names[0]));
     return StartAndFollow(session, name);
   }
+  const bool several = options.guests.names.size() != 1;
   return ForEachGuest(
       session, options.guests, [](v1::GuestState state) { return state == v1::STOPPED || state == v1::CRASHED; },
-      [&session](Client& client, const std::string& name) { return StartOne(session, client, name); });
+      [&session, several](Client& client, const std::string& name) {
+        return StartOne(session, client, name, several);
+      });
 }
 
 }  // namespace

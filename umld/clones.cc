@@ -107,13 +107,6 @@ void Clones::RemoveLeftovers() {
   }
 }
 
-absl::StatusOr<GuestPtr> Clones::FindById(uint64_t id) const {
-  for (const GuestPtr& guest : table_->All()) {
-    if (table_->View(guest).row.id == id) return guest;
-  }
-  return MakeError(absl::StatusCode::kNotFound, "the guest has been deleted", {"GUEST_NOT_FOUND", "", ""});
-}
-
 absl::StatusOr<state::SnapshotRow> Clones::SnapshotOf(const Work& work) const {
   ASSIGN_OR_RETURN(const std::vector<state::SnapshotRow> rows, store_->LoadSnapshotsOf(work.source_id));
   for (const state::SnapshotRow& row : rows) {
@@ -121,9 +114,7 @@ absl::StatusOr<state::SnapshotRow> Clones::SnapshotOf(const Work& work) const {
     if (meant && row.name == work.snapshot) return row;
   }
   const std::string guest(absl::StripPrefix(work.source.substr(0, work.source.find(kBetween)), kGuests));
-  return MakeError(absl::StatusCode::kNotFound,
-                   absl::StrCat("guest ", guest, " has no snapshot \"", work.snapshot, "\""),
-                   {"SNAPSHOT_NOT_FOUND", work.source, absl::StrCat("`umlctl snapshot list ", guest, "` shows them")});
+  return NoSuchSnapshot(guest, work.snapshot);
 }
 
 absl::StatusOr<Clones::WorkPtr> Clones::Prepare(const v1::CloneGuestRequest& request, const Caller& caller) {
@@ -336,7 +327,7 @@ bool Clones::ResumeOperation(const state::OperationRow& operation) {
       MakeError(absl::StatusCode::kAborted,
                 absl::StrCat("umld was restarted in the middle of it; there is no ", operation.target),
                 {"INTERRUPTED", operation.target, "ask for it again"});
-  const absl::StatusOr<GuestPtr> source = FindById(SourceOf(operation));
+  const absl::StatusOr<GuestPtr> source = table_->FindById(SourceOf(operation));
   if (!source.ok()) {
     operations_->Finish(operation, interrupted);
     return true;
@@ -358,7 +349,7 @@ absl::StatusOr<v1::CloneReport> Clones::Report(const std::string& operation) {
   v1::CloneReport report;
   const size_t newline = view.row.payload.find('\n');
   if (newline != std::string::npos) report.ParseFromString(view.row.payload.substr(newline + 1));
-  ASSIGN_OR_RETURN(const GuestPtr guest, FindById(view.row.guest_id));
+  ASSIGN_OR_RETURN(const GuestPtr guest, table_->FindById(view.row.guest_id));
   *report.mutable_guest() = guests_->Show(guest);
   return report;
 }

@@ -61,7 +61,6 @@ class Clones {
   std::string Folder(uint64_t operation) const;
   std::string RunFolder(uint64_t operation) const;
   absl::StatusOr<WorkPtr> Prepare(const v1::CloneGuestRequest& request, const Caller& caller);
-  absl::StatusOr<GuestPtr> FindById(uint64_t id) const;
   // kNotFound: it has been deleted. Without `work.snapshot_id`: none is meant.
   absl::StatusOr<state::SnapshotRow> SnapshotOf(const Work& work) const;
   // Reads the source as it is now.

@@ -1,30 +1,17 @@
 #include "umld/cow_risk.h"
 
 #include <endian.h>
-#include <unistd.h>
 
-#include <algorithm>
-#include <cerrno>
 #include <cstring>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "base/status.h"
-#include "devices/disk/partition_table.h"
 
 namespace umld {
 namespace {
 
 constexpr uint64_t kPage = 4096;
-
-absl::StatusOr<std::string> ReadAt(int fd, uint64_t offset, size_t size) {
-  std::string bytes(size, '\0');
-  const ssize_t got = pread(fd, bytes.data(), size, static_cast<off_t>(offset));
-  if (got < 0) return ErrnoError(errno, "read the disk");
-  bytes.resize(static_cast<size_t>(got));
-  return bytes;
-}
 
 uint16_t Number16(absl::string_view bytes, size_t at) {
   uint16_t number = 0;
@@ -33,10 +20,10 @@ uint16_t Number16(absl::string_view bytes, size_t at) {
 }
 
 // What the filesystem that begins there writes at once, where that is less than a page; empty: nothing of that kind.
-std::string SmallUnits(int fd, uint64_t offset) {
-  const absl::StatusOr<std::string> read = ReadAt(fd, offset, 2048);
-  if (!read.ok() || read->size() < 2048) return "";
-  const absl::string_view start = *read;
+std::string SmallUnits(const devices::ReadAt& read, uint64_t offset) {
+  const absl::StatusOr<std::string> bytes = read(offset, 2048);
+  if (!bytes.ok() || bytes->size() < 2048) return "";
+  const absl::string_view start = *bytes;
   constexpr size_t kSuper = 1024, kExtMagic = kSuper + 0x38, kExtLogBlock = kSuper + 0x18, kXfsSector = 102;
   if (le16toh(Number16(start, kExtMagic)) == 0xef53) {
     const auto log = static_cast<unsigned char>(start[kExtLogBlock]);
@@ -56,20 +43,19 @@ std::string SmallUnits(int fd, uint64_t offset) {
 
 }  // namespace
 
-std::string CowRisk(int fd, uint64_t disk_bytes) {
+std::string CowRisk(uint64_t disk_bytes, const devices::ReadAt& read) {
   std::string why;
-  const auto table =
-      devices::ReadPartitionTable(disk_bytes, [fd](uint64_t offset, size_t size) { return ReadAt(fd, offset, size); });
+  const auto table = devices::ReadPartitionTable(disk_bytes, read);
   if (table.ok() && !table->kind.empty()) {
     for (const devices::Partition& partition : table->partitions) {
       if (partition.start_bytes % kPage != 0) {
         why = absl::StrCat("partition ", partition.number, " does not begin on a boundary of 4 KiB");
-      } else if (const std::string small = SmallUnits(fd, partition.start_bytes); !small.empty()) {
+      } else if (const std::string small = SmallUnits(read, partition.start_bytes); !small.empty()) {
         why = absl::StrCat("partition ", partition.number, " is ", small);
       }
       if (!why.empty()) break;
     }
-  } else if (const std::string small = SmallUnits(fd, 0); !small.empty()) {
+  } else if (const std::string small = SmallUnits(read, 0); !small.empty()) {
     why = absl::StrCat("it is ", small);
   }
   if (why.empty()) return why;

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <string>
 
+#include "absl/status/statusor.h"
 #include "base/process.h"
 #include "base/unique_fd.h"
 #include "gmock/gmock.h"
@@ -33,7 +34,13 @@ class CowRiskTest : public testing::Test {
     const auto made = RunCommand({"/bin/sh", "-ec", "PATH=$PATH:/sbin:/usr/sbin; DISK=" + path_ + "; " + script},
                                  std::chrono::minutes(1));
     EXPECT_TRUE(made.ok() && made->exit_code == 0) << (made.ok() ? made->output : "");
-    return CowRisk(fd_.get(), 64 << 20);
+    return CowRisk(64 << 20, [this](uint64_t offset, size_t size) -> absl::StatusOr<std::string> {
+      std::string bytes(size, '\0');
+      const ssize_t got = pread(fd_.get(), bytes.data(), size, static_cast<off_t>(offset));
+      if (got < 0) return absl::DataLossError("read");
+      bytes.resize(static_cast<size_t>(got));
+      return bytes;
+    });
   }
 
   UniqueFd fd_;
@@ -44,6 +51,11 @@ TEST_F(CowRiskTest, SeesFilesystemsWithSmallBlocks) {
   EXPECT_EQ(RiskAfter(":"), "");
   EXPECT_EQ(RiskAfter("mke2fs -q -F -t ext4 -b 4096 $DISK"), "");
   EXPECT_THAT(RiskAfter("mke2fs -q -F -t ext4 -b 1024 $DISK"), HasSubstr("it is ext with blocks of 1024 bytes"));
+}
+
+TEST_F(CowRiskTest, WhatCannotBeReadIsNone) {
+  EXPECT_EQ(CowRisk(64 << 20, [](uint64_t, size_t) { return absl::DataLossError("read"); }), "");
+  EXPECT_EQ(CowRisk(64 << 20, [](uint64_t, size_t) { return std::string(); }), "");
 }
 
 TEST_F(CowRiskTest, SeesPartitionsOffTheBoundary) {

@@ -277,10 +277,8 @@ bool GuestExports::ResumeOperation(const state::OperationRow& operation) {
   const absl::Status interrupted =
       MakeError(absl::StatusCode::kAborted, "umld was restarted in the middle of it; nothing of it is left",
                 {"INTERRUPTED", operation.target, "ask for it again"});
-  for (const GuestPtr& guest : table_->All()) {
-    const GuestView view = table_->View(guest);
-    if (view.row.id != operation.guest_id) continue;
-    guests_->InLine(view.row.name, [=, this](const absl::StatusOr<GuestPtr>& found) {
+  if (const absl::StatusOr<GuestPtr> guest = table_->FindById(operation.guest_id); guest.ok()) {
+    guests_->InLine(table_->View(*guest).row.name, [=, this](const absl::StatusOr<GuestPtr>& found) {
       if (found.ok()) snapshots_->GoOnIfPaused(*found);
       operations_->Finish(operation, interrupted);
     });

@@ -263,15 +263,13 @@ absl::StatusOr<v1::Guest> Guests::Resume(const GuestPtr& guest) {
 
 void Guests::ResumeOperation(const state::OperationRow& operation) {
   operations_->Resume(operation);
-  GuestPtr guest;
-  for (const GuestPtr& candidate : table_->All()) {
-    if (table_->View(candidate).row.id == operation.guest_id) guest = candidate;
-  }
-  if (guest == nullptr) {
+  const absl::StatusOr<GuestPtr> found = table_->FindById(operation.guest_id);
+  if (!found.ok()) {
     return operations_->Finish(operation,
                                MakeError(absl::StatusCode::kAborted, "umld was restarted in the middle of it",
                                          {"INTERRUPTED", operation.target, "ask for it again"}));
   }
+  const GuestPtr& guest = *found;
   spdlog::info("{}: {} of {} goes on", OperationName(operation.id), operation.verb, operation.target);
   if (operation.verb == "start") {
     Run(guest, operation, false, true, [this](const auto& g, const auto& o, bool r) { return RunStart(g, o, r); });

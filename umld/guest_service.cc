@@ -3,6 +3,8 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "base/call_warnings.h"
 #include "base/status.h"
 #include "umld/disk_details.h"
 #include "umld/grpc_status.h"
@@ -34,8 +36,24 @@ Reactor* GuestService::InLineFor(Context* context, const std::string& name, Resp
 Reactor* GuestService::CreateGuest(Context* context, const v1::CreateGuestRequest* request, v1::Guest* response) {
   return AnswerOnPool<v1::Guest>(context, pool_, response, [=, this]() -> absl::StatusOr<v1::Guest> {
     ASSIGN_OR_RETURN(const Caller caller, CallerOf(*context));
-    return guests_->Create(*request, caller);
+    ASSIGN_OR_RETURN(v1::Guest created, guests_->Create(*request, caller));
+    if (const absl::StatusOr<GuestPtr> guest = table_->Find(created.name()); guest.ok()) {
+      WarnOfDisks(context, *guest, "");
+    }
+    return created;
   });
+}
+
+void GuestService::WarnOfDisks(Context* context, const GuestPtr& guest, const std::string& disk_name) {
+  const GuestView view = table_->View(guest);
+  v1::Guest shown = guests_->Show(view);
+  for (v1::Disk& disk : *shown.mutable_disks()) {
+    if (disk.backing().empty() || (!disk_name.empty() && disk.name() != disk_name)) continue;
+    AddDiskDetails(OpenerOf(view, disk.name()), shown, &disk);
+    if (disk.risk().empty()) continue;
+    const std::string device = disk.name().substr(disk.name().rfind('/') + 1);
+    context->AddTrailingMetadata(kWarningMetadata, absl::StrCat(device, ": ", disk.risk()));
+  }
 }
 
 Reactor* GuestService::GetGuest(Context* context, const v1::GetGuestRequest* request, v1::Guest* response) {
@@ -45,7 +63,7 @@ Reactor* GuestService::GetGuest(Context* context, const v1::GetGuestRequest* req
     const GuestView view = table_->View(guest);
     const vmcore::v1::ProcessId kernel = view.facts.kernel();
     shown.set_host_memory_bytes(HostMemoryOf({kernel.pid(), kernel.start_ticks()}));
-    for (v1::Disk& disk : *shown.mutable_disks()) AddDiskDetails(OpenerOf(view, disk.name()), &disk);
+    for (v1::Disk& disk : *shown.mutable_disks()) AddDiskDetails(OpenerOf(view, disk.name()), shown, &disk);
     FillNicCounters(view, &shown);
     return shown;
   });
@@ -90,8 +108,14 @@ absl::StatusOr<v1::Operation> Shown(const absl::StatusOr<OperationView>& operati
 }  // namespace
 
 Reactor* GuestService::StartGuest(Context* context, const v1::StartGuestRequest* request, v1::Operation* response) {
-  return AnswerOnPool<v1::Operation>(
-      context, pool_, response, [=, this] { return Shown(guests_->Start(request->name(), request->request_id())); });
+  return AnswerOnPool<v1::Operation>(context, pool_, response, [=, this]() -> absl::StatusOr<v1::Operation> {
+    ASSIGN_OR_RETURN(const OperationView operation, guests_->Start(request->name(), request->request_id()));
+    // It is on its way already.
+    if (const absl::StatusOr<GuestPtr> guest = table_->Find(request->name()); guest.ok()) {
+      WarnOfDisks(context, *guest, "");
+    }
+    return ToProto(operation);
+  });
 }
 
 Reactor* GuestService::StopGuest(Context* context, const v1::StopGuestRequest* request, v1::Operation* response) {
@@ -125,7 +149,10 @@ Reactor* GuestService::ResumeGuest(Context* context, const v1::ResumeGuestReques
 
 Reactor* GuestService::PlugDevice(Context* context, const v1::PlugDeviceRequest* request, v1::Device* response) {
   return InLineFor(context, request->guest(), response, [=, this](const GuestPtr& guest, const Caller& caller) {
-    return guests_->Plug(guest, request->spec(), request->live_only(), request->request_id(), caller);
+    absl::StatusOr<v1::Device> device =
+        guests_->Plug(guest, request->spec(), request->live_only(), request->request_id(), caller);
+    if (device.ok() && !device->disk().backing().empty()) WarnOfDisks(context, guest, device->name());
+    return device;
   });
 }
 

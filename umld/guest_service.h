@@ -42,6 +42,9 @@ class GuestService final : public v1::Guests::CallbackService {
   // The same, and the work is told who asks.
   template <typename Response, typename Work>
   Reactor* InLineFor(Context* context, const std::string& name, Response* response, Work work);
+  // Sends beside the answer what the caller should know of the guest's COW disks, or of the one that is named. Costs
+  // nothing where there are none. Blocks on the disk.
+  void WarnOfDisks(Context* context, const GuestPtr& guest, const std::string& disk_name);
 
   Guests* const guests_;
   GuestTable* const table_;

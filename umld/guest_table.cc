@@ -41,6 +41,14 @@ absl::StatusOr<GuestPtr> GuestTable::Find(absl::string_view name) const {
   return found->second;
 }
 
+absl::StatusOr<GuestPtr> GuestTable::FindById(uint64_t id) const {
+  absl::MutexLock lock(&mutex_);
+  for (const auto& [name, guest] : by_name_) {
+    if (guest->view.row.id == id) return guest;
+  }
+  return MakeError(absl::StatusCode::kNotFound, "the guest has been deleted", {"GUEST_NOT_FOUND", "", ""});
+}
+
 GuestView GuestTable::View(const GuestPtr& guest) const {
   absl::MutexLock lock(&mutex_);
   return guest->view;

@@ -58,6 +58,8 @@ class GuestTable {
 
   // `name` is "guests/web1" or "web1". kNotFound with a hint.
   absl::StatusOr<GuestPtr> Find(absl::string_view name) const;
+  // kNotFound: it has been deleted. An id is never given again.
+  absl::StatusOr<GuestPtr> FindById(uint64_t id) const;
   GuestView View(const GuestPtr& guest) const;
   std::vector<GuestPtr> All() const;  // by name
   // Views of at most `limit` guests whose names come after `after`.

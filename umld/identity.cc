@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -15,6 +16,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "base/byte_size.h"
 #include "base/file.h"
 #include "base/process.h"
 #include "base/status.h"
@@ -34,15 +36,30 @@ constexpr off_t kReportBytes = 64 << 10;
 constexpr char kBegin[] = "umld-identity 1", kEnd[] = "end";
 constexpr char kFilesystemSize[] = "8M";
 constexpr size_t kLogTail = 2000;
+// With less than this left, what went wrong went wrong for want of it.
+constexpr uint64_t kFull = 1 << 20;
 
 // All kinds that sshd has had since DSA; of one that has none of a kind, nothing is written.
 constexpr std::pair<const char*, const char*> kKeys[] = {{"rsa", "3072"}, {"ecdsa", "256"}, {"ed25519", ""}};
 
+constexpr char kUnchanged[] = "its identity inside (machine-id, ssh host keys, host name) could not be made new: ";
+
 absl::Status Unchanged(absl::string_view why) {
+  return MakeError(absl::StatusCode::kAborted, absl::StrCat(kUnchanged, why),
+                   {"IDENTITY_UNCHANGED", "", "with --same-identity the clone keeps that of its source"});
+}
+
+// To the guest that writes to it, a full disk of the host is one that fails; other programs have their own words for
+// it.
+absl::Status OrFull(const absl::Status& status, const std::string& folder) {
+  struct statvfs space = {};
+  if (statvfs(folder.c_str(), &space) != 0) return status;
+  const uint64_t left = uint64_t{space.f_bavail} * space.f_frsize;
+  if (left >= kFull) return status;
   return MakeError(
-      absl::StatusCode::kAborted,
-      absl::StrCat("its identity inside (machine-id, ssh host keys, host name) could not be made new: ", why),
-      {"IDENTITY_UNCHANGED", "", "with --same-identity the clone keeps that of its source"});
+      absl::StatusCode::kResourceExhausted,
+      absl::StrCat(kUnchanged, "No space left on the filesystem of ", folder, " (", HumanByteSize(left), ")"),
+      {"NO_SPACE", folder, "free some space there, and ask again"});
 }
 
 absl::Status WriteJobFile(const std::string& path, absl::string_view content, mode_t mode) {
@@ -191,8 +208,10 @@ absl::StatusOr<std::vector<std::string>> ReadIdentityReport(absl::string_view re
   return notes;
 }
 
-absl::StatusOr<std::vector<std::string>> RenewIdentity(const DaemonConfig& config, const GuestRuntime& runtime,
-                                                       KernelCatalog* catalog, const IdentityJob& job) {
+namespace {
+
+absl::StatusOr<std::vector<std::string>> Renew(const DaemonConfig& config, const GuestRuntime& runtime,
+                                               KernelCatalog* catalog, const IdentityJob& job) {
   const std::string root = job.folder + "/root", answer = job.folder + "/report";
   RETURN_IF_ERROR(MakeRoot(job, job.folder + "/tree", root));
   RETURN_IF_ERROR(WriteJobFile(answer, "", 0600));
@@ -222,6 +241,15 @@ absl::StatusOr<std::vector<std::string>> RenewIdentity(const DaemonConfig& confi
     return notes;
   }
   RETURN_IF_ERROR(SyncFile(job.root.path));
+  return notes;
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<std::string>> RenewIdentity(const DaemonConfig& config, const GuestRuntime& runtime,
+                                                       KernelCatalog* catalog, const IdentityJob& job) {
+  absl::StatusOr<std::vector<std::string>> notes = Renew(config, runtime, catalog, job);
+  if (!notes.ok()) return OrFull(notes.status(), job.folder);
   return notes;
 }
 

@@ -29,7 +29,8 @@ struct IdentityJob {
 
 // Returns what was done, for people. One at a time. On any error the disk may be half changed.
 // kAborted IDENTITY_UNCHANGED: there is nothing that it can mount, or a change did not reach the disk.
-// kFailedPrecondition TOOL_MISSING, BUSYBOX_UNUSABLE. Blocks for seconds.
+// kFailedPrecondition TOOL_MISSING, BUSYBOX_UNUSABLE. kResourceExhausted NO_SPACE: the host's disk is full. Blocks for
+// seconds.
 absl::StatusOr<std::vector<std::string>> RenewIdentity(const DaemonConfig& config, const GuestRuntime& runtime,
                                                        KernelCatalog* catalog, const IdentityJob& job);
 

@@ -330,7 +330,14 @@ absl::StatusOr<OperationView> Images::BeginImport(const v1::ImportImageRequest& 
         const UniqueFd made(open(draft.path().c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
         struct stat disk = {};
         fstat(made.get(), &disk);
-        const std::string risk = CowRisk(made.get(), static_cast<uint64_t>(disk.st_size));
+        const auto read = [&made](uint64_t offset, size_t wanted) -> absl::StatusOr<std::string> {
+          std::string bytes(wanted, '\0');
+          const ssize_t got = pread(made.get(), bytes.data(), wanted, static_cast<off_t>(offset));
+          if (got < 0) return ErrnoError(errno, "read the image");
+          bytes.resize(static_cast<size_t>(got));
+          return bytes;
+        };
+        const std::string risk = CowRisk(static_cast<uint64_t>(disk.st_size), read);
         return risk.empty() ? description : absl::StrCat(description, ". ", risk);
       });
 }

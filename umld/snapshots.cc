@@ -29,12 +29,6 @@ constexpr char kBetween[] = "/snapshots/";
 constexpr size_t kMaxDescription = 4096;
 constexpr size_t kDefaultPage = 100, kMaxPage = 1000;
 
-absl::Status NoSuchSnapshot(const std::string& guest, absl::string_view id) {
-  return MakeError(absl::StatusCode::kNotFound, absl::StrCat("guest ", guest, " has no snapshot \"", id, "\""),
-                   {"SNAPSHOT_NOT_FOUND", absl::StrCat("guests/", guest, kBetween, id),
-                    absl::StrCat("`umlctl snapshot list ", guest, "` shows those it has")});
-}
-
 absl::Status Interrupted(const state::OperationRow& operation, absl::string_view left) {
   return MakeError(absl::StatusCode::kAborted, absl::StrCat("umld was restarted in the middle of it; ", left),
                    {"INTERRUPTED", operation.target, "ask for it again"});
@@ -73,6 +67,12 @@ state::EventRow Event(const char* type, const std::string& snapshot) {
 
 }  // namespace
 
+absl::Status NoSuchSnapshot(absl::string_view guest, absl::string_view id) {
+  return MakeError(absl::StatusCode::kNotFound, absl::StrCat("guest ", guest, " has no snapshot \"", id, "\""),
+                   {"SNAPSHOT_NOT_FOUND", absl::StrCat("guests/", guest, kBetween, id),
+                    absl::StrCat("`umlctl snapshot list ", guest, "` shows those it has")});
+}
+
 // How far a restore is, in the payload of its operation.
 struct Snapshots::RestoreStep {
   enum Step { kCopying, kReplacing, kReplaced };
@@ -107,13 +107,6 @@ absl::Status Snapshots::RemoveLeftovers() {
     }
   }
   return absl::OkStatus();
-}
-
-GuestPtr Snapshots::FindGuest(uint64_t id) const {
-  for (const GuestPtr& guest : table_->All()) {
-    if (table_->View(guest).row.id == id) return guest;
-  }
-  return nullptr;
 }
 
 absl::StatusOr<Snapshots::Found> Snapshots::Find(const std::string& name) {
@@ -480,7 +473,7 @@ bool Snapshots::ResumeOperation(const state::OperationRow& operation) {
   std::vector<GuestPtr> guests;
   const bool is_create = operation.verb == kCreate;
   for (uint64_t id : is_create ? CreatePayload::Decode(operation).guests : std::vector{operation.guest_id}) {
-    if (const GuestPtr guest = FindGuest(id); guest != nullptr) guests.push_back(guest);
+    if (const absl::StatusOr<GuestPtr> guest = table_->FindById(id); guest.ok()) guests.push_back(*guest);
   }
   guests_->InLines(guests, [this, guests, operation, is_create](const absl::Status& there) {
     if (is_create) {

@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "base/unique_fd.h"
 #include "state/rows.h"
 #include "state/store.h"
@@ -20,6 +21,8 @@
 #include "umld/volume_catalog.h"
 
 namespace umld {
+
+absl::Status NoSuchSnapshot(absl::string_view guest, absl::string_view id);
 
 // The snapshots of this host: in STATE/snapshots/ID a whole copy of each writable disk of one guest, and the row that
 // says whose they are. Work on a guest's disks is done in the guest's line. Thread-safe; blocks on the disk.
@@ -79,7 +82,6 @@ class Snapshots {
   absl::StatusOr<Found> Find(const std::string& name);
   // As committed now; kNotFound.
   absl::StatusOr<state::SnapshotRow> Reload(const GuestView& view, uint64_t id);
-  GuestPtr FindGuest(uint64_t id) const;  // null: there is none
 
   // Snapshots of all of these, with the name and so on of `wanted`, which has a guest when it is about one alone.
   absl::StatusOr<OperationView> Begin(const std::vector<GuestPtr>& guests, v1::CreateSnapshotRequest wanted);
