@@ -8,6 +8,7 @@ import subprocess
 import time
 
 from image import make_image
+from report import Verdict, ms, p50, table
 
 BACKING_GIB = 2
 WRITTEN_MIB = 64
@@ -117,12 +118,12 @@ def bench_disks(bed, reps):
     return times, pauses
 
 
-def report_disks(times, pauses, ms):
-    text = ["", f"## Disks, {len(next(iter(times['merge'].values())))} times", "",
+def report_disks(times, pauses):
+    rows = [[task, tool, ms(seconds)] for task, tools in times.items() for tool, seconds in tools.items()]
+    rows.append([f"snapshot of a running guest, {WRITTEN_MIB} MiB in its disk", "how long it stood still", ms(pauses)])
+    text = [f"## Disks, {len(next(iter(times['merge'].values())))} times", "",
             f"A merge is of {WRITTEN_MIB} MiB over {BACKING_GIB} GiB of holes, an import of a tar of {TREE_MIB} MiB. The first of "
             "each is ours, as a whole command: with the API and a durable outcome.", "",
-            "| task | with | milliseconds |", "| --- | --- | --- |"]
-    for task, tools in times.items():
-        text += [f"| {task} | {tool} | {ms(seconds)} |" for tool, seconds in tools.items()]
-    text.append(f"| snapshot of a running guest, {WRITTEN_MIB} MiB in its disk | how long it stood still | {ms(pauses)} |")
-    return text
+            *table(["task", "with", "milliseconds"], rows)]
+    ours, theirs = (p50(seconds) for seconds in list(times["merge"].values())[:2])
+    return text, [Verdict("merging a COW file beside `uml_moo`", 1, ours / theirs, "")]

@@ -8,6 +8,7 @@ import threading
 import time
 
 from image import make_image
+from report import Verdict, p50, spread, table
 
 HOST, GUEST, PORT = "192.0.2.1", "192.0.2.2", 9999
 DISK_MIB, NET_MIB = 256, 64
@@ -100,3 +101,16 @@ def bench_throughput(bed, reps):
             f"{what} {rates['strict'][what][-1]:.0f} strict, {rates['relaxed'][what][-1]:.0f} relaxed"
             for what in ("write", "read", "send")), flush=True)
     return rates
+
+
+WHAT = {"write": "writing to a disk, with an fsync at the end", "read": "reading it back from the host's cache",
+        "send": "sending over vec0 on a tap"}
+
+
+def report_throughput(rates):
+    text = [f"## Throughput of one guest, strict beside relaxed, {len(rates['strict']['write'])} times, MiB/s", "",
+            *table(["", "strict", "relaxed"], [[words, spread(rates["strict"][what]), spread(rates["relaxed"][what])]
+                                               for what, words in WHAT.items()])]
+    verdicts = [Verdict(f"{what}, strict beside relaxed", 0.98, p50(rates["strict"][what]) / p50(rates["relaxed"][what]), "",
+                        least=True) for what in WHAT]
+    return text, verdicts

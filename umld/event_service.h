@@ -1,6 +1,9 @@
 #ifndef UMLD_UMLD_EVENT_SERVICE_H_
 #define UMLD_UMLD_EVENT_SERVICE_H_
 
+#include <string>
+#include <vector>
+
 #include "umld/event_log.h"
 #include "umld/guest_table.h"
 #include "umld/guests.h"
@@ -18,6 +21,9 @@ class EventService final : public v1::Events::CallbackService {
   grpc::ServerWriteReactor<v1::WatchResponse>* Watch(grpc::CallbackServerContext*, const v1::WatchRequest*) override;
 
  private:
+  // Whose snapshot a watcher of `subject` gets; empty: all.
+  std::vector<GuestPtr> GuestsOf(const std::string& subject) const;
+
   EventLog* const events_;
   GuestTable* const table_;
   Guests* const guests_;

@@ -1,0 +1,148 @@
+"""Many guests at once: their start with readers beside it, plugs over them, their memory, their answers."""
+
+import json
+import statistics
+import subprocess
+import time
+
+from bed import say
+from report import Verdict, ms, p50, percentile, spread, table
+
+STARTS = 100
+PLUG_CLIENTS = 16
+PLUG_UNITS = "bcdef"
+
+
+def rollup(pid, *fields):
+    total = 0
+    with open(f"/proc/{pid}/smaps_rollup") as rollup_file:
+        for line in rollup_file:
+            if line.split(":")[0] in fields:
+                total += int(line.split()[1])
+    return total
+
+
+def private(pid):
+    return rollup(pid, "Private_Clean", "Private_Dirty")
+
+
+def switches(pid):
+    with open(f"/proc/{pid}/status") as status:
+        return sum(int(line.split()[1]) for line in status if "ctxt_switches" in line)
+
+
+def host_memory():
+    """KiB that are not to be had any more."""
+    with open("/proc/meminfo") as meminfo:
+        fields = {line.split(":")[0]: int(line.split()[1]) for line in meminfo}
+    return fields["MemTotal"] - fields["MemAvailable"]
+
+
+def memory_of(bed, names, settle):
+    """KiB, and how often the vmcores ran while nothing happened."""
+    # Past the boots, and past what umld does once after them.
+    time.sleep(settle)
+    guests = {guest["name"].split("/")[1]: guest for guest in json.loads(bed.ctl("list", "-o", "json"))}
+    processes = [guests[name]["processes"] for name in names]
+    vmcores = [p["supervisor_pid"] for p in processes]
+    inits = [p["init_pid"] for p in processes]
+    kernels = [p["kernel_pid"] for p in processes]
+    before = [sum(map(switches, pids)) for pids in (vmcores + inits, kernels)]
+    time.sleep(10)
+    after = [sum(map(switches, pids)) for pids in (vmcores + inits, kernels)]
+    return {
+        "vmcore": statistics.median(map(private, vmcores)),
+        "init": statistics.median(map(private, inits)),
+        # vmcore's init is its fork, so pages that only the two share are private to neither; Pss counts them once.
+        "both": statistics.median(rollup(a, "Pss") + rollup(b, "Pss") for a, b in zip(vmcores, inits)),
+        "umld": private(bed.umld.pid),
+        "woken": after[0] - before[0],
+        "kernels": after[1] - before[1],
+    }
+
+
+def bench_density(bed, image, count, memory):
+    bed.ctl("image", "import", "fleet", image)
+    names = [f"idle{i}" for i in range(count)]
+    bed.load("create", "idle", count, PLUG_CLIENTS, memory, "images/fleet")
+    figures = {"count": count, "memory": {}}
+    # One alone, and its end.
+    bed.ctl("start", names[0])
+    figures["memory"][1] = memory_of(bed, names[:1], 5)
+    bed.ctl("kill", names[0])
+    time.sleep(2)
+
+    used = host_memory()
+    first = names[:STARTS]
+    reader = subprocess.Popen([bed.api_load, bed.socket, "read", names[-1]], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, text=True)
+    begin = time.monotonic()
+    bed.ctl("start", *first)
+    figures["first"] = time.monotonic() - begin
+    figures["reads"] = json.loads(reader.communicate()[0])["seconds"]
+    say(f"  {len(first)} guests are up after {figures['first']:.1f} s; a read beside them took "
+        f"{percentile(figures['reads'], 99) * 1000:.1f} ms (p99)")
+
+    specs = []
+    for unit in PLUG_UNITS:
+        disk = bed.folder / f"plug-{unit}.disk"
+        with open(disk, "wb") as file:
+            file.truncate(1 << 20)
+        specs.append(f"ubd{unit}r={disk}")
+    figures["plugs"] = [bed.load("plug", PLUG_CLIENTS, ";".join(specs), *first) for _ in range(3)]
+    say("  plugs per second: " + spread([one["count"] / one["plug"] for one in figures["plugs"]]))
+
+    if count > len(first):
+        begin = time.monotonic()
+        for at in range(len(first), count, 100):
+            bed.ctl("start", *names[at:at + 100])
+            say(f"  {min(at + 100, count)} guests are up")
+        figures["rest"] = time.monotonic() - begin
+    figures["memory"][count] = memory_of(bed, names, 10)
+    figures["all in"] = (host_memory() - used) / count
+    figures["answers"] = bed.load("answer", *names)
+    say(f"  memory with {count}: {figures['memory'][count]}, all in {figures['all in'] / 1024:.1f} MiB per guest")
+    bed.ctl("delete", "--force", *names)
+    bed.ctl("image", "delete", "fleet")
+    return figures
+
+
+def report_density(figures, memory):
+    count, few, many = figures["count"], figures["memory"][1], figures["memory"][figures["count"]]
+    kib = lambda value: f"{value:,.0f}"
+    rates = {word: [one["count"] / one[word] for one in figures["plugs"]] for word in ("plug", "unplug")}
+    first = min(count, STARTS)
+    text = [f"## {count:,} guests with {memory} at once", "",
+            *table(["", "measured"], [
+                [f"{first} guests up, one `umlctl start`, s", f"{figures['first']:.1f}"],
+                *([[f"the other {count - first:,} up, s", f"{figures['rest']:.1f}"]] if "rest" in figures else []),
+                [f"a read while the {first} start, ms, {len(figures['reads']):,} times", ms(figures["reads"])],
+                ["its p99, ms", f"{percentile(figures['reads'], 99) * 1000:.1f}"],
+                [f"plugs per second over {first} guests, {PLUG_CLIENTS} clients, durable", spread(rates["plug"])],
+                ["unplugs per second over the same", spread(rates["unplug"])],
+                [f"mconsole `version` of each of {count:,} in turn, ms", ms(figures["answers"]["mconsole"])],
+                [f"console of each of {count:,} opened, a line typed, its echo seen, ms", ms(figures["answers"]["console"])],
+                ["host memory per idle guest, all in (what MemAvailable lost), MiB", f"{figures['all in'] / 1024:.1f}"],
+            ]), "",
+            "Memory in KiB (Private_Clean + Private_Dirty; per guest, the median):", "",
+            *table(["", "1 guest", f"{count:,} guests"], [
+                ["vmcore", kib(few["vmcore"]), kib(many["vmcore"])],
+                ["its child, init of the guest's PID namespace", kib(few["init"]), kib(many["init"])],
+                ["both together, shared pages in proportion (Pss)", kib(few["both"]), kib(many["both"])],
+                ["umld", kib(few["umld"]), kib(many["umld"])],
+                ["times that all vmcores ran in 10 s of idleness", few["woken"], many["woken"]],
+                ["times that all guests' kernels did", few["kernels"], many["kernels"]],
+            ])]
+    verdicts = [
+        Verdict(f"reads while {first} guests start, p99", 10, percentile(figures["reads"], 99) * 1000, "ms"),
+        Verdict(f"plugs over {first} guests", 500, p50(rates["plug"]), "per second", least=True),
+        Verdict("idle guests up, each answering mconsole and console", count, len(figures["answers"]["console"]), "", least=True),
+        Verdict("host memory per idle guest, all in", 14, figures["all in"] / 1024, "MiB", f"{count:,} guests with {memory}"),
+        Verdict("vmcore, the only one", 1536, few["vmcore"], "KiB", "every page of its program is private to it"),
+        Verdict(f"vmcore, one of {count:,}, its init and its share of common pages counted in", 1536, many["both"], "KiB"),
+        Verdict("vmcores waking in 10 s of idleness", 0, many["woken"], "times", f"{count:,} guests"),
+    ]
+    for guests, shown in ((1, few), (count, many)):
+        verdicts.append(Verdict(f"umld with {guests:,} guest{'s' if guests > 1 else ''}", 40 * 1024 + 16 * guests,
+                                shown["umld"], "KiB"))
+    return text, verdicts
