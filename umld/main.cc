@@ -1,4 +1,5 @@
 // umld: reads its options, brings up one Daemon, and serves until it is told to stop.
+#include <malloc.h>
 #include <signal.h>
 #include <sys/resource.h>
 
@@ -48,7 +49,15 @@ void RaiseFileLimit() {
   setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+// By default glibc keeps a heap for every few threads, none of which shrinks, and goes through all small free blocks at
+// every large one: a third of the time of a list of many guests.
+void TuneHeap() {
+  mallopt(M_ARENA_MAX, 2);
+  mallopt(M_MXFAST, 0);
+}
+
 int Main(int argc, char** argv) {
+  TuneHeap();
   umld::DaemonConfig config;
   std::string disk_reserve = "256M", warm_memory, isolation = "auto", confinement = "strict", log_level = "info",
               listen;
