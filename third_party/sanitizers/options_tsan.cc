@@ -4,12 +4,13 @@
 // NOLINTNEXTLINE(bugprone-reserved-identifier)
 extern "C" const char* __tsan_default_options() { return "halt_on_error=1:second_deadlock_stack=1:die_after_fork=0"; }
 
-// gRPC is not built with the sanitizer: what happens inside it (reference counts of its own, and objects handed from
-// one of its threads to another by them) is not seen.
+// gRPC and Abseil are not built with the sanitizer: what happens inside them (reference counts of their own, and
+// objects handed from one of gRPC's threads to another by them, a Status among them) is not seen.
 // NOLINTNEXTLINE(bugprone-reserved-identifier)
 extern "C" const char* __tsan_default_suppressions() {
   return "called_from_lib:libgrpc.so\n"
          "called_from_lib:libgrpc++.so\n"
+         "called_from_lib:libabsl_status.so\n"
          "race:grpc::\n"
          "race:libgrpc\n";
 }
