@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <filesystem>
 #include <iterator>
 #include <set>
@@ -111,9 +112,13 @@ absl::Status CheckNoSnapshots(state::Store* store, const GuestView& view) {
 // hundredth of opening the files, which says the rest. Names that cannot be looked at may be anything.
 bool MayConflict(const devices::DiskFile& file, const state::DiskRow& other) {
   struct stat path = {}, backing = {};
-  if (stat(other.path.c_str(), &path) != 0) return true;
-  const devices::FileId theirs = devices::IdOf(path);
-  if (theirs == file.path || theirs == file.backing) return true;
+  if (stat(other.path.c_str(), &path) == 0) {
+    const devices::FileId theirs = devices::IdOf(path);
+    if (theirs == file.path || theirs == file.backing) return true;
+  } else if (errno != ENOENT || file.create_cow) {
+    return true;
+  }
+  // A COW file that has still to be made is nobody's, but it has a backing file.
   if (other.backing.empty()) return false;
   return stat(other.backing.c_str(), &backing) != 0 || devices::IdOf(backing) == file.path;
 }
