@@ -4,6 +4,7 @@ import json
 import statistics
 import subprocess
 import time
+from pathlib import Path
 
 from bed import MARKER, say
 from report import Verdict, ms, p50, percentile, spread, table
@@ -70,8 +71,11 @@ def await_inits(bed, names, timeout=60):
         time.sleep(0.01)
         waiting = {name: log for name, log in waiting.items() if MARKER not in log.read_bytes()}
     for name, log in waiting.items():
-        last = log.read_bytes().decode(errors="replace").splitlines()[-3:]
-        say(f"  guest {name} has not come up in {timeout} s; it ends with: {last}")
+        last = log.read_bytes().decode(errors="replace").splitlines()[-1:]
+        pid = bed.guest(name)["processes"]["kernel_pid"]
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        say(f"  guest {name} has not come up in {timeout} s: its kernel ({fields[0]}, in "
+            f"{Path(f'/proc/{pid}/wchan').read_text()}, {fields[11]} ticks) says last: {last}")
     return set(waiting)
 
 
@@ -118,6 +122,7 @@ def bench_density(bed, image, count, memory):
         figures["rest"] = time.monotonic() - begin
     figures["memory"][count] = memory_of(bed, names, 10)
     figures["all in"] = (host_memory() - used) / count
+    figures["silent"] = len(silent)
     figures["answers"] = bed.load("answer", *[name for name in names if name not in silent])
     say(f"  memory with {count}: {figures['memory'][count]}, all in {figures['all in'] / 1024:.1f} MiB per guest")
     bed.ctl("delete", "--force", *names)
@@ -135,6 +140,7 @@ def report_density(figures, memory):
                 [f"{first} guests up, one `umlctl start`, s", f"{figures['first']:.1f}"],
                 ["their inits run, s", f"{figures['inits']:.1f}"],
                 *([[f"the other {count - first:,} up, their inits too, s", f"{figures['rest']:.1f}"]] if "rest" in figures else []),
+                ["of all of them, inits that never came", figures["silent"]],
                 [f"a read while the {first} start, ms, {len(figures['reads']):,} times", ms(figures["reads"])],
                 ["its p99, ms", f"{percentile(figures['reads'], 99) * 1000:.1f}"],
                 [f"plugs per second over {first} guests, {PLUG_CLIENTS} clients, durable", spread(rates["plug"])],
@@ -153,8 +159,11 @@ def report_density(figures, memory):
                 ["times that all guests' kernels did", few["kernels"], many["kernels"]],
             ])]
     verdicts = [
-        Verdict(f"reads while {first} guests start, p99", 10, percentile(figures["reads"], 99) * 1000, "ms"),
-        Verdict(f"plugs over {first} guests", 500, p50(rates["plug"]), "per second", least=True),
+        Verdict(f"reads while {first} guests start, p99", 10, percentile(figures["reads"], 99) * 1000, "ms",
+                f"median {p50(figures['reads']) * 1000:.1f} ms", why="it waits for a processor among the kernels that boot"),
+        Verdict(f"plugs over {first} guests", 500, p50(rates["plug"]), "per second", f"{count:,} guests defined",
+                least=True, why="to see that no other guest has the disk, each plug copies what umld knows of every guest "
+                "(Guests::CheckDisk)"),
         Verdict("idle guests up, each answering mconsole and console", count, len(figures["answers"]["console"]), "", least=True),
         Verdict("host memory per idle guest, all in", 14, figures["all in"] / 1024, "MiB", f"{count:,} guests with {memory}"),
         Verdict("vmcore, the only one", 1536, few["vmcore"], "KiB", "every page of its program is private to it"),

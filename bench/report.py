@@ -18,10 +18,15 @@ class Verdict:
     unit: str
     note: str = ""
     least: bool = False
+    why: str = ""  # shown when it is missed
 
     @property
     def kept(self):
         return self.measured >= self.budget if self.least else self.measured <= self.budget
+
+    @property
+    def remarks(self):
+        return "; ".join(text for text in (self.note, "" if self.kept else self.why) if text)
 
     @property
     def used(self):
@@ -82,7 +87,7 @@ def report(where, sections, verdicts, seconds):
             f"## Budgets: {len(verdicts) - len(missed)} kept, {len(missed)} missed", "",
             *table(["what", "budget", "measured", "", "kept"],
                    [[v.what, f"at {'least' if v.least else 'most'} {number(v.budget)} {v.unit}".rstrip(),
-                     f"{number(v.measured)} {v.unit}".rstrip(), v.note, "yes" if v.kept else "**missed**"]
+                     f"{number(v.measured)} {v.unit}".rstrip(), v.remarks, "yes" if v.kept else "**missed**"]
                     for v in verdicts])]
     for section in sections:
         text += ["", *section]
