@@ -13,7 +13,7 @@ from report import Verdict, ms, p50, spread, table
 from start import MEMORY
 
 CLIENTS = 32
-BATCH = 160
+BATCH = 150
 CONSOLE_KIB, CONSOLE_SECONDS = 256, 6
 CONSOLE_INIT = f"""#!/bin/busybox sh
 export PATH=/bin

@@ -129,8 +129,6 @@ class Bed:
             except subprocess.TimeoutExpired:
                 self.umld.kill()
                 self.umld.wait()
-        # Nothing, unless umld failed: its guests outlive it on purpose.
-        end_children(lambda line: str(self.folder) in line or str(self.vmcore) in line)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _end_guests(self):

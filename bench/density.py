@@ -162,8 +162,8 @@ def report_density(figures, memory):
         Verdict(f"reads while {first} guests start, p99", 10, percentile(figures["reads"], 99) * 1000, "ms",
                 f"median {p50(figures['reads']) * 1000:.1f} ms", why="it waits for a processor among the kernels that boot"),
         Verdict(f"plugs over {first} guests", 500, p50(rates["plug"]), "per second", f"{count:,} guests defined",
-                least=True, why="to see that no other guest has the disk, each plug copies what umld knows of every guest "
-                "(Guests::CheckDisk)"),
+                least=True, why="each plug commits twice, and asks of every other guest's disks whether they are "
+                "this one (Guests::CheckDisk)"),
         Verdict("idle guests up, each answering mconsole and console", count, len(figures["answers"]["console"]), "", least=True),
         Verdict("host memory per idle guest, all in", 14, figures["all in"] / 1024, "MiB", f"{count:,} guests with {memory}"),
         Verdict("vmcore, the only one", 1536, few["vmcore"], "KiB", "every page of its program is private to it"),

@@ -4,6 +4,7 @@ They run in a process of their own with a mount namespace of its own, where /run
 nothing of the host is touched and nothing is left; one line in is one run, one line out its seconds, or why not.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -65,6 +66,7 @@ class Inside:
         self.folder = Path(folder)
         self.root = self.folder / "rootfs"
         self.libvirtd = None
+        self.cgroups = set(self._machines())
         for place in ("/run", "/etc/libvirt", "/var/lib/libvirt", "/var/cache/libvirt", "/var/log/libvirt"):
             if Path(place).is_dir():
                 self._call("mount", "-t", "tmpfs", "none", place)
@@ -182,6 +184,15 @@ class Inside:
         if self.libvirtd is not None:
             self.libvirtd.terminate()
             self.libvirtd.wait()
+        # libvirt leaves the folder of all its containers' control groups, one per hierarchy.
+        for cgroup in set(self._machines()) - self.cgroups:
+            with contextlib.suppress(OSError):
+                cgroup.rmdir()
+
+    @staticmethod
+    def _machines():
+        # Of a cgroup2 host it is one level up.
+        return [path for pattern in ("machine", "*/machine") for path in Path("/sys/fs/cgroup").glob(pattern)]
 
 
 def serve(folder):

@@ -23,6 +23,7 @@ def plot_budgets(axes, verdicts):
                       fontsize=7)
     axes.axvline(1, color="black", linewidth=1)
     axes.set_xscale("log")
+    axes.set_xlim(left=0.01)
     axes.set_title("How much of each budget is used up (1: all of it; red: missed)", fontsize=10)
     axes.invert_yaxis()
     axes.tick_params(labelsize=7)
@@ -45,7 +46,10 @@ def plot(path, verdicts, bars):
     figure, (above, below) = pyplot.subplots(2, 1, figsize=(9, 0.24 * sum(heights) + 1.6),
                                              gridspec_kw={"height_ratios": heights})
     plot_budgets(above, verdicts)
-    plot_starts(below, bars)
+    if bars:
+        plot_starts(below, bars)
+    else:
+        below.set_axis_off()
     figure.tight_layout()
     # No date: the figures' own is in performance.md's history.
     figure.savefig(path, metadata={"Date": None})

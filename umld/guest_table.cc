@@ -54,6 +54,11 @@ GuestView GuestTable::View(const GuestPtr& guest) const {
   return guest->view;
 }
 
+void GuestTable::Look(const GuestPtr& guest, const std::function<void(const GuestView&)>& look) const {
+  absl::MutexLock lock(&mutex_);
+  look(guest->view);
+}
+
 std::vector<GuestPtr> GuestTable::All() const {
   absl::MutexLock lock(&mutex_);
   std::vector<GuestPtr> guests;

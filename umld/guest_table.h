@@ -61,6 +61,8 @@ class GuestTable {
   // kNotFound: it has been deleted. An id is never given again.
   absl::StatusOr<GuestPtr> FindById(uint64_t id) const;
   GuestView View(const GuestPtr& guest) const;
+  // The same without a copy: `look` runs with the table locked, so it is short and calls nothing of it.
+  void Look(const GuestPtr& guest, const std::function<void(const GuestView&)>& look) const;
   std::vector<GuestPtr> All() const;  // by name
   // Views of at most `limit` guests whose names come after `after`.
   std::vector<GuestView> Page(const std::string& after, size_t limit) const;

@@ -108,6 +108,23 @@ absl::Status CheckNoSnapshots(state::Store* store, const GuestView& view) {
                    {"HAS_SNAPSHOTS", view.name(), absl::StrCat("`umlctl snapshot delete ", name, " --all` first")});
 }
 
+struct UsedDisks {
+  uint64_t guest_id = 0;
+  std::string guest;
+  std::vector<state::DiskRow> disks;
+};
+
+// Those that a guest has and is to have. A view is a copy of all that is known of the guest, which is ten times as
+// much.
+UsedDisks DisksOf(GuestTable* table, const GuestPtr& guest) {
+  UsedDisks used;
+  table->Look(guest, [&used](const GuestView& view) {
+    used = {view.row.id, view.row.name, view.row.disks};
+    for (const vmcore::v1::Disk& live : view.facts.live_disks()) used.disks.push_back(FromVmcoreDisk(live));
+  });
+  return used;
+}
+
 // Whether two disks may be one file, or one the other's backing file, by what their names lead to now: that costs a
 // hundredth of opening the files, which says the rest. Names that cannot be looked at may be anything.
 bool MayConflict(const devices::DiskFile& file, const state::DiskRow& other) {
@@ -240,11 +257,10 @@ absl::Status Guests::CheckDisk(const state::DiskRow& disk, const std::vector<sta
       return conflict("by this guest", other, "one file is one disk; make another file");
     }
   }
-  for (const GuestView& view : table_->Views()) {
-    if (view.row.id == guest_id) continue;
-    std::vector<state::DiskRow> others = view.row.disks;
-    for (const vmcore::v1::Disk& live : view.facts.live_disks()) others.push_back(FromVmcoreDisk(live));
-    for (const state::DiskRow& other : others) {
+  for (const GuestPtr& guest : table_->All()) {
+    const UsedDisks used = DisksOf(table_, guest);
+    if (used.guest_id == guest_id) continue;
+    for (const state::DiskRow& other : used.disks) {
       if (!MayConflict(*file, other)) continue;
       absl::StatusOr<devices::DiskFile> theirs = inspect(other);
       if (!theirs.ok() || !devices::Conflicts(*file, *theirs)) continue;
@@ -254,8 +270,8 @@ absl::Status Guests::CheckDisk(const state::DiskRow& disk, const std::vector<sta
                                                     "=NEW.cow,", disk.path, ")")
                                      : absl::StrCat("give it to all of them read-only (", devices::DiskName(disk.unit),
                                                     "r=", volumes_->Show(disk.path), ")");
-      return conflict("by guest " + view.row.name, other,
-                      absl::StrCat("`umlctl unplug ", view.row.name, " ", device, "` first, or ", beside));
+      return conflict("by guest " + used.guest, other,
+                      absl::StrCat("`umlctl unplug ", used.guest, " ", device, "` first, or ", beside));
     }
   }
   return absl::OkStatus();
