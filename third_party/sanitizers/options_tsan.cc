@@ -11,6 +11,7 @@ extern "C" const char* __tsan_default_suppressions() {
   return "called_from_lib:libgrpc.so\n"
          "called_from_lib:libgrpc++.so\n"
          "called_from_lib:libabsl_status.so\n"
+         "called_from_lib:libabsl_graphcycles_internal.so\n"
          "race:grpc::\n"
          "race:libgrpc\n";
 }
