@@ -322,7 +322,8 @@ TEST(VolumesOnAFullDisk, LoseNothing) {
     ASSERT_TRUE(Ok(host.Run({"start", "web1"})));
     EXPECT_EQ(host.RunInGuest("web1", kRead).out, sum);
 
-    // A guest that fills its volume, as fast as a disk takes it (this one is memory), is paused before the disk is full.
+    // A guest that fills its volume, as fast as a disk takes it (this one is memory), is paused before the disk is
+    // full.
     ASSERT_TRUE(Ok(host.Run({"volume", "create", "log", "--size", "1G"})));
     ASSERT_TRUE(Ok(host.Run({"plug", "web1", "ubdc=volume:log"})));
     EXPECT_EQ(host.RunInGuest("web1",
