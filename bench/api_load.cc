@@ -70,9 +70,11 @@ void PrintList(const char* name, const std::vector<double>& values, const char* 
 // Runs `body` for each client in a thread of its own, each with its connection, which is there before the clock starts.
 double Clients(const std::string& socket, int count, const std::function<void(int, v1::Guests::Stub&)>& body) {
   std::vector<std::unique_ptr<v1::Guests::Stub>> stubs;
+  stubs.reserve(static_cast<size_t>(count));
   for (int i = 0; i < count; ++i) stubs.push_back(v1::Guests::NewStub(Connect(socket)));
   const Clock::time_point start = Clock::now();
   std::vector<std::thread> threads;
+  threads.reserve(static_cast<size_t>(count));
   for (int i = 0; i < count; ++i) threads.emplace_back([&, i] { body(i, *stubs[i]); });
   for (std::thread& thread : threads) thread.join();
   return SecondsSince(start);
