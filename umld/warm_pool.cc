@@ -339,7 +339,6 @@ absl::StatusOr<uint64_t> WarmPool::NextId() {
 
 absl::StatusOr<std::unique_ptr<WarmKernel>> WarmPool::Boot(const state::PoolRow& row) {
   auto warm = std::make_unique<WarmKernel>();
-  warm->memory_bytes = row.memory_bytes;
   ASSIGN_OR_RETURN(warm->kernel, catalog_->Hold(row.kernel));
   RETURN_IF_ERROR(kernel::InspectKernel(warm->kernel->path));
   warm->kernel_file = FileIdentity(warm->kernel->path);

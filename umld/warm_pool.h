@@ -32,8 +32,7 @@ struct WarmKernel {
   std::string run_dir;  // as it is named now
   Vmcore vmcore;
   std::shared_ptr<VmcoreClient> client;
-  vmcore::v1::Facts facts;  // when it began to wait
-  uint64_t memory_bytes = 0;
+  vmcore::v1::Facts facts;                     // when it began to wait
   std::string kernel_file;                     // path, inode and time of what was booted
   std::shared_ptr<const KernelChoice> kernel;  // held: its files stay
 };
