@@ -92,7 +92,10 @@ class Bed:
         self.folder = Path(tempfile.mkdtemp(prefix="umldb.", dir="/var/tmp"))
         # Confined kernels pass through it; nothing below it is secret.
         self.folder.chmod(0o755)
-        self.socket = self.folder / "run/umld.sock"
+        # Gone with the next boot, as /run is.
+        self.run = Path(tempfile.mkdtemp(prefix="umldb.", dir="/dev/shm"))
+        self.run.chmod(0o755)
+        self.socket = self.run / "umld.sock"
         self.env = dict(os.environ, UMLD_ADDRESS=f"unix:{self.socket}")
         self.umld = None
         self.by_hand = []
@@ -100,7 +103,7 @@ class Bed:
     def start_umld(self):
         with open(self.folder / "umld.log", "ab") as log:
             self.umld = subprocess.Popen(
-                [self.umld_program, "--state-dir", self.folder / "state", "--run-dir", self.folder / "run",
+                [self.umld_program, "--state-dir", self.folder / "state", "--run-dir", self.run,
                  "--mconsole-dir", self.folder / "uml", "--kernel", self.kernel, "--vmcore", self.vmcore],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         # Accepting, not just there.
@@ -129,7 +132,8 @@ class Bed:
             except subprocess.TimeoutExpired:
                 self.umld.kill()
                 self.umld.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        for folder in (self.folder, self.run):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _end_guests(self):
         quietly = lambda *words: subprocess.run([self.umlctl, *words], env=self.env, stdin=subprocess.DEVNULL,

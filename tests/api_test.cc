@@ -121,6 +121,28 @@ TEST_F(Api, ListsInPages) {
   EXPECT_EQ(InfoOf(refused).reason(), "INVALID_PAGE_TOKEN");
 }
 
+TEST_F(Api, ASummaryIsWhatATableShows) {
+  ASSERT_TRUE(Ok(host_->Shell("truncate -s 1M data.img")));
+  ASSERT_TRUE(Ok(host_->Run({"create", "g1", "--disk", "ubdb=data.img", "--arg", "quiet", "--label", "lab=net1"})));
+  v1::ListGuestsRequest request;
+  v1::ListGuestsResponse whole, summary;
+  ASSERT_TRUE(Call(*guests_, &v1::Guests::Stub::ListGuests, request, &whole).ok());
+  request.set_summary(true);
+  ASSERT_TRUE(Call(*guests_, &v1::Guests::Stub::ListGuests, request, &summary).ok());
+  ASSERT_EQ(whole.guests_size(), 1);
+  ASSERT_EQ(summary.guests_size(), 1);
+  v1::Guest expected = whole.guests(0);
+  EXPECT_EQ(expected.consoles_size(), 2);
+  EXPECT_EQ(expected.kernel_args_size(), 1);
+  expected.clear_consoles();
+  expected.clear_kernel_args();
+  v1::Disk name;
+  name.set_name("guests/g1/disks/ubdb");
+  ASSERT_EQ(expected.disks_size(), 1);
+  *expected.mutable_disks(0) = name;
+  EXPECT_EQ(summary.guests(0).DebugString(), expected.DebugString());
+}
+
 TEST_F(Api, ErrorsCarryReasonSubjectAndHint) {
   v1::GetGuestRequest request;
   request.set_name("guests/nobody");

@@ -95,7 +95,8 @@ void Host::MakeFolders() {
   for (const char* folder : {"/home", "/work", "/xdg"}) MakeFolder(root_ + folder, options_);
   chmod((root_ + "/xdg").c_str(), 0700);
   state_dir_ = options_.default_folders ? home() + "/.local/state/umld" : root_ + "/state";
-  run_dir_ = options_.default_folders ? root_ + "/xdg/umld" : root_ + "/run";
+  run_dir_ = options_.default_folders ? root_ + "/xdg/umld"
+                                      : (options_.run_folder.empty() ? root_ : options_.run_folder) + "/run";
   if (!options_.default_folders) {
     MakeFolder(state_dir_, options_);
     MakeFolder(run_dir_, options_);
@@ -254,6 +255,7 @@ void Host::Finish() {
   } else {
     std::error_code ignored;
     fs::remove_all(root_, ignored);
+    if (!options_.run_folder.empty()) fs::remove_all(run_dir_, ignored);
   }
   janitor_->Write("done\n");
   EXPECT_EQ(janitor_->Wait(), 0);

@@ -39,6 +39,8 @@ struct HostOptions {
   gid_t gid = 0;
   // Without --state-dir and --run-dir: the folders that an ordinary user gets. Not for root.
   bool default_folders = false;
+  // Where the runtime directory is, a folder that is there and is emptied at the end; empty: beside all else.
+  std::string run_folder;
 };
 
 // What a command in a guest printed (both streams), and its exit code.

@@ -348,6 +348,25 @@ TEST_F(Jail, DescribeSaysWhatIsInForce) {
   EXPECT_EQ(host_->RunInGuest("web1", "echo well").out, "well\n");
 }
 
+// Where the guest's own memory is mounted.
+TEST(JailFolder, MayBeBelowTheHostsSharedMemory) {
+  std::string folder = "/dev/shm/umldt.XXXXXX";
+  ASSERT_NE(mkdtemp(folder.data()), nullptr);
+  chmod(folder.c_str(), 0755);
+  {
+    HostOptions options;
+    options.run_folder = folder;
+    Host host(options);
+    ASSERT_TRUE(host.Start());
+    ASSERT_TRUE(host.CreateAndStart("web1"));
+    EXPECT_EQ(host.RunInGuest("web1", "echo well").out, "well\n");
+    // Also after a reboot, in a new root.
+    ASSERT_TRUE(Ok(host.Run({"reboot", "web1"})));
+    EXPECT_EQ(host.RunInGuest("web1", "echo well").out, "well\n");
+  }
+  EXPECT_EQ(rmdir(folder.c_str()), 0) << "left behind in " << folder;
+}
+
 // The folder of the mconsole's socket is the kernel's to change.
 TEST(JailMconsole, ALinkIsNotFollowed) {
   Host host(WithHoles());

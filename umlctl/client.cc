@@ -160,7 +160,7 @@ absl::StatusOr<Response> AllPages(Request request, size_t limit, Items items,
   do {
     ASSIGN_OR_RETURN(Response page, call(request));
     request.set_page_token(page.next_page_token());
-    items(&all)->MergeFrom(*items(&page));
+    for (auto& item : *items(&page)) *items(&all)->Add() = std::move(item);
   } while (!request.page_token().empty() && static_cast<size_t>(items(&all)->size()) < limit);
   return all;
 }
@@ -255,18 +255,23 @@ absl::StatusOr<v1::Guest> Client::GetGuest(const std::string& name) {
   return guest;
 }
 
-absl::StatusOr<v1::ListGuestsResponse> Client::ListGuests(const std::string& selector) {
-  v1::ListGuestsRequest first;
-  first.set_label_selector(selector);
-  first.set_page_size(kPageSize);
+absl::StatusOr<v1::ListGuestsResponse> Client::ListGuests(v1::ListGuestsRequest request) {
+  request.set_page_size(kPageSize);
   return AllPages<v1::ListGuestsRequest, v1::ListGuestsResponse>(
-      first, SIZE_MAX, [](v1::ListGuestsResponse* page) { return page->mutable_guests(); },
-      [this](const v1::ListGuestsRequest& request) -> absl::StatusOr<v1::ListGuestsResponse> {
+      request, SIZE_MAX, [](v1::ListGuestsResponse* page) { return page->mutable_guests(); },
+      [this](const v1::ListGuestsRequest& next) -> absl::StatusOr<v1::ListGuestsResponse> {
         v1::ListGuestsResponse page;
         RETURN_IF_ERROR(
-            impl_->Call<v1::Guests>(&v1::Guests::Stub::ListGuests, request, &page, Resend::kSafe, kReadTimeout));
+            impl_->Call<v1::Guests>(&v1::Guests::Stub::ListGuests, next, &page, Resend::kSafe, kReadTimeout));
         return page;
       });
+}
+
+absl::StatusOr<v1::ListGuestsResponse> Client::SummarizeGuests(const std::string& selector) {
+  v1::ListGuestsRequest request;
+  request.set_label_selector(selector);
+  request.set_summary(true);
+  return ListGuests(std::move(request));
 }
 
 absl::StatusOr<v1::ListGuestStatsResponse> Client::ListGuestStats(v1::ListGuestStatsRequest request) {

@@ -59,8 +59,9 @@ class Client {
   absl::StatusOr<v1::Guest> CreateGuest(const v1::CreateGuestRequest& request, Warnings* warnings);
   absl::StatusOr<v1::Guest> GetGuest(const std::string& name);
   // All pages.
-  // Those that `selector` selects (ListGuestsRequest.label_selector).
-  absl::StatusOr<v1::ListGuestsResponse> ListGuests(const std::string& selector = "");
+  absl::StatusOr<v1::ListGuestsResponse> ListGuests(v1::ListGuestsRequest request);
+  // The same as summaries, of those that `selector` selects.
+  absl::StatusOr<v1::ListGuestsResponse> SummarizeGuests(const std::string& selector = "");
   // All pages.
   absl::StatusOr<v1::ListGuestStatsResponse> ListGuestStats(v1::ListGuestStatsRequest request);
   absl::StatusOr<v1::Guest> UpdateGuest(const v1::UpdateGuestRequest& request);

@@ -21,7 +21,7 @@ std::vector<std::string> Names(Session& session, absl::string_view kind, const s
     for (const auto& item : items) names.push_back(ShortName(item.name()));
   };
   if (kind == "guests") {
-    if (const auto list = (*client)->ListGuests(); list.ok()) take(list->guests());
+    if (const auto list = (*client)->SummarizeGuests(); list.ok()) take(list->guests());
   } else if (kind == "images") {
     if (const auto list = (*client)->ListImages(); list.ok()) take(list->images());
   } else if (kind == "kernels") {

@@ -21,7 +21,7 @@ absl::StatusOr<std::vector<std::string>> Select(Client& client, const GuestSelec
                                                 const std::function<bool(v1::GuestState)>& concerns) {
   std::vector<std::string> names;
   if (selection.names.empty()) {
-    ASSIGN_OR_RETURN(const v1::ListGuestsResponse list, client.ListGuests(selection.labels));
+    ASSIGN_OR_RETURN(const v1::ListGuestsResponse list, client.SummarizeGuests(selection.labels));
     for (const v1::Guest& guest : list.guests()) {
       if (concerns(guest.state())) names.push_back(guest.name());
     }

@@ -74,7 +74,7 @@ bool Take(const v1::WatchResponse& response, const std::string& name, Followed& 
 }
 
 absl::StatusOr<std::string> NewNameOf(Client& client, uint64_t id) {
-  ASSIGN_OR_RETURN(const v1::ListGuestsResponse list, client.ListGuests());
+  ASSIGN_OR_RETURN(const v1::ListGuestsResponse list, client.SummarizeGuests());
   for (const v1::Guest& guest : list.guests()) {
     if (guest.id() == id) return guest.name();
   }

@@ -1,5 +1,7 @@
 #include <CLI/App.hpp>
 #include <memory>
+#include <string>
+#include <utility>
 
 #include "absl/strings/str_join.h"
 #include "base/byte_size.h"
@@ -41,7 +43,10 @@ const std::vector<Column<v1::Guest>>& Columns() {
 
 absl::Status List(Session& session, const std::string& selector) {
   ASSIGN_OR_RETURN(Client* const client, session.client());
-  ASSIGN_OR_RETURN(const v1::ListGuestsResponse list, client->ListGuests(selector));
+  v1::ListGuestsRequest request;
+  request.set_label_selector(selector);
+  request.set_summary(!session.output.ForPrograms());
+  ASSIGN_OR_RETURN(const v1::ListGuestsResponse list, client->ListGuests(std::move(request)));
   PrintList(list.guests(), Columns(), session.output, session.out());
   return absl::OkStatus();
 }

@@ -30,7 +30,8 @@ constexpr char kExport[] = "export-guest";
 // What can be set of a guest, as it would be given to CreateGuest; its disks are told of elsewhere.
 v1::Guest WishesOf(GuestView view) {
   view.alive = false;
-  const v1::Guest shown = ToProto(view, "", "");
+  v1::Guest shown;
+  ToProto(view, "", "", /*summary=*/false, &shown);
   v1::Guest wishes;
   wishes.set_name(shown.name());
   wishes.set_kernel(shown.kernel());

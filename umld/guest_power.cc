@@ -154,11 +154,11 @@ absl::Status Guests::RunStart(const GuestPtr& guest, const state::OperationRow& 
         RETURN_IF_ERROR(Annotate(CheckDisk(disk, view.row.disks, view.row.id), absl::StrCat("guest ", name)));
       }
     }
+    operations_->SetProgress(operation.id, 40, "booting");
     const absl::StatusOr<std::string> launched = runtime_->Launch(guest);
     if (!launched.ok()) return Annotate(launched.status(), absl::StrCat("guest ", name));
     operations_->SetNote(operation.id, *launched);
   }
-  operations_->SetProgress(operation.id, 40, "booting");
   auto up_or_gone = [](const GuestView& now) {
     return !now.alive || now.state() == v1::RUNNING || now.state() == v1::PAUSED;
   };

@@ -17,26 +17,33 @@ namespace {
 
 using google::protobuf::util::TimeUtil;
 
-void FillExit(const state::ExitRow& row, v1::GuestExit* out) {
+void FillExit(const state::ExitRow& row, bool summary, v1::GuestExit* out) {
   out->set_kind(static_cast<v1::GuestExit::Kind>(row.kind));
   out->set_reason(row.reason);
   out->set_exit_code(row.exit_code);
   out->set_signal(row.signal);
   out->set_stop_stage(row.stop_stage);
   *out->mutable_time() = TimeUtil::NanosecondsToTimestamp(row.time_ns);
-  if (row.last_lines.empty()) return;
+  if (summary || row.last_lines.empty()) return;
   for (absl::string_view line : absl::StrSplit(row.last_lines, '\n')) out->add_last_lines(std::string(line));
 }
 
 bool SameUnit(const state::DiskRow& disk, const vmcore::v1::Disk& other) { return disk.unit == other.unit(); }
 
-void FillDisks(const GuestView& view, v1::Guest* out) {
-  for (const state::DiskRow& disk : view.row.disks) *out->add_disks() = DiskToProto(view, disk, true);
+void FillDisks(const GuestView& view, bool summary, v1::Guest* out) {
+  auto add = [&](const state::DiskRow& disk, bool persistent) {
+    if (summary) {
+      out->add_disks()->set_name(absl::StrCat(out->name(), "/disks/", devices::DiskName(disk.unit)));
+    } else {
+      *out->add_disks() = DiskToProto(view, disk, persistent);
+    }
+  };
+  for (const state::DiskRow& disk : view.row.disks) add(disk, true);
   if (!view.alive) return;
   for (const vmcore::v1::Disk& live : view.facts.live_disks()) {
     bool persistent = false;
     for (const state::DiskRow& disk : view.row.disks) persistent = persistent || SameUnit(disk, live);
-    if (!persistent) *out->add_disks() = DiskToProto(view, FromVmcoreDisk(live), false);
+    if (!persistent) add(FromVmcoreDisk(live), false);
   }
 }
 
@@ -113,7 +120,7 @@ std::string IsolationName(vmcore::v1::Isolation isolation) {
   }
 }
 
-void FillFacts(const GuestView& view, const std::string& run_dir, v1::Guest* out) {
+void FillFacts(const GuestView& view, const std::string& run_dir, bool summary, v1::Guest* out) {
   if (!view.alive) return;
   if (view.facts.started_unix_ns() != 0) {
     *out->mutable_start_time() = TimeUtil::NanosecondsToTimestamp(view.facts.started_unix_ns());
@@ -126,6 +133,7 @@ void FillFacts(const GuestView& view, const std::string& run_dir, v1::Guest* out
   out->set_kernel_version(view.facts.kernel_version());
   out->set_isolation(IsolationName(view.facts.isolation()));
   for (const vmcore::v1::ConfinementPoint& point : view.facts.confinement_points()) {
+    if (summary) break;
     v1::ConfinementPoint* shown = out->add_confinement_points();
     shown->set_name(point.name());
     shown->set_in_force(point.in_force());
@@ -208,35 +216,35 @@ v1::Disk DiskToProto(const GuestView& view, const state::DiskRow& disk, bool per
   return out;
 }
 
-v1::Guest ToProto(const GuestView& view, const std::string& state_dir, const std::string& run_dir) {
-  v1::Guest out;
-  out.set_name(view.name());
-  out.set_id(view.row.id);
-  out.set_kernel(view.row.kernel);
-  out.set_memory_bytes(view.row.memory_bytes);
-  if (!view.row.image.empty()) out.set_image(absl::StrCat("images/", view.row.image));
-  out.set_image_digest(view.row.image_digest);
-  for (const std::string& argument : view.row.kernel_args) out.add_kernel_args(argument);
-  out.set_description(view.row.description);
-  out.mutable_labels()->insert(view.row.labels.begin(), view.row.labels.end());
-  out.mutable_limits()->set_cpu_percent(view.row.cpu_percent);
-  out.mutable_limits()->set_memory_bytes(view.row.memory_max);
-  out.mutable_limits()->set_processes(view.row.pids_max);
-  out.mutable_limits()->set_disk_bytes_per_second(view.row.disk_bps);
-  out.mutable_limits()->set_disk_operations_per_second(view.row.disk_iops);
-  out.set_confinement(view.row.relaxed ? v1::RELAXED : v1::STRICT);
-  out.set_trust(view.row.trusted ? v1::TRUSTED : v1::UNTRUSTED);
-  out.set_etag(absl::StrCat(view.row.version));
-  *out.mutable_create_time() = TimeUtil::NanosecondsToTimestamp(view.row.created_ns);
-  out.set_state(view.state());
-  out.set_wanted_running(view.row.wanted_running);
-  if (view.row.last_exit.has_value() && !view.alive) FillExit(*view.row.last_exit, out.mutable_last_exit());
-  if (view.operation != 0) out.set_operation(OperationName(view.operation));
-  FillDisks(view, &out);
-  FillConsoles(view, state_dir, &out);
-  FillNics(view, &out);
-  FillFacts(view, run_dir, &out);
-  return out;
+void ToProto(const GuestView& view, const std::string& state_dir, const std::string& run_dir, bool summary,
+             v1::Guest* out) {
+  out->set_name(view.name());
+  out->set_id(view.row.id);
+  out->set_kernel(view.row.kernel);
+  out->set_memory_bytes(view.row.memory_bytes);
+  if (!view.row.image.empty()) out->set_image(absl::StrCat("images/", view.row.image));
+  out->set_image_digest(view.row.image_digest);
+  if (!summary) out->mutable_kernel_args()->Add(view.row.kernel_args.begin(), view.row.kernel_args.end());
+  out->set_description(view.row.description);
+  out->mutable_labels()->insert(view.row.labels.begin(), view.row.labels.end());
+  out->mutable_limits()->set_cpu_percent(view.row.cpu_percent);
+  out->mutable_limits()->set_memory_bytes(view.row.memory_max);
+  out->mutable_limits()->set_processes(view.row.pids_max);
+  out->mutable_limits()->set_disk_bytes_per_second(view.row.disk_bps);
+  out->mutable_limits()->set_disk_operations_per_second(view.row.disk_iops);
+  out->set_confinement(view.row.relaxed ? v1::RELAXED : v1::STRICT);
+  out->set_trust(view.row.trusted ? v1::TRUSTED : v1::UNTRUSTED);
+  out->set_etag(absl::StrCat(view.row.version));
+  *out->mutable_create_time() = TimeUtil::NanosecondsToTimestamp(view.row.created_ns);
+  out->set_state(view.state());
+  out->set_wanted_running(view.row.wanted_running);
+  if (view.row.last_exit.has_value() && !view.alive) FillExit(*view.row.last_exit, summary, out->mutable_last_exit());
+  if (view.operation != 0) out->set_operation(OperationName(view.operation));
+  FillDisks(view, summary, out);
+  FillFacts(view, run_dir, summary, out);
+  if (summary) return;
+  FillConsoles(view, state_dir, out);
+  FillNics(view, out);
 }
 
 }  // namespace umld

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
@@ -36,6 +37,8 @@ using vmcore::v1::Request;
 
 // More than vmcore takes to make up its mind.
 constexpr absl::Duration kClaim = absl::Seconds(15);
+// For so long a kernel keeps others from booting.
+constexpr absl::Duration kTurn = absl::Seconds(5);
 
 }  // namespace
 
@@ -153,7 +156,12 @@ absl::StatusOr<std::string> GuestRuntime::Launch(const GuestPtr& guest) {
     warm_pool_->Discard(std::move(warm));
     RETURN_IF_ERROR(MakeFolders(launch.run_dir(), 0700));
   }
+  boots_.acquire();
+  const absl::Cleanup next = [this] { boots_.release(); };
   RETURN_IF_ERROR(LaunchCold(guest, launch));
+  table_->WaitUntil(guest, kTurn, [](const GuestView& now) {
+    return !now.alive || now.state() == v1::RUNNING || now.state() == v1::PAUSED;
+  });
   return note;
 }
 

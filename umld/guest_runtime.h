@@ -1,9 +1,12 @@
 #ifndef UMLD_UMLD_GUEST_RUNTIME_H_
 #define UMLD_UMLD_GUEST_RUNTIME_H_
 
+#include <algorithm>
 #include <functional>
 #include <memory>
+#include <semaphore>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -37,8 +40,9 @@ class GuestRuntime {
         loop_(loop),
         facts_pool_(facts_pool) {}
 
-  // Gives a guest that has none a vmcore: one of the warm pool, and its init is about to run; or a new one, and returns
-  // when that has taken its launch message. The result says which it is, as WarmPool::Take. Blocks.
+  // Gives a guest that has none a vmcore: one of the warm pool, and its init is about to run; or a new one, when it is
+  // its turn to boot, and returns when the guest is up or gone, or lets others have the turn. The result says which it
+  // is, as WarmPool::Take. Blocks.
   // kFailedPrecondition, kNotFound, ...: a kernel or disk that cannot be used, named. The guest's line only.
   absl::StatusOr<std::string> Launch(const GuestPtr& guest);
 
@@ -92,6 +96,8 @@ class GuestRuntime {
   EventLoop* const loop_;
   WorkerPool* const facts_pool_;
   std::function<void(const GuestPtr&)> config_ahead_;
+  // Kernels boot two to a processor: more at once come up no sooner, and meanwhile nobody else gets a processor.
+  std::counting_semaphore<> boots_{std::max(2 * static_cast<int>(std::thread::hardware_concurrency()), 4)};
 };
 
 }  // namespace umld

@@ -71,7 +71,9 @@ Reactor* GuestService::GetGuest(Context* context, const v1::GetGuestRequest* req
 
 Reactor* GuestService::ListGuests(Context* context, const v1::ListGuestsRequest* request,
                                   v1::ListGuestsResponse* response) {
-  return Answer<v1::ListGuestsResponse>(context, response, guests_->List(*request));
+  Reactor* const reactor = context->DefaultReactor();
+  reactor->Finish(ToGrpc(guests_->List(*request, response)));
+  return reactor;
 }
 
 Reactor* GuestService::ListGuestStats(Context* context, const v1::ListGuestStatsRequest* request,

@@ -1,6 +1,7 @@
 #ifndef UMLD_UMLD_GUEST_SERVICE_H_
 #define UMLD_UMLD_GUEST_SERVICE_H_
 
+#include "umld/arena_messages.h"
 #include "umld/guest_table.h"
 #include "umld/guests.h"
 #include "umld/v1/services.grpc.pb.h"
@@ -11,7 +12,9 @@ namespace umld {
 // The gRPC edge of Guests; see services.proto for what each call means.
 class GuestService final : public v1::Guests::CallbackService {
  public:
-  GuestService(Guests* guests, GuestTable* table, WorkerPool* pool) : guests_(guests), table_(table), pool_(pool) {}
+  GuestService(Guests* guests, GuestTable* table, WorkerPool* pool) : guests_(guests), table_(table), pool_(pool) {
+    SetMessageAllocatorFor_ListGuests(&lists_);
+  }
 
   using Context = grpc::CallbackServerContext;
   using Reactor = grpc::ServerUnaryReactor;
@@ -49,6 +52,7 @@ class GuestService final : public v1::Guests::CallbackService {
   Guests* const guests_;
   GuestTable* const table_;
   WorkerPool* const pool_;
+  ArenaMessages<v1::ListGuestsRequest, v1::ListGuestsResponse> lists_;
 };
 
 }  // namespace umld

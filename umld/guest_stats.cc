@@ -32,7 +32,8 @@ v1::GuestStats StatsOf(const GuestView& view, const DaemonConfig& config) {
     stats.set_host_memory_bytes(HostMemoryOf(kernel));
   }
   if (view.alive) {
-    v1::Guest shown = ToProto(view, config.state_dir, config.run_dir);
+    v1::Guest shown;
+    ToProto(view, config.state_dir, config.run_dir, /*summary=*/false, &shown);
     FillNicCounters(view, &shown);
     for (const v1::Nic& nic : shown.nics()) {
       stats.set_nic_receive_bytes(stats.nic_receive_bytes() + nic.counters().received_bytes());

@@ -66,13 +66,27 @@ std::vector<GuestPtr> GuestTable::All() const {
   return guests;
 }
 
-std::vector<GuestView> GuestTable::Page(const std::string& after, size_t limit) const {
-  absl::MutexLock lock(&mutex_);
-  std::vector<GuestView> views;
-  for (auto it = after.empty() ? by_name_.begin() : by_name_.upper_bound(after);
-       it != by_name_.end() && views.size() < limit; ++it) {
-    views.push_back(it->second->view);
+void GuestTable::Walk(const std::string& after, const std::function<bool(const GuestView&)>& look) const {
+  // Some hundred microseconds of the lock at a time.
+  constexpr int kAtOnce = 64;
+  std::string last = after;
+  while (true) {
+    absl::MutexLock lock(&mutex_);
+    auto at = last.empty() ? by_name_.begin() : by_name_.upper_bound(last);
+    for (int shown = 0; shown < kAtOnce; ++shown, ++at) {
+      if (at == by_name_.end() || !look(at->second->view)) return;
+      last = at->first;
+    }
   }
+}
+
+std::vector<GuestView> GuestTable::Page(const std::string& after, size_t limit) const {
+  std::vector<GuestView> views;
+  Walk(after, [&](const GuestView& view) {
+    if (views.size() == limit) return false;
+    views.push_back(view);
+    return true;
+  });
   return views;
 }
 

@@ -64,6 +64,10 @@ class GuestTable {
   // The same without a copy: `look` runs with the table locked, so it is short and calls nothing of it.
   void Look(const GuestPtr& guest, const std::function<void(const GuestView&)>& look) const;
   std::vector<GuestPtr> All() const;  // by name
+  // Shows guests whose names come after `after`, by name, until `look` says false or there are no more. None is copied:
+  // `look` runs with the table locked, as Look's, which is let go of after every few guests; who comes or goes
+  // meanwhile may or may not be seen.
+  void Walk(const std::string& after, const std::function<bool(const GuestView&)>& look) const;
   // Views of at most `limit` guests whose names come after `after`.
   std::vector<GuestView> Page(const std::string& after, size_t limit) const;
   std::vector<GuestView> Views() const;
@@ -111,8 +115,9 @@ class GuestTable {
   std::map<std::string, GuestPtr> by_name_ ABSL_GUARDED_BY(mutex_);
 };
 
-// The guest as the API shows it.
-v1::Guest ToProto(const GuestView& view, const std::string& state_dir, const std::string& run_dir);
+// The guest as the API shows it; `summary` as in ListGuestsRequest. `out` is empty.
+void ToProto(const GuestView& view, const std::string& state_dir, const std::string& run_dir, bool summary,
+             v1::Guest* out);
 v1::Disk DiskToProto(const GuestView& view, const state::DiskRow& disk, bool persistent);
 // Vmcore's word for the same; the way back is FromVmcoreDisk.
 vmcore::v1::Disk ToVmcoreDisk(const state::DiskRow& row);

@@ -6,9 +6,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
-#include <iterator>
+#include <optional>
 #include <set>
 #include <system_error>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -108,19 +109,32 @@ absl::Status CheckNoSnapshots(state::Store* store, const GuestView& view) {
                    {"HAS_SNAPSHOTS", view.name(), absl::StrCat("`umlctl snapshot delete ", name, " --all` first")});
 }
 
-struct UsedDisks {
-  uint64_t guest_id = 0;
+// A disk that a guest has or is to have.
+struct UsedDisk {
   std::string guest;
-  std::vector<state::DiskRow> disks;
+  state::DiskRow disk;
 };
 
-// Those that a guest has and is to have. A view is a copy of all that is known of the guest, which is ten times as
-// much.
-UsedDisks DisksOf(GuestTable* table, const GuestPtr& guest) {
-  UsedDisks used;
-  table->Look(guest, [&used](const GuestView& view) {
-    used = {view.row.id, view.row.name, view.row.disks};
-    for (const vmcore::v1::Disk& live : view.facts.live_disks()) used.disks.push_back(FromVmcoreDisk(live));
+bool IsReadOnly(absl::string_view flags) { return absl::StrContains(flags, 'r'); }
+
+// Those of all guests but one that a new disk may have to do with: where both only read there is no conflict, and a
+// file that many guests share is here once.
+std::vector<UsedDisk> OthersDisks(const GuestTable& table, uint64_t but_guest_id, bool writable) {
+  std::vector<UsedDisk> used;
+  std::set<std::tuple<std::string, std::string, std::string, std::string>> known;
+  auto add = [&](const GuestView& view, const state::DiskRow& disk) {
+    const std::string opener = disk.opener.has_value() ? disk.opener->ToText() : "";
+    if (known.emplace(disk.path, disk.backing, disk.flags, opener).second) used.push_back({view.row.name, disk});
+  };
+  table.Walk("", [&](const GuestView& view) {
+    if (view.row.id == but_guest_id) return true;
+    for (const state::DiskRow& disk : view.row.disks) {
+      if (writable || !IsReadOnly(disk.flags)) add(view, disk);
+    }
+    for (const vmcore::v1::Disk& live : view.facts.live_disks()) {
+      if (writable || !IsReadOnly(live.flags())) add(view, FromVmcoreDisk(live));
+    }
+    return true;
   });
   return used;
 }
@@ -176,13 +190,19 @@ void Guests::InLines(const std::vector<GuestPtr>& guests, std::function<void(con
 v1::Guest Guests::Show(const GuestPtr& guest) const { return Show(table_->View(guest)); }
 
 v1::Guest Guests::Show(const GuestView& view) const {
-  v1::Guest shown = ToProto(view, config_->state_dir, config_->run_dir);
-  if (const absl::StatusOr<KernelChoice> kernel = catalog_->ChoiceOf(view); kernel.ok()) {
-    shown.set_kernel_in_use(kernel->name.empty() ? kernel->path : kernel->name);
-    shown.set_kernel_path(kernel->path);
-  }
-  for (v1::Disk& disk : *shown.mutable_disks()) NameVolume(&disk);
+  v1::Guest shown;
+  Show(view, /*summary=*/false, &shown);
   return shown;
+}
+
+void Guests::Show(const GuestView& view, bool summary, v1::Guest* out) const {
+  ToProto(view, config_->state_dir, config_->run_dir, summary, out);
+  if (const absl::StatusOr<KernelChoice> kernel = catalog_->ChoiceOf(view); kernel.ok()) {
+    out->set_kernel_in_use(kernel->name.empty() ? kernel->path : kernel->name);
+    out->set_kernel_path(kernel->path);
+  }
+  if (summary) return;
+  for (v1::Disk& disk : *out->mutable_disks()) NameVolume(&disk);
 }
 
 absl::StatusOr<std::vector<state::DiskRow>> Guests::NewDisks(const v1::CreateGuestRequest& request, bool has_image,
@@ -220,7 +240,7 @@ absl::StatusOr<std::vector<state::DiskRow>> Guests::NewDisks(const v1::CreateGue
 }
 
 std::optional<Credentials> Guests::WhoOpens(const state::DiskRow& disk, const Caller& caller) const {
-  const bool read_only = absl::StrContains(disk.flags, 'r');
+  const bool read_only = IsReadOnly(disk.flags);
   const bool for_all = !volumes_->NameOf(disk.path).empty() || (read_only && catalog_->IsModules(disk.path));
   return disk.managed || (for_all && disk.backing.empty()) ? std::nullopt : caller.user;
 }
@@ -257,22 +277,19 @@ absl::Status Guests::CheckDisk(const state::DiskRow& disk, const std::vector<sta
       return conflict("by this guest", other, "one file is one disk; make another file");
     }
   }
-  for (const GuestPtr& guest : table_->All()) {
-    const UsedDisks used = DisksOf(table_, guest);
-    if (used.guest_id == guest_id) continue;
-    for (const state::DiskRow& other : used.disks) {
-      if (!MayConflict(*file, other)) continue;
-      absl::StatusOr<devices::DiskFile> theirs = inspect(other);
-      if (!theirs.ok() || !devices::Conflicts(*file, *theirs)) continue;
-      const std::string device = devices::DiskName(other.unit);
-      const std::string beside = volumes_->NameOf(disk.path).empty()
-                                     ? absl::StrCat("make a COW over it for each guest (", devices::DiskName(disk.unit),
-                                                    "=NEW.cow,", disk.path, ")")
-                                     : absl::StrCat("give it to all of them read-only (", devices::DiskName(disk.unit),
-                                                    "r=", volumes_->Show(disk.path), ")");
-      return conflict("by guest " + used.guest, other,
-                      absl::StrCat("`umlctl unplug ", used.guest, " ", device, "` first, or ", beside));
-    }
+  for (const UsedDisk& used : OthersDisks(*table_, guest_id, file->writable)) {
+    const state::DiskRow& other = used.disk;
+    if (!MayConflict(*file, other)) continue;
+    absl::StatusOr<devices::DiskFile> theirs = inspect(other);
+    if (!theirs.ok() || !devices::Conflicts(*file, *theirs)) continue;
+    const std::string device = devices::DiskName(other.unit);
+    const std::string beside = volumes_->NameOf(disk.path).empty()
+                                   ? absl::StrCat("make a COW over it for each guest (", devices::DiskName(disk.unit),
+                                                  "=NEW.cow,", disk.path, ")")
+                                   : absl::StrCat("give it to all of them read-only (", devices::DiskName(disk.unit),
+                                                  "r=", volumes_->Show(disk.path), ")");
+    return conflict("by guest " + used.guest, other,
+                    absl::StrCat("`umlctl unplug ", used.guest, " ", device, "` first, or ", beside));
   }
   return absl::OkStatus();
 }
@@ -408,27 +425,24 @@ absl::StatusOr<v1::Guest> Guests::Create(const v1::CreateGuestRequest& request, 
   return Show(*guest);
 }
 
-absl::StatusOr<v1::ListGuestsResponse> Guests::List(const v1::ListGuestsRequest& request) const {
+absl::Status Guests::List(const v1::ListGuestsRequest& request, v1::ListGuestsResponse* response) const {
   std::string after;
   if (!request.page_token().empty() && !absl::WebSafeBase64Unescape(request.page_token(), &after)) {
     return Invalid("the page token is not one of ours", "INVALID_PAGE_TOKEN", "", "begin again without it");
   }
-  const size_t size = request.page_size() == 0 ? kDefaultPage : std::min<size_t>(request.page_size(), kMaxPage);
-  v1::ListGuestsResponse response;
+  const int size = request.page_size() == 0 ? kDefaultPage : std::min<int>(request.page_size(), kMaxPage);
   ASSIGN_OR_RETURN(const LabelSelector selector, LabelSelector::Parse(request.label_selector()));
-  std::vector<GuestView> views;
-  while (views.size() <= size) {
-    std::vector<GuestView> page = table_->Page(after, size + 1 - views.size());
-    if (page.empty()) break;
-    after = page.back().row.name;
-    std::copy_if(std::make_move_iterator(page.begin()), std::make_move_iterator(page.end()), std::back_inserter(views),
-                 [&](const GuestView& view) { return selector.Matches(view.row.labels); });
-  }
-  const bool more = views.size() > size;
-  if (more) views.pop_back();
-  for (const GuestView& view : views) *response.add_guests() = Show(view);
-  if (more) response.set_next_page_token(absl::WebSafeBase64Escape(views.back().row.name));
-  return response;
+  table_->Walk(after, [&](const GuestView& view) {
+    if (!selector.Matches(view.row.labels)) return true;
+    if (response->guests_size() == size) {
+      response->set_next_page_token(absl::WebSafeBase64Escape(after));
+      return false;
+    }
+    after = view.row.name;
+    Show(view, request.summary(), response->add_guests());
+    return true;
+  });
+  return absl::OkStatus();
 }
 
 absl::Status Guests::TellConfig(const GuestPtr& guest) {

@@ -48,6 +48,8 @@ class Guests {
   void InLines(const std::vector<GuestPtr>& guests, std::function<void(const absl::Status&)> body);
   v1::Guest Show(const GuestPtr& guest) const;
   v1::Guest Show(const GuestView& view) const;
+  // Into `out`, which is empty; `summary` as in ListGuestsRequest.
+  void Show(const GuestView& view, bool summary, v1::Guest* out) const;
 
   // -- guests.cc. Block on the disk.
   absl::StatusOr<v1::Guest> Create(const v1::CreateGuestRequest& request, const Caller& caller);
@@ -55,7 +57,8 @@ class Guests {
   absl::StatusOr<state::GuestRow> NewRow(const v1::CreateGuestRequest& request, const Caller& caller);
   // Whether this kernel is here for this caller.
   absl::Status CheckKernel(const std::string& wish, const Caller& caller) const;
-  absl::StatusOr<v1::ListGuestsResponse> List(const v1::ListGuestsRequest& request) const;  // does not block
+  // Fills in `response`, which is empty. Does not block.
+  absl::Status List(const v1::ListGuestsRequest& request, v1::ListGuestsResponse* response) const;
   absl::StatusOr<v1::Guest> Update(const GuestPtr& guest, const v1::UpdateGuestRequest& request, const Caller& caller);
   absl::StatusOr<v1::Guest> Rename(const GuestPtr& guest, const std::string& new_name);
   // Called outside the line: it marks the guest, kills it first when `force`, and calls `done` when it is removed.

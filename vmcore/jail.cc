@@ -323,18 +323,18 @@ const char* Jail::EnterNamespaces() const {
   if (getcwd(here, sizeof(here)) == nullptr) return "getcwd";
   if (mount("umld", here, "tmpfs", MS_NOSUID, kRootLimits) != 0) return "mount a root";
   if (chdir(here) != 0) return "enter the new root";
-  // The working directory keeps its path: so do relative ones, and people see whose process it is.
-  const std::string folder = Below(absl::StrCat(here, "/", kKernelFolder));
-  if (!MakeParents(folder + "/") ||
-      move_mount(kernel_folder.get(), "", AT_FDCWD, folder.c_str(), MOVE_MOUNT_F_EMPTY_PATH) != 0) {
-    return "show the kernel its folder";
-  }
-  // The guest's memory, and no more than that.
+  // The guest's memory, and no more than that. First, for the runtime directory may be below the host's /dev/shm.
   const uint64_t most = IsRemoved("memory-limit") ? 2 * options_.memory_bytes : options_.memory_bytes;
   const std::string memory = absl::StrCat("mode=0700,nr_inodes=64,size=", most + kMemorySlack, Owner(options_.uid));
   const unsigned long nodev = IsRemoved("nodev") ? 0 : MS_NODEV;
   if (!MakeParents("dev/shm/") || mount("umld", "dev/shm", "tmpfs", MS_NOSUID | nodev, memory.c_str()) != 0) {
     return "mount the guest's memory";
+  }
+  // The working directory keeps its path: so do relative ones, and people see whose process it is.
+  const std::string folder = Below(absl::StrCat(here, "/", kKernelFolder));
+  if (!MakeParents(folder + "/") ||
+      move_mount(kernel_folder.get(), "", AT_FDCWD, folder.c_str(), MOVE_MOUNT_F_EMPTY_PATH) != 0) {
+    return "show the kernel its folder";
   }
   // For interfaces. It opens taps that belong to the guest's uid, and makes none without a capability. A host that is a
   // container may not let us make it, and then there are no taps.
