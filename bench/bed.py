@@ -100,14 +100,21 @@ class Bed:
         self.umld = None
         self.by_hand = []
 
-    def start_umld(self):
+    def start_umld(self, reclaim_after="0"):
+        """By default without a policy that comes between measurements."""
         with open(self.folder / "umld.log", "ab") as log:
             self.umld = subprocess.Popen(
                 [self.umld_program, "--state-dir", self.folder / "state", "--run-dir", self.run,
-                 "--mconsole-dir", self.folder / "uml", "--kernel", self.kernel, "--vmcore", self.vmcore],
+                 "--mconsole-dir", self.folder / "uml", "--kernel", self.kernel, "--vmcore", self.vmcore,
+                 "--reclaim-after", reclaim_after],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         # Accepting, not just there.
         await_("umld", lambda: subprocess.run([self.umlctl, "list"], env=self.env, capture_output=True).returncode == 0)
+
+    def end_umld(self):
+        """Its guests go on."""
+        self.umld.terminate()
+        self.umld.wait(timeout=30)
 
     def ctl(self, *words):
         return check([self.umlctl, *words], env=self.env)
@@ -126,9 +133,8 @@ class Bed:
             guest.end()
         if self.umld is not None and self.umld.poll() is None:
             self._end_guests()
-            self.umld.terminate()
             try:
-                self.umld.wait(timeout=30)
+                self.end_umld()
             except subprocess.TimeoutExpired:
                 self.umld.kill()
                 self.umld.wait()

@@ -71,7 +71,8 @@ struct GuestRow {
   bool wanted_running = false;
   bool relaxed = false;  // its kernel is not confined
   bool trusted = false;
-  uint32_t cpu_percent = 0;  // limits; 0: the default
+  bool keeps_memory = false;  // nothing is taken back while it is idle
+  uint32_t cpu_percent = 0;   // limits; 0: the default
   uint64_t memory_max = 0;
   uint32_t pids_max = 0;
   uint64_t disk_bps = 0;

@@ -204,6 +204,10 @@ constexpr const char* kMigrations[] = {
         PRIMARY KEY (kernel, memory_bytes)
       ) STRICT;
     )sql",
+    // 13: whether memory is taken back of an idle guest.
+    R"sql(
+      ALTER TABLE guests ADD COLUMN keeps_memory INTEGER NOT NULL DEFAULT 0;
+    )sql",
 };
 
 absl::Status CheckOrigin(Database& database, int64_t version) {

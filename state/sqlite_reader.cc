@@ -89,6 +89,7 @@ absl::StatusOr<GuestRow> GuestFrom(const std::string& path, const Statement& sta
   guest.image_digest = statement.Text(17);
   ASSIGN_OR_RETURN(guest.labels, LabelsFromJson(path, guest.name, statement.Text(18)));
   guest.snapshot_id = statement.Uint(19);
+  guest.keeps_memory = statement.Bool(20);
   return guest;
 }
 
@@ -198,7 +199,7 @@ absl::StatusOr<std::vector<GuestRow>> ReadGuests(Database& database) {
         Statement statement,
         database.Prepare("SELECT id, name, kernel, memory_bytes, image, kernel_args, description, "
                          "version, created_ns, wanted_running, relaxed, cpu_percent, memory_max, pids_max, trusted, "
-                         "disk_bps, disk_iops, image_digest, labels, snapshot_id "
+                         "disk_bps, disk_iops, image_digest, labels, snapshot_id, keeps_memory "
                          "FROM guests ORDER BY name"));
     RETURN_IF_ERROR(ForEachRow(statement, [&]() -> absl::Status {
       ASSIGN_OR_RETURN(GuestRow guest, GuestFrom(database.path(), statement));

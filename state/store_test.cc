@@ -32,6 +32,7 @@ GuestRow FullGuest(const std::string& name) {
   guest.created_ns = 1'700'000'000'000'000'000;
   guest.wanted_running = true;
   guest.trusted = true;
+  guest.keeps_memory = true;
   guest.disks = {{.unit = 0, .path = "/c", .backing = "/b", .flags = "cs", .serial = "S", .managed = true},
                  {.unit = 15, .path = "/d", .backing = "", .flags = "", .serial = "", .managed = false}};
   guest.consoles = {{.device = "con1", .channel = "pts"}, {.device = "con0", .channel = "port:9000"}};

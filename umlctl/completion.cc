@@ -103,6 +103,7 @@ constexpr Place kPlaces[] = {
     {"", "--modules", ":files"},
     {"", "--confinement", "strict relaxed"},
     {"", "--trust", "untrusted trusted"},
+    {"", "--reclaim", "idle never"},
     {"", "--disk", ":files"},
     {"", "--address", ":files"},
     {"", "--for", "running stopped paused crashed"},

@@ -25,6 +25,20 @@ inline void AddTrust(CLI::App* verb, std::string& word) {
       ->option_text("untrusted|trusted");
 }
 
+// The option --reclaim of a verb, in the same way: "idle", "never", or empty.
+inline void AddReclaim(CLI::App* verb, std::string& word) {
+  verb->add_option("--reclaim", word,
+                   "of host memory that the guest has used once and has free now. idle: taken back when the guest is "
+                   "idle (the default); never: left to it")
+      ->check(CLI::IsMember({"idle", "never"}))
+      ->option_text("idle|never");
+}
+
+inline v1::Reclaim ReclaimOf(const std::string& word) {
+  if (word.empty()) return v1::RECLAIM_UNSPECIFIED;
+  return word == "never" ? v1::NEVER : v1::WHEN_IDLE;
+}
+
 inline v1::Trust TrustOf(const std::string& word) {
   if (word.empty()) return v1::TRUST_UNSPECIFIED;
   return word == "trusted" ? v1::TRUSTED : v1::UNTRUSTED;

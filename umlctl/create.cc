@@ -21,6 +21,7 @@ struct Options {
   std::string description;
   std::string confinement;
   std::string trust;
+  std::string reclaim;
   LimitWords limits;
   std::vector<std::string> disks;
   std::vector<std::string> consoles;
@@ -54,6 +55,7 @@ absl::Status Create(Session& session, const Options& options) {
   RETURN_IF_ERROR(ApplyLabels(options.labels, guest.mutable_labels()));
   guest.set_confinement(ConfinementOf(options.confinement));
   guest.set_trust(TrustOf(options.trust));
+  guest.set_memory_reclaim(ReclaimOf(options.reclaim));
   RETURN_IF_ERROR(ApplyLimits(options.limits, guest.mutable_limits()));
   for (const std::string& arg : options.kernel_args) guest.add_kernel_args(arg);
   for (const std::string& disk : options.disks) {
@@ -101,6 +103,7 @@ void AddCreate(CLI::App& app, Session& session) {
   AddLabels(*verb, options->labels);
   AddConfinement(verb, options->confinement);
   AddTrust(verb, options->trust);
+  AddReclaim(verb, options->reclaim);
   AddLimits(verb, options->limits);
   OnVerb(verb, session, [&session, options] { return Create(session, *options); });
 }

@@ -34,6 +34,14 @@ std::string MemoryLine(const v1::Guest& guest) {
   return text;
 }
 
+std::string ReclaimLine(const v1::Guest& guest) {
+  std::string text = guest.memory_reclaim() == v1::NEVER ? "never" : "when idle";
+  if (!guest.has_reclaimed_memory()) return text;
+  const v1::ReclaimedMemory& last = guest.reclaimed_memory();
+  return absl::StrCat(text, "; last ", HumanByteSize(last.bytes()), " at ", TimeText(last.time()), ", ",
+                      HumanByteSize(last.total_bytes()), " in ", last.count(), last.count() == 1 ? " time" : " times");
+}
+
 std::string DiskLine(const v1::Disk& disk) {
   std::vector<std::string> notes;
   if (!disk.plugged()) notes.push_back("from the next boot");
@@ -118,6 +126,7 @@ Details Describe(const v1::Guest& guest) {
   if (!guest.labels().empty()) details.Add("Labels", LabelsText(guest));
   if (!guest.operation().empty()) details.Add("Under way", guest.operation());
   details.Add("Memory", MemoryLine(guest));
+  details.AddUnder("reclaimed", ReclaimLine(guest));
   details.Add("Kernel", KernelText(guest));
   if (guest.kernel_path() != guest.kernel()) details.AddUnder("file", guest.kernel_path());
   if (!guest.kernel_version().empty()) details.AddUnder("says", guest.kernel_version());

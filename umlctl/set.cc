@@ -24,6 +24,7 @@ struct Options {
   std::optional<std::string> description;
   std::string confinement;
   std::string trust;
+  std::string reclaim;
   LimitWords limits;
   std::vector<std::string> kernel_args;
   std::vector<std::string> labels;
@@ -56,6 +57,10 @@ absl::StatusOr<v1::UpdateGuestRequest> Request(const Options& options) {
   if (!options.trust.empty()) {
     guest.set_trust(TrustOf(options.trust));
     mask.add_paths("trust");
+  }
+  if (!options.reclaim.empty()) {
+    guest.set_memory_reclaim(ReclaimOf(options.reclaim));
+    mask.add_paths("memory_reclaim");
   }
   if (!options.kernel_args.empty() || options.no_args) {
     for (const std::string& arg : options.kernel_args) guest.add_kernel_args(arg);
@@ -91,7 +96,7 @@ absl::Status Set(Session& session, const Options& options) {
     session.Say(session.output.format == Format::kName ? umid : absl::StrCat(umid, ": set"));
   }
   const auto holds_at_once = [](const std::string& path) {
-    return path == "description" || path == "limits" || path == "labels";
+    return path == "description" || path == "limits" || path == "labels" || path == "memory_reclaim";
   };
   const auto& paths = request.update_mask().paths();
   const bool at_once = std::all_of(paths.begin(), paths.end(), holds_at_once);
@@ -113,6 +118,7 @@ void AddSet(CLI::App& app, Session& session) {
   AddLabels(*verb, options->labels);
   AddConfinement(verb, options->confinement);
   AddTrust(verb, options->trust);
+  AddReclaim(verb, options->reclaim);
   AddLimits(verb, options->limits);
   CLI::Option* args =
       verb->add_option("--arg", options->kernel_args, "a kernel argument; may be repeated; replaces all there were")

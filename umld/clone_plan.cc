@@ -156,6 +156,7 @@ ClonePlan PlanClone(const state::GuestRow& source, const state::SnapshotRow* sna
   guest.mutable_labels()->insert(source.labels.begin(), source.labels.end());
   guest.set_trust(source.trusted ? v1::TRUSTED : v1::UNTRUSTED);
   guest.set_confinement(source.relaxed ? v1::RELAXED : v1::STRICT);
+  guest.set_memory_reclaim(source.keeps_memory ? v1::NEVER : v1::WHEN_IDLE);
   v1::Limits& limits = *guest.mutable_limits();
   limits.set_cpu_percent(source.cpu_percent);
   limits.set_memory_bytes(source.memory_max);

@@ -43,6 +43,7 @@
 #include "umld/kernel_service.h"
 #include "umld/kernels.h"
 #include "umld/mconsole_bridge.h"
+#include "umld/memory_reclaim.h"
 #include "umld/operation_service.h"
 #include "umld/pool_service.h"
 #include "umld/snapshot_service.h"
@@ -131,6 +132,7 @@ class DaemonImpl final : public Daemon {
                                                  clone_service_.get(), transfer_service_.get(), pool_service_.get()}));
     if (bridge_ != nullptr) bridge_->Begin();
     disk_watch_->Begin();
+    memory_reclaim_->Begin();
     RETURN_IF_ERROR(warm_pool_->Begin());
     server_->Serve();
     WatchSignals();
@@ -148,6 +150,7 @@ class DaemonImpl final : public Daemon {
     sd_notify(0, "STOPPING=1");
     if (bridge_ != nullptr) bridge_->End();
     disk_watch_->End();
+    memory_reclaim_->End();
     warm_pool_->End();
     // Calls that are nearly done get their answer. Those that wait for a guest do not hold us up: their operations are
     // in the database, and the next umld goes on with them.
@@ -210,6 +213,7 @@ class DaemonImpl final : public Daemon {
     event_service_ = std::make_unique<EventService>(events_.get(), table_.get(), guests_.get(), &requests_);
     host_service_ = std::make_unique<HostService>(&config_, table_.get(), kernel_catalog_.get(), &requests_);
     disk_watch_ = std::make_unique<DiskWatch>(&config_, store_.get(), table_.get(), guests_.get(), events_.get());
+    memory_reclaim_ = std::make_unique<MemoryReclaim>(&config_, table_.get(), runtime_.get());
     if (!config_.mconsole_dir.empty()) {
       bridge_ = std::make_unique<MconsoleBridge>(config_.mconsole_dir, loop_.get(), events_.get(), table_.get(),
                                                  guests_.get());
@@ -326,6 +330,7 @@ class DaemonImpl final : public Daemon {
   std::unique_ptr<HostService> host_service_;
   std::unique_ptr<MconsoleBridge> bridge_;
   std::unique_ptr<DiskWatch> disk_watch_;
+  std::unique_ptr<MemoryReclaim> memory_reclaim_;
   std::unique_ptr<ApiServer> server_;
   absl::Mutex stopped_;
   bool stop_ = false;

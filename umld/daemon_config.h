@@ -7,6 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "vmcore/vmcore.pb.h"
 
 namespace umld {
@@ -26,6 +27,7 @@ struct DaemonConfig {
   uint64_t disk_reserve_bytes = uint64_t{256} << 20;  // of the host's disks; guests that need it are paused
   uint64_t warm_memory_bytes =
       0;  // that kernels of the warm pool may have, by their guests' size; 0: a quarter of the host's
+  absl::Duration reclaim_after = absl::Minutes(1);  // guests that are idle so long give memory back; 0: never
   uint32_t first_uid = 1879048192;  // of confined guests, when umld is root: of a range that systemd leaves to nobody
 
   std::string GuestStateDir(uint64_t id) const { return absl::StrCat(state_dir, "/guests/", id); }

@@ -43,6 +43,7 @@ v1::Guest WishesOf(GuestView view) {
   wishes.set_confinement(shown.confinement());
   wishes.set_trust(shown.trust());
   *wishes.mutable_limits() = shown.limits();
+  wishes.set_memory_reclaim(shown.memory_reclaim());
   for (const state::ConsoleRow& console : view.row.consoles) {
     v1::Console* added = wishes.add_consoles();
     added->set_name(console.device);

@@ -142,6 +142,14 @@ void FillFacts(const GuestView& view, const std::string& run_dir, bool summary, 
   out->set_boots(view.facts.boots());
   out->set_start_kind(view.facts.warm() ? v1::WARM : v1::COLD);
   out->set_lent_memory_bytes(view.facts.lent_memory_bytes());
+  if (const vmcore::v1::ReclaimedMemory& got = view.facts.reclaimed(); got.count() > 0) {
+    v1::ReclaimedMemory* shown = out->mutable_reclaimed_memory();
+    *shown->mutable_time() = TimeUtil::NanosecondsToTimestamp(got.unix_ns());
+    shown->set_bytes(got.bytes());
+    shown->set_total_bytes(got.total_bytes());
+    shown->set_count(got.count());
+    *shown->mutable_longest_stop() = TimeUtil::MicrosecondsToDuration(got.longest_stop_us());
+  }
   out->set_unreachable_reason(view.unreachable_reason);
   if (view.state() == v1::PAUSED) out->set_pause_reason(view.pause_reason);
 }
@@ -234,6 +242,7 @@ void ToProto(const GuestView& view, const std::string& state_dir, const std::str
   out->mutable_limits()->set_disk_operations_per_second(view.row.disk_iops);
   out->set_confinement(view.row.relaxed ? v1::RELAXED : v1::STRICT);
   out->set_trust(view.row.trusted ? v1::TRUSTED : v1::UNTRUSTED);
+  out->set_memory_reclaim(view.row.keeps_memory ? v1::NEVER : v1::WHEN_IDLE);
   out->set_etag(absl::StrCat(view.row.version));
   *out->mutable_create_time() = TimeUtil::NanosecondsToTimestamp(view.row.created_ns);
   out->set_state(view.state());

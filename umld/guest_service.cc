@@ -6,9 +6,9 @@
 #include "absl/strings/str_cat.h"
 #include "base/call_warnings.h"
 #include "base/status.h"
+#include "kernel/host_memory.h"
 #include "umld/disk_details.h"
 #include "umld/grpc_status.h"
-#include "umld/host_memory.h"
 #include "umld/nic_counters.h"
 #include "umld/operation_service.h"
 
@@ -62,7 +62,7 @@ Reactor* GuestService::GetGuest(Context* context, const v1::GetGuestRequest* req
     v1::Guest shown = guests_->Show(guest);
     const GuestView view = table_->View(guest);
     const vmcore::v1::ProcessId kernel = view.facts.kernel();
-    shown.set_host_memory_bytes(HostMemoryOf({kernel.pid(), kernel.start_ticks()}));
+    shown.set_host_memory_bytes(kernel::HostMemoryOf({kernel.pid(), kernel.start_ticks()}));
     for (v1::Disk& disk : *shown.mutable_disks()) AddDiskDetails(OpenerOf(view, disk.name()), shown, &disk);
     FillNicCounters(view, &shown);
     return shown;

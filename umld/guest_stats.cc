@@ -7,9 +7,9 @@
 #include "absl/time/clock.h"
 #include "base/status.h"
 #include "google/protobuf/util/time_util.h"
+#include "kernel/host_memory.h"
 #include "umld/guest_usage.h"
 #include "umld/guests.h"
-#include "umld/host_memory.h"
 #include "umld/nic_counters.h"
 
 namespace umld {
@@ -29,7 +29,8 @@ v1::GuestStats StatsOf(const GuestView& view, const DaemonConfig& config) {
   if (view.alive) {
     const ProcessIdentity kernel{view.facts.kernel().pid(), view.facts.kernel().start_ticks()};
     usage = UsageOf(kernel);
-    stats.set_host_memory_bytes(HostMemoryOf(kernel));
+    stats.set_host_memory_bytes(kernel::HostMemoryOf(kernel));
+    stats.set_reclaimed_memory_bytes(view.facts.reclaimed().total_bytes());
   }
   if (view.alive) {
     v1::Guest shown;

@@ -373,6 +373,7 @@ absl::StatusOr<state::GuestRow> Guests::NewRow(const v1::CreateGuestRequest& req
   if (row.relaxed) RETURN_IF_ERROR(NeedsAdmin(caller, kRelaxedGuest));
   RETURN_IF_ERROR(CheckTrust(row));
   RETURN_IF_ERROR(TakeLimits(wanted.limits(), &row));
+  row.keeps_memory = wanted.memory_reclaim() == v1::NEVER;
   row.created_ns = absl::ToUnixNanos(absl::Now());
   ASSIGN_OR_RETURN(row.disks, NewDisks(request, !wanted.image().empty(), caller));
   ASSIGN_OR_RETURN(row.consoles, NewConsoles(request, caller));
@@ -486,11 +487,13 @@ absl::StatusOr<v1::Guest> Guests::Update(const GuestPtr& guest, const v1::Update
         row.trusted = wanted.trust() == v1::TRUSTED;
       } else if (path == "limits") {
         RETURN_IF_ERROR(TakeLimits(wanted.limits(), &row));
+      } else if (path == "memory_reclaim") {
+        row.keeps_memory = wanted.memory_reclaim() == v1::NEVER;
       } else {
         return Invalid(
             absl::StrCat("\"", path, "\" cannot be updated"), "INVALID_UPDATE_MASK", wanted.name(),
-            "memory_bytes, kernel, kernel_args, description, labels, confinement, trust and limits can; devices have "
-            "Plug and Unplug");
+            "memory_bytes, kernel, kernel_args, description, labels, confinement, trust, limits and memory_reclaim "
+            "can; devices have Plug and Unplug");
       }
     }
     RETURN_IF_ERROR(CheckTrust(row));

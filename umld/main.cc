@@ -59,8 +59,8 @@ void TuneHeap() {
 int Main(int argc, char** argv) {
   TuneHeap();
   umld::DaemonConfig config;
-  std::string disk_reserve = "256M", warm_memory, isolation = "auto", confinement = "strict", log_level = "info",
-              listen;
+  std::string disk_reserve = "256M", warm_memory, reclaim_after, isolation = "auto", confinement = "strict",
+              log_level = "info", listen;
   CLI::App app("umld manages the User Mode Linux guests of this host. umlctl talks to it.", "umld");
   app.set_version_flag("--version", std::string("umld ") + umld::kVersion);
   app.add_option("--state-dir", config.state_dir, "database, images, disks, logs (root: /var/lib/umld)");
@@ -82,6 +82,9 @@ int Main(int argc, char** argv) {
                  "quarter of a small disk)");
   app.add_option("--warm-memory", warm_memory,
                  "what the kernels of the warm pool may have, by their guests' size (a quarter of the host's memory)");
+  app.add_option(
+      "--reclaim-after", reclaim_after,
+      "guests that are idle so long give back the host memory that they have free, as 30s; 0: none does (1m)");
   app.add_option("--log-level", log_level, "debug, info, warn or error");
   app.set_config("--config", "", "read options from this file (INI or TOML)");
   try {
@@ -107,6 +110,12 @@ int Main(int argc, char** argv) {
   } else if (!warm_memory.empty()) {
     std::fprintf(stderr, "error: umld: --warm-memory: %s\nhint:  write it as 4G\n",
                  std::string(bytes.status().message()).c_str());
+    return 2;
+  }
+  if (!reclaim_after.empty() &&
+      (!absl::ParseDuration(reclaim_after, &config.reclaim_after) || config.reclaim_after < absl::ZeroDuration())) {
+    std::fprintf(stderr, "error: umld: --reclaim-after %s is no duration\nhint:  write it as 30s, or 0 for never\n",
+                 reclaim_after.c_str());
     return 2;
   }
   config.relaxed = confinement == "relaxed";

@@ -19,9 +19,9 @@
 #include "base/file.h"
 #include "base/status.h"
 #include "devices/memory/memory_spec.h"
+#include "kernel/host_memory.h"
 #include "kernel/kernel_inspect.h"
 #include "spdlog/spdlog.h"
-#include "umld/host_memory.h"
 #include "umld/warm_fit.h"
 #include "umld/warm_initramfs.h"
 
@@ -165,7 +165,8 @@ v1::Pool WarmPool::Show(const Class& pool) const {
   shown.set_ready(static_cast<uint32_t>(pool.ready.size()));
   shown.set_booting(pool.booting);
   uint64_t bytes = 0;
-  for (const std::unique_ptr<WarmKernel>& warm : pool.ready) bytes += HostMemoryOf(ToIdentity(warm->facts.kernel()));
+  for (const std::unique_ptr<WarmKernel>& warm : pool.ready)
+    bytes += kernel::HostMemoryOf(ToIdentity(warm->facts.kernel()));
   shown.set_host_memory_bytes(bytes);
   shown.set_warm_starts(pool.warm_starts);
   shown.set_cold_starts(pool.cold_starts);

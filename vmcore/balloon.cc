@@ -11,6 +11,7 @@
 #include "base/byte_size.h"
 #include "base/status.h"
 #include "devices/memory/memory_spec.h"
+#include "vmcore/unix_clock.h"
 
 namespace umld::vmcore {
 namespace {
@@ -21,6 +22,10 @@ using std::chrono::milliseconds;
 // caches meanwhile.
 constexpr milliseconds kPause(50);
 constexpr int kIdleRounds = 40;
+// One step of a pulse, in which the guest stands still: some milliseconds on each way (measured: 0.5 to 1.5 ms per MiB
+// taken, 10 ms per GiB given back).
+constexpr uint64_t kPulsePiece = uint64_t{2} << 20, kGivePiece = uint64_t{256} << 20;
+constexpr std::chrono::seconds kPulseAtMost(30);
 constexpr char kSubject[] = "devices/mem";
 
 // "MemFree:    1234 kB" in bytes; 0 when there is no such line.
@@ -39,6 +44,9 @@ uint64_t MinFree(uint64_t total_bytes) {
   return static_cast<uint64_t>(std::sqrt(static_cast<double>(total_bytes >> 10) * 16)) << 10;
 }
 
+// What a pulse leaves: a guest that wakes up while it is under way has this until the next step sees it.
+uint64_t PulseReserve(uint64_t total_bytes) { return 2 * MinFree(total_bytes) + total_bytes / 32; }
+
 std::string Command(char sign, uint64_t bytes) {
   return absl::StrCat("config mem=", std::string(1, sign), bytes >> 10, "K");
 }
@@ -55,6 +63,7 @@ Balloon::Balloon(EventLoop* loop, MconsoleClient* mconsole, uint64_t memory_byte
 Balloon::~Balloon() { loop_->Cancel(timer_); }
 
 void Balloon::Take(uint64_t bytes, Done done) {
+  if (pulse_.has_value()) return AfterAll([this, bytes, done = std::move(done)] { Take(bytes, done); });
   if (done_) return done(absl::UnavailableError("another change of its memory is under way"));
   const uint64_t left = memory_bytes_ - lent_;
   if (bytes > left || left - bytes < devices::kMinMemory) {
@@ -122,6 +131,7 @@ void Balloon::GiveUpTaking(const absl::Status& why) {
 }
 
 void Balloon::Give(uint64_t bytes, Done done) {
+  if (pulse_.has_value()) return AfterAll([this, bytes, done = std::move(done)] { Give(bytes, done); });
   if (done_) return done(absl::UnavailableError("another change of its memory is under way"));
   if (bytes > lent_) {
     return done(Refused(
@@ -137,9 +147,106 @@ void Balloon::Give(uint64_t bytes, Done done) {
   });
 }
 
+void Balloon::Pulse(uint64_t worth_bytes, std::function<uint64_t()> host_memory, Done done) {
+  if (done_) return done(absl::UnavailableError("another change of its memory is under way"));
+  if (lent_ > 0) {
+    return done(MakeError(absl::StatusCode::kFailedPrecondition, absl::StrCat(FormatByteSize(lent_), " of it are lent"),
+                          {"MEMORY_LENT", kSubject, "give that back first"}));
+  }
+  done_ = std::move(done);
+  taken_now_ = 0;
+  pulse_.emplace();
+  pulse_->worth_bytes = worth_bytes;
+  pulse_->host_before = host_memory();
+  pulse_->host_memory = std::move(host_memory);
+  pulse_->until = EventLoop::Clock::now() + kPulseAtMost;
+  PulseNext();
+}
+
+void Balloon::PulseNext() {
+  mconsole_->Send("proc meminfo", deadline_, [this](const absl::StatusOr<MconsoleAnswer>& answer) {
+    if (!done_) return;
+    if (absl::Status status = ToStatus(answer, kSubject); !status.ok()) return EndPulse(status);
+    // Whatever the guest says of itself, it has no more than this.
+    const uint64_t free = std::min(Field(answer->text, "MemFree"), memory_bytes_ - taken_now_);
+    const uint64_t total = std::min(Field(answer->text, "MemTotal"), memory_bytes_);
+    const uint64_t reserve = PulseReserve(total);
+    // What the guest uses is no gain, nor is what lies in the reserve, and that may be all pages that were used once.
+    // Of the kernel's own memory, which is not in its MemTotal, the host has less than the reserve (seen: 3.5 MiB of
+    // 64M).
+    const bool worth_it = taken_now_ > 0 || pulse_->host_before + free >= total + reserve + pulse_->worth_bytes;
+    const uint64_t piece =
+        std::min(kPulsePiece, free > reserve ? free - reserve : 0) / devices::kMemoryStep * devices::kMemoryStep;
+    const bool over = pulse_->ending || EventLoop::Clock::now() >= pulse_->until;
+    worth_it && !over && piece > 0 ? PulsePiece(piece) : EndPulse(absl::OkStatus());
+  });
+}
+
+void Balloon::PulsePiece(uint64_t bytes) {
+  const auto sent = EventLoop::Clock::now();
+  mconsole_->Send(Command('-', bytes), deadline_, [this, bytes, sent](const absl::StatusOr<MconsoleAnswer>& answer) {
+    if (!done_) return;
+    const absl::Status status = ToStatus(answer, kSubject);
+    if (status.ok() || absl::IsDeadlineExceeded(status)) {
+      lent_ += bytes;
+      taken_now_ += bytes;
+    }
+    const auto took = EventLoop::Clock::now() - sent;
+    pulse_->longest_stop = std::max(pulse_->longest_stop, took);
+    if (!status.ok() || pulse_->ending) return EndPulse(status);
+    timer_ = loop_->RunAfter(took, [this] {
+      timer_ = 0;
+      PulseNext();
+    });
+  });
+}
+
+// Gives back what it has taken, as long as there is something.
+void Balloon::EndPulse(const absl::Status& why) {
+  pulse_->ending = true;
+  if (taken_now_ == 0) return Finish(why);
+  const uint64_t piece = std::min(taken_now_, kGivePiece);
+  const auto sent = EventLoop::Clock::now();
+  mconsole_->Send(Command('+', piece), deadline_,
+                  [this, why, piece, sent](const absl::StatusOr<MconsoleAnswer>& answer) {
+                    if (!done_) return;
+                    if (absl::Status status = ToStatus(answer, kSubject); !status.ok()) {
+                      owed_ = taken_now_;
+                      return Finish(status);
+                    }
+                    lent_ -= piece;
+                    taken_now_ -= piece;
+                    pulse_->longest_stop = std::max(pulse_->longest_stop, EventLoop::Clock::now() - sent);
+                    if (taken_now_ > 0) return EndPulse(why);
+                    const uint64_t now = pulse_->host_memory();
+                    ++reclaimed_.count;
+                    reclaimed_.bytes = pulse_->host_before - std::min(pulse_->host_before, now);
+                    reclaimed_.total_bytes += reclaimed_.bytes;
+                    reclaimed_.unix_ns = NowUnixNs();
+                    reclaimed_.longest_stop = pulse_->longest_stop;
+                    Finish(why);
+                  });
+}
+
+void Balloon::GiveOwed(Done done) {
+  // Somebody may have asked for it meanwhile.
+  owed_ = std::min(owed_, lent_);
+  if (owed_ == 0) return done(absl::OkStatus());
+  Give(owed_, [this, done = std::move(done)](const absl::Status& status) {
+    if (status.ok()) owed_ = 0;
+    done(status);
+  });
+}
+
 void Balloon::AfterAll(std::function<void()> done) {
   if (!done_) return done();
   after_.push_back(std::move(done));
+  if (!pulse_.has_value()) return;
+  pulse_->ending = true;
+  // Otherwise it is at a step, and looks when that is done.
+  if (timer_ == 0) return;
+  loop_->Cancel(std::exchange(timer_, 0));
+  EndPulse(absl::OkStatus());
 }
 
 void Balloon::Abandon(absl::string_view reason) {
@@ -148,9 +255,11 @@ void Balloon::Abandon(absl::string_view reason) {
 }
 
 void Balloon::Finish(const absl::Status& status) {
-  const std::vector<std::function<void()>> after = std::exchange(after_, {});
+  std::vector<std::function<void()>> after = std::exchange(after_, {});
+  pulse_.reset();
   std::exchange(done_, nullptr)(status);
-  for (const auto& waiting : after) waiting();
+  // One of them may begin a change, for which the others then wait.
+  for (auto& waiting : after) AfterAll(std::move(waiting));
 }
 
 }  // namespace umld::vmcore

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -15,7 +16,8 @@ namespace umld::vmcore {
 
 // The memory of one running kernel that is lent back to the host: mconsole's "config mem=-64M". Inside the guest it
 // counts as used; on the host its pages are free. Sizes are bytes, in whole pages.
-// One object per kernel process. Thread: the loop's. Never blocks.
+// A pulse lends what is free for a moment, so that the host gets the pages that the guest has used once and needs no
+// more. One object per kernel process. Thread: the loop's. Never blocks.
 class Balloon {
  public:
   using Done = std::function<void(absl::Status)>;
@@ -28,6 +30,14 @@ class Balloon {
   Balloon(const Balloon&) = delete;
   Balloon& operator=(const Balloon&) = delete;
 
+  // What pulses have got back; of the last one when, how much, and the longest that one step of it took.
+  struct Reclaimed {
+    uint32_t count = 0;
+    uint64_t total_bytes = 0, bytes = 0;
+    int64_t unix_ns = 0;
+    EventLoop::Clock::duration longest_stop{};
+  };
+
   // What is lent at present.
   uint64_t lent() const { return lent_; }
 
@@ -37,7 +47,19 @@ class Balloon {
   // Gives it back. kFailedPrecondition: more than is lent.
   void Give(uint64_t bytes, Done done);
 
-  // Runs `done` when the change under way is done; at once when there is none.
+  // Takes all that is free but for a reserve, in small pieces, between which the guest runs as long as it stood still
+  // for them, and gives it back; seldom takes longer than half a minute. Does nothing when less than `worth_bytes` of
+  // host memory are to be had, which `host_memory` tells the use of. Whoever asks for anything else ends it early.
+  // kFailedPrecondition: there is memory lent. The kernel takes less than it is told without a word, and only when none
+  // else is lent does giving back too much no harm. kUnavailable: another change is under way. Other errors: the kernel
+  // does not answer; see owed.
+  void Pulse(uint64_t worth_bytes, std::function<uint64_t()> host_memory, Done done);
+  const Reclaimed& reclaimed() const { return reclaimed_; }
+  // Of what is lent: what a pulse could not give back. GiveOwed tries again; errors as of Give.
+  uint64_t owed() const { return owed_; }
+  void GiveOwed(Done done);
+
+  // Runs `done` when the change under way is done; at once when there is none. A pulse is ended for it.
   void AfterAll(std::function<void()> done);
 
   // The kernel has ended: a change that is under way gets kCancelled, with `reason`.
@@ -47,6 +69,9 @@ class Balloon {
   void TakeNext();
   void TakePiece(uint64_t free_bytes, uint64_t reserve);
   void GiveUpTaking(const absl::Status& why);
+  void PulseNext();
+  void PulsePiece(uint64_t bytes);
+  void EndPulse(const absl::Status& why);
   void Finish(const absl::Status& status);
 
   EventLoop* loop_;
@@ -62,6 +87,19 @@ class Balloon {
   uint64_t taken_now_ = 0;  // by this change
   int idle_rounds_ = 0;     // in a row that found nothing to take
   EventLoop::TimerId timer_ = 0;
+
+  // The pulse under way.
+  struct PulseUnderWay {
+    uint64_t worth_bytes = 0;
+    std::function<uint64_t()> host_memory;
+    uint64_t host_before = 0;
+    EventLoop::Clock::time_point until;
+    EventLoop::Clock::duration longest_stop{};
+    bool ending = false;
+  };
+  std::optional<PulseUnderWay> pulse_;
+  uint64_t owed_ = 0;
+  Reclaimed reclaimed_;
 };
 
 }  // namespace umld::vmcore

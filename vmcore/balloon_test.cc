@@ -3,10 +3,13 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -59,6 +62,10 @@ class BalloonTest : public testing::Test {
     if (command[11] == '-') {
       EXPECT_LE(kib << 10, free_) << "the kernel would stop half way, with no word of it";
       free_ -= kib << 10;
+      lowest_free_ = std::min(lowest_free_, free_);
+      // What was used once is as good as taken last.
+      used_once_ = std::min(used_once_, free_);
+      if (when_taken_) when_taken_();
     } else {
       free_ += kib << 10;
     }
@@ -80,6 +87,22 @@ class BalloonTest : public testing::Test {
     return result;
   }
 
+  uint64_t OnHost() const { return (uint64_t{118000} << 10) - 90 * kMiB + used_once_; }
+  // A pulse that is worth it if it brings 8 MiB.
+  absl::Status Pulse() {
+    absl::Status result = absl::InternalError("no answer");
+    bool waits = false;
+    balloon_->Pulse(
+        8 * kMiB, [this] { return OnHost(); },
+        [&](const absl::Status& status) {
+          result = status;
+          if (waits) loop_->Quit();
+        });
+    waits = absl::IsInternal(result);
+    if (waits) loop_->Run();
+    return result;
+  }
+
   std::string folder_;
   std::unique_ptr<EventLoop> loop_;
   std::unique_ptr<MconsoleClient> mconsole_;
@@ -87,7 +110,10 @@ class BalloonTest : public testing::Test {
   std::unique_ptr<Balloon> balloon_;
   std::vector<std::string> commands_;
   uint64_t free_ = 90 * kMiB, cached_ = 0;
-  uint64_t claimed_ = 0;  // said to be available, and never freed
+  uint64_t claimed_ = 0;    // said to be available, and never freed
+  uint64_t used_once_ = 0;  // of what is free
+  uint64_t lowest_free_ = 90 * kMiB;
+  std::function<void()> when_taken_;
   int asked_ = 0;
   std::string silent_;
 };
@@ -147,6 +173,88 @@ TEST_F(BalloonTest, AKernelThatDoesNotAnswer) {
   EXPECT_EQ(Change(-16).code(), absl::StatusCode::kDeadlineExceeded);
   EXPECT_EQ(balloon_->lent(), 0U);
   EXPECT_EQ(commands_.back(), "config mem=+16384K") << "it may have been taken";
+}
+
+TEST_F(BalloonTest, APulseTakesWhatIsFreeAndGivesItBack) {
+  used_once_ = 60 * kMiB;
+  EXPECT_TRUE(Pulse().ok());
+  EXPECT_EQ(balloon_->lent(), 0U);
+  EXPECT_EQ(free_, 90 * kMiB);
+  EXPECT_LT(lowest_free_, 8 * kMiB);
+  EXPECT_GT(lowest_free_, 4 * kMiB) << "a guest that wakes up needs some";
+  EXPECT_GT(commands_.size(), 20U) << "in small pieces";
+  const Balloon::Reclaimed& got = balloon_->reclaimed();
+  EXPECT_EQ(got.count, 1U);
+  EXPECT_EQ(got.bytes, 60 * kMiB - lowest_free_);
+  EXPECT_EQ(got.total_bytes, got.bytes);
+  EXPECT_GT(got.longest_stop, EventLoop::Clock::duration::zero());
+  EXPECT_GT(got.unix_ns, 0);
+}
+
+TEST_F(BalloonTest, APulseThatIsNotWorthIt) {
+  used_once_ = 11 * kMiB;
+  EXPECT_TRUE(Pulse().ok());
+  EXPECT_TRUE(commands_.empty());
+  EXPECT_EQ(balloon_->reclaimed().count, 0U);
+}
+
+TEST_F(BalloonTest, APulseStopsWhereTheGuestBeginsToUseIt) {
+  used_once_ = 60 * kMiB;
+  when_taken_ = [this] { free_ = 3 * kMiB; };
+  EXPECT_TRUE(Pulse().ok());
+  EXPECT_EQ(commands_, (std::vector<std::string>{"config mem=-2048K", "config mem=+2048K"}));
+  EXPECT_EQ(balloon_->lent(), 0U);
+}
+
+TEST_F(BalloonTest, APulseIsEndedForWhateverElseIsAsked) {
+  used_once_ = 60 * kMiB;
+  std::vector<std::string> order;
+  when_taken_ = [&, first = true]() mutable {
+    if (!std::exchange(first, false)) return;
+    balloon_->Take(16 * kMiB, [&](const absl::Status& status) {
+      order.push_back(absl::StrCat("taken ", status.ok()));
+      if (order.size() == 3) loop_->Quit();
+    });
+    balloon_->AfterAll([&] {
+      order.push_back(absl::StrCat("after, lent ", balloon_->lent() / kMiB));
+      if (order.size() == 3) loop_->Quit();
+    });
+  };
+  balloon_->Pulse(
+      8 * kMiB, [this] { return OnHost(); },
+      [&](const absl::Status& status) { order.push_back(absl::StrCat("pulse ", status.ok())); });
+  loop_->Run();
+  EXPECT_EQ(order, (std::vector<std::string>{"pulse 1", "taken 1", "after, lent 16"}));
+  EXPECT_EQ(commands_, (std::vector<std::string>{"config mem=-2048K", "config mem=+2048K", "config mem=-16384K"}));
+  // And what is lent by hand stays so.
+  absl::Status status = Pulse();
+  EXPECT_EQ(GetErrorDetail(status).reason, "MEMORY_LENT");
+  EXPECT_EQ(balloon_->lent(), 16 * kMiB);
+}
+
+TEST_F(BalloonTest, WhatAPulseCannotGiveBackIsOwed) {
+  used_once_ = 60 * kMiB;
+  when_taken_ = [this] { free_ = 3 * kMiB; };
+  silent_ = "config mem=+2048K";
+  EXPECT_EQ(Pulse().code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(balloon_->lent(), 2 * kMiB) << "the guest does not have it";
+  EXPECT_EQ(balloon_->owed(), 2 * kMiB);
+  EXPECT_EQ(GetErrorDetail(Pulse()).reason, "MEMORY_LENT");
+  auto give = [this] {
+    absl::Status result;
+    balloon_->GiveOwed([&](const absl::Status& status) {
+      result = status;
+      loop_->Quit();
+    });
+    loop_->Run();
+    return result;
+  };
+  EXPECT_EQ(give().code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(balloon_->owed(), 2 * kMiB);
+  silent_.clear();
+  EXPECT_TRUE(give().ok());
+  EXPECT_EQ(balloon_->owed(), 0U);
+  EXPECT_EQ(balloon_->lent(), 0U);
 }
 
 TEST_F(BalloonTest, OneChangeAtATime) {

@@ -101,7 +101,10 @@ Guest::Guest(EventLoop* loop, v1::Launch launch, int lock_fd, GuestObserver* obs
   if (IsUnclaimed()) config_.add_kernel_args("initrd=" + launch_.waits_in());
 }
 
-Guest::~Guest() { loop_->Cancel(look_timer_); }
+Guest::~Guest() {
+  loop_->Cancel(look_timer_);
+  loop_->Cancel(owed_timer_);
+}
 
 // Before anything else that is made in kKernelFolder.
 absl::Status Guest::MakeJail() {
@@ -301,6 +304,7 @@ void Guest::ForgetKernel() {
   if (Done claim = std::exchange(claim_done_, nullptr)) claim(absl::CancelledError(reason));
   claim_line_.reset();
   disks_.reset();
+  loop_->Cancel(std::exchange(owed_timer_, 0));
   balloon_.reset();
   mconsole_.reset();
   processes_.reset();
@@ -368,6 +372,7 @@ void Guest::BeginStop() {
   kernel.console_since = [this](uint64_t offset) { return consoles_.con0()->Tail(offset, kTailBytes); };
   stop_ = std::make_unique<StopSequence>(loop_, std::move(kernel), graces_);
   ReleaseWaiters(WrongState("the guest is being stopped"));
+  balloon_->AfterAll([] {});  // it needs its memory for that
 }
 
 void Guest::StartNextKernel(bool by_guest) {
@@ -426,6 +431,15 @@ v1::Facts Guest::facts() const {
     for (const auto& [unit, disk] : disks_->live()) *facts.add_live_disks() = disk;
     nics_.AddFacts(&facts);
     facts.set_lent_memory_bytes(balloon_->lent());
+    if (const Balloon::Reclaimed& got = balloon_->reclaimed(); got.count > 0) {
+      v1::ReclaimedMemory* reclaimed = facts.mutable_reclaimed();
+      reclaimed->set_count(got.count);
+      reclaimed->set_total_bytes(got.total_bytes);
+      reclaimed->set_bytes(got.bytes);
+      reclaimed->set_unix_ns(got.unix_ns);
+      reclaimed->set_longest_stop_us(
+          static_cast<uint32_t>(std::chrono::duration_cast<std::chrono::microseconds>(got.longest_stop).count()));
+    }
     facts.set_mconsole_answers(came_up_ && mconsole_->answers());
   }
   facts.set_boot_id(boot_id_);

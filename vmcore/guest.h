@@ -80,6 +80,7 @@ class Guest {
   void ReplugDisk(const v1::ReplugDisk& request, Done done);
   // See Balloon. Waits for the guest to be up, as the above.
   void ChangeMemory(const v1::ChangeMemory& request, Done done);
+  void ReclaimMemory(const v1::ReclaimMemory& request, Done done);
   // See Consoles. Waits for the guest to be up, as the above.
   void SetConsole(const v1::SetConsole& request, Done done);
   // See Nics. Wait for the guest to be up, as the above.
@@ -137,6 +138,7 @@ class Guest {
   bool IsFrozen() const;
   static absl::Status FrozenError();
   void ReleaseWaiters(const absl::Status& status);
+  void GiveOwedLater();
   void ChangeConfig(uint32_t unit, const v1::Disk* disk, uint64_t etag);
   void ChangeConsoleConfig(const v1::SetConsole& change);
   void ChangeNicConfig(const std::string& device, const v1::Nic* nic, uint64_t etag);
@@ -180,6 +182,7 @@ class Guest {
   uint64_t con0_start_ = 0;  // what con0 had printed before this kernel
   int64_t started_unix_ns_ = 0;
   EventLoop::TimerId look_timer_ = 0;
+  EventLoop::TimerId owed_timer_ = 0;  // for memory that could not be given back
 
   v1::Isolation isolation_ = v1::ISOLATION_AUTO;  // in force, once a kernel has been started
   uint32_t boots_ = 0;

@@ -7,10 +7,12 @@
 #include "devices/console/console_spec.h"
 #include "devices/disk/disk_spec.h"
 #include "devices/nic/nic_spec.h"
+#include "kernel/host_memory.h"
 #include "vmcore/disk_message.h"
 #include "vmcore/guest.h"
 #include "vmcore/kernel_boot.h"
 #include "vmcore/kernel_command_line.h"
+#include "vmcore/log.h"
 #include "vmcore/mconsole_policy.h"
 
 // What users ask of a guest. Its life is in guest.cc.
@@ -22,6 +24,7 @@ using std::chrono::milliseconds;
 constexpr milliseconds kMconsoleDeadline(10000);
 constexpr milliseconds kWaitUntilUp(10000);
 constexpr milliseconds kLookForEndOfBoot(30);
+constexpr milliseconds kGiveOwedAgain(5000);
 
 milliseconds GraceOr(uint32_t asked_ms, milliseconds otherwise) {
   return asked_ms == 0 ? otherwise : milliseconds(asked_ms);
@@ -215,6 +218,36 @@ void Guest::ChangeMemory(const v1::ChangeMemory& request, Done done) {
     };
     delta < 0 ? balloon_->Take(uint64_t{0} - static_cast<uint64_t>(delta), finish)
               : balloon_->Give(static_cast<uint64_t>(delta), finish);
+  });
+}
+
+void Guest::ReclaimMemory(const v1::ReclaimMemory& request, Done done) {
+  WhenChangeable([this, worth = request.worth_bytes(), done = std::move(done)](const absl::Status& up) {
+    if (!up.ok()) return done(Annotate(up, "memory"));
+    auto finish = [this, done, before = balloon_->reclaimed().count](const absl::Status& status) {
+      if (balloon_->owed() > 0) {
+        Log(absl::StrCat(balloon_->owed() >> 10,
+                         " KiB of its memory could not be given back to the guest: ", status.message()));
+        GiveOwedLater();
+      }
+      if (balloon_->owed() > 0 || balloon_->reclaimed().count != before) Announce();
+      done(Annotate(status, "memory"));
+    };
+    balloon_->Pulse(
+        worth, [this] { return kernel::HostMemoryOf(kernel_); }, finish);
+  });
+}
+
+// Until the kernel has back what it was to have had all the time.
+void Guest::GiveOwedLater() {
+  owed_timer_ = loop_->RunAfter(kGiveOwedAgain, [this] {
+    owed_timer_ = 0;
+    if (IsFrozen()) return GiveOwedLater();
+    balloon_->GiveOwed([this](const absl::Status& status) {
+      if (!status.ok()) return GiveOwedLater();
+      Log("the guest has its memory back");
+      Announce();
+    });
   });
 }
 

@@ -125,6 +125,8 @@ void Server::OnRequest(ClientId id, uint64_t request_id, const v1::Request& requ
       return plain(guest_->Kill());
     case v1::Request::kChangeMemory:
       return guest_->ChangeMemory(request.change_memory(), with_facts);
+    case v1::Request::kReclaimMemory:
+      return guest_->ReclaimMemory(request.reclaim_memory(), with_facts);
     case v1::Request::kSettle:
       return guest_->Settle([with_facts] { with_facts(absl::OkStatus()); });
     case v1::Request::kPause:

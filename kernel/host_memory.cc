@@ -1,4 +1,4 @@
-#include "umld/host_memory.h"
+#include "kernel/host_memory.h"
 
 #include <sys/stat.h>
 
@@ -9,7 +9,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
-namespace umld {
+namespace umld::kernel {
 
 uint64_t HostMemoryOf(const ProcessIdentity& kernel) {
   constexpr uint64_t kBlockBytes = 512;
@@ -27,4 +27,4 @@ uint64_t HostMemoryOf(const ProcessIdentity& kernel) {
   return 0;
 }
 
-}  // namespace umld
+}  // namespace umld::kernel
