@@ -1,10 +1,12 @@
 // umld killed with -9 or restarted under running guests: they do not notice, and the next umld has them all again.
 #include <signal.h>
 
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <random>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -21,6 +23,8 @@
 
 namespace umld::tests {
 namespace {
+
+namespace fs = std::filesystem;
 
 using testing::HasSubstr;
 
@@ -166,6 +170,30 @@ TEST_F(Readoption, ASupervisorThatDoesNotAnswerIsUnreachableAndNotForgotten) {
   ASSERT_TRUE(host_->WaitForState("mute", "RUNNING"));
   EXPECT_EQ(Identities(host_->Describe("mute")), Identities(mute));
   EXPECT_EQ(host_->RunInGuest("mute", "echo speaks").out, "speaks\n");
+}
+
+// It is asked again over a new connection. The old one stays open at its end as long as it lives.
+TEST_F(Readoption, OfASupervisorThatWasSilentOneConnectionIsKept) {
+  ASSERT_TRUE(host_->CreateAndStart("mute"));
+  const pid_t supervisor = host_->Describe("mute")["processes"]["supervisor_pid"];
+  auto connections = [&] {
+    int count = 0;
+    std::error_code ignored;
+    for (const auto& entry : fs::directory_iterator(absl::StrCat("/proc/", supervisor, "/fd"), ignored)) {
+      const std::string target = fs::read_symlink(entry.path(), ignored).string();
+      if (target.rfind("socket:", 0) == 0) ++count;
+    }
+    return count;
+  };
+  const int before = connections();
+  ASSERT_GT(before, 0);
+  ASSERT_EQ(kill(supervisor, SIGSTOP), 0);
+  EXPECT_THAT(host_->Run({"mconsole", "mute", "version"}).err, HasSubstr("did not answer"));
+  EXPECT_EQ(host_->State("mute"), "UNREACHABLE");
+  ASSERT_EQ(kill(supervisor, SIGCONT), 0);
+  ASSERT_TRUE(host_->WaitForState("mute", "RUNNING"));
+  EXPECT_TRUE(Ok(host_->Run({"mconsole", "mute", "version"})));
+  EXPECT_TRUE(WaitFor([&] { return connections() <= before; })) << before << " before, now " << connections();
 }
 
 TEST_F(Readoption, APlugUnderWayIsFinishedOrUndone) {

@@ -236,12 +236,15 @@ absl::Status GuestRuntime::Connect(const GuestPtr& guest, UniqueFd socket, absl:
     return reply.status();
   }
   bool watched = true;
+  // Of a vmcore that was silent for a while, and answers again.
+  std::shared_ptr<VmcoreClient> former;
   table_->Update(guest, [&](GuestView& view) {
     if (!view.alive) return;
-    view.client = client;
+    former = std::exchange(view.client, client);
     view.unreachable_reason.clear();
     watched = std::exchange(view.watched, true);
   });
+  if (former != nullptr) former->Retire();
   if (!watched) {
     absl::StatusOr<UniqueFd> pidfd = OpenProcess(ToIdentity(reply->facts().vmcore()));
     if (!pidfd.ok()) return pidfd.status();

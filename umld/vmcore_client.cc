@@ -93,6 +93,19 @@ void VmcoreClient::Close() {
   });
 }
 
+void VmcoreClient::Retire() {
+  loop_->Post([self = shared_from_this()] {
+    self->on_event_ = nullptr;
+    self->on_closed_ = nullptr;
+  });
+  {
+    absl::MutexLock lock(&mutex_);
+    retired_ = true;
+    if (!pending_.empty()) return;
+  }
+  Close();
+}
+
 absl::StatusOr<Reply> VmcoreClient::Call(const Request& request, absl::Duration timeout) {
   const absl::Time deadline = absl::Now() + timeout;
   Pending pending;
@@ -104,9 +117,14 @@ absl::StatusOr<Reply> VmcoreClient::Call(const Request& request, absl::Duration 
     pending_[id] = &pending;
   }
   absl::Status sent = SendWaiting(socket_.get(), Serialize(id, request), deadline);
-  absl::MutexLock lock(&mutex_);
-  if (sent.ok()) mutex_.AwaitWithDeadline(absl::Condition(&pending.done), deadline);
-  pending_.erase(id);
+  bool was_last = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (sent.ok()) mutex_.AwaitWithDeadline(absl::Condition(&pending.done), deadline);
+    pending_.erase(id);
+    was_last = retired_ && !closed_ && pending_.empty();
+  }
+  if (was_last) Close();
   if (!sent.ok()) return sent;
   if (!pending.done) return NoReply(timeout);
   return pending.result;

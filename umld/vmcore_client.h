@@ -32,6 +32,9 @@ class VmcoreClient : public std::enable_shared_from_this<VmcoreClient> {
   void Begin(EventHandler on_event, ClosedHandler on_closed);
   // Fails all calls under way and closes; `closed` is not called any more. Any thread.
   void Close();
+  // Another connection has taken its place: no handler is called any more, and it closes when the calls under way are
+  // over. Any thread; does not block.
+  void Retire();
 
   // Sends a request and waits for its reply; an error in the reply becomes the status, with its detail.
   // kDeadlineExceeded: no reply in time (a late one is dropped). kUnavailable: vmcore is gone.
@@ -53,6 +56,7 @@ class VmcoreClient : public std::enable_shared_from_this<VmcoreClient> {
   ClosedHandler on_closed_;
   absl::Mutex mutex_;
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
+  bool retired_ ABSL_GUARDED_BY(mutex_) = false;
   uint64_t next_id_ ABSL_GUARDED_BY(mutex_) = 1;
   std::unordered_map<uint64_t, Pending*> pending_ ABSL_GUARDED_BY(mutex_);
 };

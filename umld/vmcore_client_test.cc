@@ -101,6 +101,28 @@ TEST_F(VmcoreClientTest, SilenceEndsAtTheDeadlineAndTheLateReplyIsDropped) {
   peer.join();
 }
 
+TEST_F(VmcoreClientTest, RetiredItFinishesItsCallsAndCloses) {
+  std::atomic<int> told = 0;
+  client_->Begin([&](const auto&) { ++told; }, [&] { ++told; });
+  std::thread caller([this] { EXPECT_EQ(client_->Call({}, absl::Seconds(60))->facts().boots(), 7u); });
+  Frame answer;
+  answer.set_id(Receive().id());
+  client_->Retire();
+  absl::Notification passed;
+  loop_->Post([&] { passed.Notify(); });
+  passed.WaitForNotification();
+  Frame event;
+  event.mutable_event()->mutable_facts();
+  Send(event);
+  answer.mutable_reply()->mutable_facts()->set_boots(7);
+  Send(answer);
+  caller.join();
+  while (absl::IsNotFound(ReceivePacket(peer_.get()).status())) std::this_thread::yield();
+  EXPECT_TRUE(absl::IsUnavailable(ReceivePacket(peer_.get()).status())) << ReceivePacket(peer_.get()).status();
+  EXPECT_TRUE(absl::IsUnavailable(client_->Call({}, absl::Seconds(60)).status()));
+  EXPECT_EQ(told, 0);
+}
+
 TEST_F(VmcoreClientTest, TheEndOfThePeerFailsCallsAndIsToldOnce) {
   absl::Notification closed;
   client_->Begin([](const auto&) {}, [&] { closed.Notify(); });
