@@ -126,7 +126,7 @@ Details Describe(const v1::Guest& guest) {
   if (!guest.labels().empty()) details.Add("Labels", LabelsText(guest));
   if (!guest.operation().empty()) details.Add("Under way", guest.operation());
   details.Add("Memory", MemoryLine(guest));
-  details.AddUnder("reclaimed", ReclaimLine(guest));
+  details.AddUnder("reclaim", ReclaimLine(guest));
   details.Add("Kernel", KernelText(guest));
   if (guest.kernel_path() != guest.kernel()) details.AddUnder("file", guest.kernel_path());
   if (!guest.kernel_version().empty()) details.AddUnder("says", guest.kernel_version());

@@ -59,7 +59,7 @@ void TuneHeap() {
 int Main(int argc, char** argv) {
   TuneHeap();
   umld::DaemonConfig config;
-  std::string disk_reserve = "256M", warm_memory, reclaim_after, isolation = "auto", confinement = "strict",
+  std::string disk_reserve = "256M", warm_memory, reclaim_after = "1m", isolation = "auto", confinement = "strict",
               log_level = "info", listen;
   CLI::App app("umld manages the User Mode Linux guests of this host. umlctl talks to it.", "umld");
   app.set_version_flag("--version", std::string("umld ") + umld::kVersion);
@@ -112,10 +112,13 @@ int Main(int argc, char** argv) {
                  std::string(bytes.status().message()).c_str());
     return 2;
   }
-  if (!reclaim_after.empty() &&
-      (!absl::ParseDuration(reclaim_after, &config.reclaim_after) || config.reclaim_after < absl::ZeroDuration())) {
-    std::fprintf(stderr, "error: umld: --reclaim-after %s is no duration\nhint:  write it as 30s, or 0 for never\n",
-                 reclaim_after.c_str());
+  if (!absl::ParseDuration(reclaim_after, &config.reclaim_after) ||
+      (config.reclaim_after != absl::ZeroDuration() && config.reclaim_after < absl::Seconds(1))) {
+    std::fprintf(
+        stderr,
+        "error: umld: --reclaim-after: \"%s\" is no duration of a second or more\nhint:  write it as 30s, or 0 "
+        "for never\n",
+        reclaim_after.c_str());
     return 2;
   }
   config.relaxed = confinement == "relaxed";

@@ -63,7 +63,7 @@ Balloon::Balloon(EventLoop* loop, MconsoleClient* mconsole, uint64_t memory_byte
 Balloon::~Balloon() { loop_->Cancel(timer_); }
 
 void Balloon::Take(uint64_t bytes, Done done) {
-  if (pulse_.has_value()) return AfterAll([this, bytes, done = std::move(done)] { Take(bytes, done); });
+  if (pulse_ != nullptr) return AfterAll([this, bytes, done = std::move(done)] { Take(bytes, done); });
   if (done_) return done(absl::UnavailableError("another change of its memory is under way"));
   const uint64_t left = memory_bytes_ - lent_;
   if (bytes > left || left - bytes < devices::kMinMemory) {
@@ -131,7 +131,7 @@ void Balloon::GiveUpTaking(const absl::Status& why) {
 }
 
 void Balloon::Give(uint64_t bytes, Done done) {
-  if (pulse_.has_value()) return AfterAll([this, bytes, done = std::move(done)] { Give(bytes, done); });
+  if (pulse_ != nullptr) return AfterAll([this, bytes, done = std::move(done)] { Give(bytes, done); });
   if (done_) return done(absl::UnavailableError("another change of its memory is under way"));
   if (bytes > lent_) {
     return done(Refused(
@@ -155,7 +155,7 @@ void Balloon::Pulse(uint64_t worth_bytes, std::function<uint64_t()> host_memory,
   }
   done_ = std::move(done);
   taken_now_ = 0;
-  pulse_.emplace();
+  pulse_ = std::make_unique<PulseUnderWay>();
   pulse_->worth_bytes = worth_bytes;
   pulse_->host_before = host_memory();
   pulse_->host_memory = std::move(host_memory);
@@ -241,7 +241,7 @@ void Balloon::GiveOwed(Done done) {
 void Balloon::AfterAll(std::function<void()> done) {
   if (!done_) return done();
   after_.push_back(std::move(done));
-  if (!pulse_.has_value()) return;
+  if (pulse_ == nullptr) return;
   pulse_->ending = true;
   // Otherwise it is at a step, and looks when that is done.
   if (timer_ == 0) return;

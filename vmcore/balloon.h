@@ -4,7 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
-#include <optional>
+#include <memory>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -88,7 +88,7 @@ class Balloon {
   int idle_rounds_ = 0;     // in a row that found nothing to take
   EventLoop::TimerId timer_ = 0;
 
-  // The pulse under way.
+  // The pulse under way, or null.
   struct PulseUnderWay {
     uint64_t worth_bytes = 0;
     std::function<uint64_t()> host_memory;
@@ -97,7 +97,7 @@ class Balloon {
     EventLoop::Clock::duration longest_stop{};
     bool ending = false;
   };
-  std::optional<PulseUnderWay> pulse_;
+  std::unique_ptr<PulseUnderWay> pulse_;
   uint64_t owed_ = 0;
   Reclaimed reclaimed_;
 };
