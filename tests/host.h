@@ -40,7 +40,7 @@ struct HostOptions {
   // Without --state-dir and --run-dir: the folders that an ordinary user gets. Not for root.
   bool default_folders = false;
   // Where the runtime directory is, a folder that is there and is emptied at the end; empty: beside all else.
-  std::string run_folder;
+  std::string run_folder = "";
 };
 
 // What a command in a guest printed (both streams), and its exit code.
