@@ -85,6 +85,10 @@ TEST_F(Tsan, SeesMutexes) {
       if (thread == 3) {
         absl::ReaderMutexLock lock(&mutex);
         EXPECT_GE(x, 0);
+      } else if (thread == 1) {
+        absl::ReleasableMutexLock lock(&mutex);
+        ++x;
+        lock.Release();
       } else if (thread == 2 && mutex.TryLock()) {
         ++x;
         mutex.Unlock();
