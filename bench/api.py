@@ -132,7 +132,7 @@ def report_api(figures, console, defined, watchers):
                    "`virsh list` of libvirtd with lxc, 1 domain"], rows)
     verdicts = [
         Verdict(f"list of {figures['guests']:,} guests", 30, p50(figures["wholes"]) * 1000, "ms",
-                why="umld copies and prints every guest anew for every list, two consoles each"),
+                why="umld prints every guest anew for every list, two consoles each"),
         Verdict("a page of 100 guests", 2, p50(figures["pages"]) * 1000, "ms"),
         Verdict("durable creates", 1000, p50(figures["many"]), "per second",
                 f"{p50(figures['synced']):,.0f} durable writes per second is what the disk does one after the other", least=True,
