@@ -83,7 +83,7 @@ void Server::Disconnect(ClientId id) {
   if (id == launcher_ && guest_ != nullptr && !leaving_) guest_->OnLauncherGone();
   if (client.console != nullptr) {
     client.console->Detach(client.viewer);
-    if (!leaving_) guest_->OnViewersChanged();
+    if (guest_ != nullptr && !leaving_) guest_->OnViewersChanged();
   }
   LeaveWhenFlushed();
 }
