@@ -121,6 +121,19 @@ TEST_F(Api, ListsInPages) {
   EXPECT_EQ(InfoOf(refused).reason(), "INVALID_PAGE_TOKEN");
 }
 
+TEST_F(Api, APageIsNeverMoreThanAThousand) {
+  for (int i = 0; i <= 1000; ++i) {
+    v1::Guest guest;
+    ASSERT_TRUE(Create(absl::StrCat("g", i), "", &guest).ok());
+  }
+  v1::ListGuestsRequest request;
+  request.set_page_size(UINT32_MAX);
+  v1::ListGuestsResponse response;
+  ASSERT_TRUE(Call(*guests_, &v1::Guests::Stub::ListGuests, request, &response).ok());
+  EXPECT_EQ(response.guests_size(), 1000);
+  EXPECT_NE(response.next_page_token(), "");
+}
+
 TEST_F(Api, ASummaryIsWhatATableShows) {
   ASSERT_TRUE(Ok(host_->Shell("truncate -s 1M data.img")));
   ASSERT_TRUE(Ok(host_->Run({"create", "g1", "--disk", "ubdb=data.img", "--arg", "quiet", "--label", "lab=net1"})));

@@ -431,7 +431,8 @@ absl::Status Guests::List(const v1::ListGuestsRequest& request, v1::ListGuestsRe
   if (!request.page_token().empty() && !absl::WebSafeBase64Unescape(request.page_token(), &after)) {
     return Invalid("the page token is not one of ours", "INVALID_PAGE_TOKEN", "", "begin again without it");
   }
-  const int size = request.page_size() == 0 ? kDefaultPage : std::min<int>(request.page_size(), kMaxPage);
+  const int size =
+      request.page_size() == 0 ? kDefaultPage : static_cast<int>(std::min<uint32_t>(request.page_size(), kMaxPage));
   ASSIGN_OR_RETURN(const LabelSelector selector, LabelSelector::Parse(request.label_selector()));
   table_->Walk(after, [&](const GuestView& view) {
     if (!selector.Matches(view.row.labels)) return true;

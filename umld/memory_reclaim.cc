@@ -1,7 +1,7 @@
 #include "umld/memory_reclaim.h"
 
+#include <set>
 #include <string>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/clock.h"
@@ -56,18 +56,18 @@ void MemoryReclaim::ThreadMain() {
       absl::MutexLock lock(&mutex_);
       if (mutex_.AwaitWithTimeout(absl::Condition(&ending_), config_->reclaim_after)) return;
     }
+    std::set<uint64_t> there;
     for (const GuestPtr& guest : table_->All()) {
       if (IsEnding()) return;
-      LookAt(guest);
+      const GuestView view = table_->View(guest);
+      there.insert(view.row.id);
+      LookAt(guest, view);
     }
-    for (auto entry = watches_.begin(); entry != watches_.end();) {
-      entry = table_->FindById(entry->first).ok() ? std::next(entry) : watches_.erase(entry);
-    }
+    std::erase_if(watches_, [&](const auto& watch) { return !there.contains(watch.first); });
   }
 }
 
-void MemoryReclaim::LookAt(const GuestPtr& guest) {
-  const GuestView view = table_->View(guest);
+void MemoryReclaim::LookAt(const GuestPtr& guest, const GuestView& view) {
   if (!IsEligible(view)) {
     watches_.erase(view.row.id);
     return;

@@ -46,7 +46,7 @@ class MemoryReclaim {
   };
 
   void ThreadMain();
-  void LookAt(const GuestPtr& guest);
+  void LookAt(const GuestPtr& guest, const GuestView& view);
   void Ask(const GuestPtr& guest, const GuestView& view);
   bool IsEnding();
 
