@@ -1,7 +1,11 @@
 // Disks of every kind, seen from inside the guest: flags, COW files, host devices, raw data, long paths, partitions,
 // and disks that grow.
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -16,6 +20,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
+#include "base/unique_fd.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/shared_host.h"
@@ -36,6 +41,14 @@ constexpr uint64_t kMiB = uint64_t{1} << 20;
 
 class Disks : public SharedHost {
  protected:
+  // Among mounts that are not shared, as on a host without systemd, and that no guest of another test sees.
+  static void SetUpTestSuite() {
+    if (getuid() == 0) {
+      ASSERT_EQ(unshare(CLONE_NEWNS), 0);
+      ASSERT_EQ(mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0);
+    }
+    SharedHost::SetUpTestSuite();
+  }
   void TearDown() override {
     SharedHost::TearDown();
     host_->Shell("rm -rf *");
@@ -75,6 +88,9 @@ class Loop {
   const Host& host_;
   std::string path_, why_;
 };
+
+// Nothing has the block device mounted, in whichever mount namespace.
+bool Free(const std::string& device) { return UniqueFd(open(device.c_str(), O_RDONLY | O_EXCL | O_CLOEXEC)).ok(); }
 
 TEST_F(Disks, EveryFlagAndTheSerialNumberReachTheKernel) {
   ASSERT_TRUE(host_->CreateAndStart("web1"));
@@ -252,6 +268,24 @@ TEST_F(Disks, DevicesOfTheHost) {
   EXPECT_TRUE(Refused(Plug("ubdc=" + part), kWrongState, {"part1", "in use by the host", "unmount"}));
   EXPECT_TRUE(Ok(host_->Shell("umount mnt")));
   EXPECT_TRUE(Ok(host_->Shell("partx -d " + loop.path())));
+}
+
+TEST_F(Disks, OnFileSystemsThatComeAndGo) {
+  ASSERT_TRUE(Ok(host_->Shell("mkdir before after && mke2fs -q -t ext4 fs.img 16M")));
+  Loop loop(*host_, "", "fs.img");
+  if (loop.path().empty()) GTEST_SKIP() << "this host gives no loop devices: " << loop.why();
+  // A guest that starts meanwhile does not keep in use what it has nothing of.
+  ASSERT_TRUE(Ok(host_->Shell(absl::StrCat("mount ", loop.path(), " before"))));
+  EXPECT_TRUE(host_->CreateAndStart("web1"));
+  EXPECT_TRUE(Ok(host_->Shell("umount before")));
+  EXPECT_TRUE(Free(loop.path())) << loop.path() << " is still mounted somewhere";
+  // What is mounted while it runs has disks for it.
+  ASSERT_TRUE(Ok(host_->Shell(absl::StrCat("mount ", loop.path(), " after && truncate -s 4M after/disk"))));
+  EXPECT_TRUE(Ok(Plug("ubdb=after/disk")));
+  EXPECT_EQ(SectorsInside("ubdb"), "8192");
+  EXPECT_TRUE(Ok(Unplug("ubdb")));
+  EXPECT_TRUE(Ok(host_->Shell("umount after")));
+  EXPECT_TRUE(Free(loop.path())) << loop.path() << " is still mounted somewhere";
 }
 
 TEST_F(Disks, ReadOnlyDevicesOfTheHost) {

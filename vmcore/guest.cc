@@ -79,7 +79,6 @@ absl::StatusOr<std::unique_ptr<Guest>> Guest::Create(EventLoop* loop, const v1::
   guest->cgroups_ = std::make_unique<GuestCgroups>(loop, guest->config_.name(), launch.cgroup_folder(),
                                                    [g = guest.get()] { g->OnOutOfMemory(); });
   RETURN_IF_ERROR(guest->MakeJail());
-  RETURN_IF_ERROR(guest->BindNotifySocket());
   guest->Announce();
   loop->RunAfter(EventLoop::Clock::duration::zero(), [g = guest.get()] { g->StartKernel(); });
   return guest;
@@ -122,7 +121,6 @@ absl::Status Guest::MakeJail() {
 // What every kernel needs to run, and an initrd when it is given one.
 absl::Status Guest::ShowKernel() {
   if (jail_ == nullptr) return absl::OkStatus();
-  jail_->Prepare(config_.memory_bytes());
   // Not in kKernelFolder, where the guest could put another folder in its place.
   const std::string replies = std::filesystem::absolute(kReplyFolder).string();
   RETURN_IF_ERROR(jail_->Show(kReplyFolder, replies, Jail::Access::kReadOnly));
@@ -189,6 +187,8 @@ absl::Status Guest::TryStartKernel() {
   RETURN_IF_ERROR(consoles_.PrepareBoot(config_));
   con0_start_ = consoles_.con0()->history().end_offset();
   RETURN_IF_ERROR(MakeReplyFolder(kReplyFolder));
+  if (jail_ != nullptr) RETURN_IF_ERROR(jail_->Prepare(config_.memory_bytes()));
+  RETURN_IF_ERROR(BindNotifySocket());
   RETURN_IF_ERROR(ShowKernel());
   RETURN_IF_ERROR(Disks::PrepareBoot(config_, jail_.get()));
   RETURN_IF_ERROR(nics_.PrepareBoot(config_));

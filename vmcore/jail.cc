@@ -29,7 +29,7 @@ namespace umld::vmcore {
 namespace {
 
 // Sockets, links and the small files that keep a unit free. The guest's processes could fill what has no bound.
-constexpr char kKernelFolderLimits[] = "size=1m,nr_inodes=256,mode=0700";
+constexpr char kKernelFolderSize[] = "1m", kKernelFolderFiles[] = "256";
 constexpr char kRootLimits[] = "size=1m,nr_inodes=8192,mode=0755";
 // The memory's file has what the guest may use, and nothing else is written there.
 constexpr uint64_t kMemorySlack = uint64_t{16} << 20;
@@ -113,22 +113,14 @@ absl::StatusOr<std::unique_ptr<Jail>> Jail::Create(const Options& options) {
   if (options.uid == 0) {
     if (!EnterUserNamespace()) return Refused("no user namespace");
     RETURN_IF_ERROR(DropUnneededCapabilities());
+    // Its root may mount nothing in the host's. What is mounted on the host later is seen here too, if / is shared.
+    if (unshare(CLONE_NEWNS) != 0) return Refused("no mount namespace");
+    if (mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) return Refused("make / a slave");
+    // Beside the namespace, "." was the host's: the same folder, reached through our own mounts.
+    char path[PATH_MAX];
+    if (getcwd(path, sizeof(path)) == nullptr || chdir(path) != 0) return ErrnoError(errno, "enter the runtime folder");
   }
   ASSIGN_OR_RETURN(jail->network_, devices::NetworkNamespace::Create());
-  if (unshare(CLONE_NEWNS) != 0) return Refused("no mount namespace");
-  // What is mounted on the host later is seen here too; what is mounted here stays here.
-  if (mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) return Refused("make / a slave");
-  // Beside the namespace, "." was the host's: the same folder, reached through our own mounts.
-  char path[PATH_MAX];
-  if (getcwd(path, sizeof(path)) == nullptr || chdir(path) != 0) return ErrnoError(errno, "enter the runtime folder");
-  if (mkdir(kKernelFolder, 0700) != 0 && errno != EEXIST) {
-    return ErrnoError(errno, absl::StrCat("make the folder ", kKernelFolder));
-  }
-  if (mount("umld", kKernelFolder, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
-            absl::StrCat(IsRemoved("folder-limit") ? "mode=0700" : kKernelFolderLimits, Owner(options.uid)).c_str()) !=
-      0) {
-    return Refused(absl::StrCat("mount a tmpfs on ", kKernelFolder));
-  }
   jail->home_.reset(open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC));
   jail->root_.reset(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
   jail->run_dir_.reset(open(".", O_PATH | O_DIRECTORY | O_CLOEXEC));
@@ -138,15 +130,32 @@ absl::StatusOr<std::unique_ptr<Jail>> Jail::Create(const Options& options) {
   return jail;
 }
 
-Jail::~Jail() {
-  // So that the folder, which outlives our mount namespace, can be removed.
-  umount2(kKernelFolder, MNT_DETACH | UMOUNT_NOFOLLOW);
-}
-
-void Jail::Prepare(uint64_t memory_bytes) {
+absl::Status Jail::Prepare(uint64_t memory_bytes) {
   KernelGone();
   shown_.clear();
   options_.memory_bytes = memory_bytes;
+  // Mounted nowhere: it goes with the last of us that holds it, and the host's mounts stay as they are.
+  UniqueFd context(fsopen("tmpfs", FSOPEN_CLOEXEC));
+  if (!context.ok()) return Refused("open a tmpfs");
+  auto set = [&context](const char* key, const std::string& value) {
+    return fsconfig(context.get(), FSCONFIG_SET_STRING, key, value.c_str(), 0) == 0;
+  };
+  const bool bounded =
+      IsRemoved("folder-limit") || (set("size", kKernelFolderSize) && set("nr_inodes", kKernelFolderFiles));
+  const std::string owner = absl::StrCat(options_.uid);
+  const bool owned = options_.uid == 0 || (set("uid", owner) && set("gid", owner));
+  if (!bounded || !owned || !set("mode", "0700") ||
+      fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0) {
+    return Refused("make a tmpfs");
+  }
+  kernel_folder_.reset(
+      fsmount(context.get(), FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC));
+  if (!kernel_folder_.ok()) return Refused("mount a tmpfs");
+  if ((unlink(kKernelFolder) != 0 && errno != ENOENT) ||
+      symlink(absl::StrCat("/proc/self/fd/", kernel_folder_.get()).c_str(), kKernelFolder) != 0) {
+    return ErrnoError(errno, absl::StrCat("make the link ", kKernelFolder));
+  }
+  return absl::OkStatus();
 }
 
 // ---------------------------------------------------------------- what the kernel sees
@@ -313,8 +322,6 @@ const char* Jail::EnterNamespaces() const {
   if (!IsRemoved("network") && setns(network_->fd(), CLONE_NEWNET) != 0) return "enter the network namespace";
   // Nothing that is done here may reach the host's mounts.
   if (mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return "make the mounts private";
-  UniqueFd kernel_folder(open_tree(AT_FDCWD, kKernelFolder, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
-  if (!kernel_folder.ok()) return "take the kernel's folder";
   // What a console or serial line that leads nowhere is opened as. Not made as a node, which a container may forbid.
   UniqueFd null(open_tree(AT_FDCWD, "/dev/null", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
   if (!null.ok()) return "take /dev/null";
@@ -333,7 +340,7 @@ const char* Jail::EnterNamespaces() const {
   // The working directory keeps its path: so do relative ones, and people see whose process it is.
   const std::string folder = Below(absl::StrCat(here, "/", kKernelFolder));
   if (!MakeParents(folder + "/") ||
-      move_mount(kernel_folder.get(), "", AT_FDCWD, folder.c_str(), MOVE_MOUNT_F_EMPTY_PATH) != 0) {
+      move_mount(kernel_folder_.get(), "", AT_FDCWD, folder.c_str(), MOVE_MOUNT_F_EMPTY_PATH) != 0) {
     return "show the kernel its folder";
   }
   // For interfaces. It opens taps that belong to the guest's uid, and makes none without a capability. A host that is a

@@ -24,7 +24,8 @@
 namespace umld::vmcore {
 
 // The folder of the guest's runtime directory that the kernel has too: its mconsole, the notify socket, disk links.
-// Relative paths that begin with it mean the same to vmcore and to the kernel, confined or not.
+// Relative paths that begin with it mean the same to vmcore and to the kernel, confined or not. Confined, it is a tmpfs
+// of the kernel's own, and in the runtime directory a link, which leads there for vmcore alone.
 inline constexpr char kKernelFolder[] = "kernel";
 
 // The confinement of one guest's kernel: what it is given of the host, by the steps in EnterNamespaces and
@@ -49,16 +50,17 @@ class Jail {
     devices::FileId id;
   };
 
-  // Once per vmcore, before anything else is made in the working directory, which is the guest's runtime directory:
-  // takes this process into a mount namespace of its own (as an ordinary user: into a user namespace too), where
-  // kKernelFolder is a tmpfs of bounded size that belongs to the guest. kPermissionDenied: this host refuses.
+  // Once per vmcore; the working directory is the guest's runtime directory, where kKernelFolder is not made yet. As an
+  // ordinary user: takes this process into a user and a mount namespace of its own. As root it stays in the host's, so
+  // that disks are found on what is mounted meanwhile, and nothing that is unmounted stays in use.
+  // kPermissionDenied: this host refuses.
   static absl::StatusOr<std::unique_ptr<Jail>> Create(const Options& options);
-  ~Jail();
   Jail(const Jail&) = delete;
   Jail& operator=(const Jail&) = delete;
 
-  // A kernel is about to be started: nothing is shown, and Show collects what it will see from its first moment.
-  void Prepare(uint64_t memory_bytes);
+  // A kernel is about to be started: kKernelFolder is new, empty, of bounded size and the guest's; nothing is shown,
+  // and Show collects what the kernel will see from its first moment. kPermissionDenied: this host refuses.
+  absl::Status Prepare(uint64_t memory_bytes);
 
   // Shows a file or block device of the host to the kernel, under the same path, for as long as `key` (a disk's name)
   // is not hidden: at its start, or at once when it runs. One that was `checked` is opened by the same user, and is
@@ -123,6 +125,7 @@ class Jail {
   std::map<std::pair<uid_t, gid_t>, UniqueFd> owner_maps_;
   UniqueFd home_, root_, run_dir_;  // our own mount namespace, its root as we see it, and working directory
   std::unique_ptr<devices::NetworkNamespace> network_;
+  UniqueFd kernel_folder_;  // the mount that is kKernelFolder
   UniqueFd kernel_mounts_;  // the kernel's mount namespace, while it runs
   bool landlock_ = false;
 };

@@ -85,13 +85,16 @@ absl::StatusOr<UniqueFd> BindReplySocket(const std::string& path) {
   return fd;
 }
 
-// 0 or errno. The folder of `path` is the kernel's to change, and a symbolic link there could lead to another guest's
-// mconsole: none is followed.
+// 0 or errno. What is below the first folder of `path` (kKernelFolder, ours) is the kernel's to change, and a symbolic
+// link there could lead to another guest's mconsole: none is followed.
 int ConnectWithoutLinks(const UniqueFd& socket, const std::string& path) {
+  const size_t ours = path.find('/') + 1;
+  UniqueFd folder(open(absl::StrCat(path.substr(0, ours), ".").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!folder.ok()) return errno;
   open_how how = {};
   how.flags = O_PATH | O_CLOEXEC;
   how.resolve = IsRemoved("mconsole-links") ? 0 : RESOLVE_NO_SYMLINKS;
-  UniqueFd target(static_cast<int>(syscall(SYS_openat2, AT_FDCWD, path.c_str(), &how, sizeof(how))));
+  UniqueFd target(static_cast<int>(syscall(SYS_openat2, folder.get(), path.c_str() + ours, &how, sizeof(how))));
   if (!target.ok()) return errno;
   const sockaddr_un address = UnixAddress(absl::StrCat("/proc/self/fd/", target.get()));
   const auto* to = reinterpret_cast<const sockaddr*>(&address);

@@ -13,7 +13,7 @@
 namespace umld::vmcore {
 
 // The socket behind `mconsole=notify:PATH`, on which a kernel tells that its mconsole is up, that it panics, and what
-// its guest wrote to /proc/mconsole. Bound before the first boot and kept for all that follow.
+// its guest wrote to /proc/mconsole. Bound anew before each boot.
 // Thread: the loop's. Never blocks.
 class NotifySocket {
  public:
