@@ -117,8 +117,9 @@ absl::StatusOr<std::string> ReceivePacket(int fd) {
   static thread_local char buffer[kMaxPacketBytes];
   ssize_t got;
   do {
+    // A peer that closed with packets of ours unread: that is told once and first, and its own last packets come then.
     got = recv(fd, buffer, sizeof(buffer), MSG_DONTWAIT | MSG_TRUNC);
-  } while (got < 0 && errno == EINTR);
+  } while (got < 0 && (errno == EINTR || errno == ECONNRESET));
   if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return absl::NotFoundError("nothing to receive");
   if (got < 0) return PeerError(errno, "receive");
   if (got == 0) return absl::UnavailableError("the peer has closed the connection");

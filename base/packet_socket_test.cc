@@ -37,6 +37,19 @@ TEST(PacketSocket, CarriesPacketsWholeByALongPath) {
   EXPECT_EQ(ReceivePacket(server.get()).status().code(), absl::StatusCode::kUnavailable);
 }
 
+TEST(PacketSocket, TheLastPacketsOfAPeerThatClosesUnreadOnesAreNotLost) {
+  int ends[2];
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, ends), 0);
+  UniqueFd here(ends[0]), there(ends[1]);
+  ASSERT_TRUE(SendPacket(here.get(), "unread").ok());
+  ASSERT_TRUE(SendPacket(there.get(), "one").ok());
+  ASSERT_TRUE(SendPacket(there.get(), "two").ok());
+  there.reset();
+  EXPECT_EQ(*ReceivePacket(here.get()), "one");
+  EXPECT_EQ(*ReceivePacket(here.get()), "two");
+  EXPECT_EQ(ReceivePacket(here.get()).status().code(), absl::StatusCode::kUnavailable);
+}
+
 TEST(PacketSocket, ReplacesAStaleSocketButNothingElse) {
   std::string folder = TemporaryFolder();
   { UniqueFd first = *ListenPackets(folder + "/s"); }

@@ -102,6 +102,7 @@ void Console::Drain() {
   if (taken == 0) return;
   for (auto& [id, viewer] : viewers_) SendTo(id, &viewer);
   if (output_) output_();
+  if (pump_timer_ == 0 && pty_->has_input()) Pump();
   // A full pty tells its writer by one SIGIO that there is room, but too early, when there is none yet: the kernel
   // looks, finds nothing, and its console stands still until any other signal comes. A pty takes 12 KiB, in writes of 4
   // KiB.

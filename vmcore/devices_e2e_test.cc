@@ -59,6 +59,27 @@ TEST(DevicesE2eTest, ABigPasteArrivesWhole) {
   EXPECT_TRUE(console.Expect(sum->output.substr(0, 32)));
 }
 
+// No signal tells the kernel of what lies there already when it opens a console. (What comes between a close and the
+// next open, the kernel drops itself.)
+TEST(DevicesE2eTest, WhatIsTypedBeforeTheGuestOpensAConsoleIsRead) {
+  Rig rig;
+  v1::Launch launch = rig.NewLaunch();
+  for (int unit : {2, 3, 4}) {
+    v1::ConsoleConfig* console = launch.mutable_config()->add_consoles();
+    console->set_device(absl::StrCat("con", unit));
+    console->set_channels("fd:0,fd:1");
+  }
+  rig.Start(launch);
+  ASSERT_TRUE(rig.control().WaitForState(v1::STATE_RUNNING));
+  RigConsole shell = rig.OpenConsole("con1");
+  ASSERT_TRUE(shell.Expect("$ "));
+  for (int unit : {2, 3, 4}) {
+    rig.OpenConsole(absl::StrCat("con", unit)).Type(absl::StrCat("line ", unit, "\n"));
+    shell.Type(absl::StrCat("sleep 1; head -n 1 </dev/tty", unit, " | tr a-z A-Z\n"));
+    EXPECT_TRUE(shell.Expect(absl::StrCat("LINE ", unit)));
+  }
+}
+
 TEST(DevicesE2eTest, OneViewerWritesTheOthersWatch) {
   Rig rig;
   rig.Boot();

@@ -17,6 +17,7 @@ namespace {
 
 constexpr size_t kPieceBytes = 1024;
 constexpr std::chrono::milliseconds kLongestPause{1000};
+constexpr int kLooks = 16;  // some ten seconds
 
 absl::Status SetRaw(int slave) {
   termios settings = {};
@@ -69,24 +70,34 @@ absl::Status ConsolePty::Enqueue(absl::string_view bytes) {
                      absl::StrCat("the guest does not read its console, and ", queued_bytes(), " bytes wait already"),
                      {"CONSOLE_INPUT_FULL", "", "try again when the guest reads, or send less at once"});
   }
-  if (queue_begin_ == queue_.size()) DropInput();
+  if (queued_bytes() == 0) {
+    queue_.clear();
+    queue_begin_ = 0;
+  }
+  looks_ = 0;
   queue_.append(bytes.data(), bytes.size());
   return absl::OkStatus();
 }
 
 void ConsolePty::DropInput() {
   queue_.clear();
+  queue_.shrink_to_fit();
   queue_begin_ = 0;
+  written_ = false;
   patience_ = kPause;
 }
 
 std::optional<std::chrono::milliseconds> ConsolePty::PumpInput(Clock::time_point now) {
   using std::chrono::milliseconds;
-  if (queued_bytes() == 0) return std::nullopt;
+  if (!has_input()) return std::nullopt;
   if (now < next_write_) return std::chrono::ceil<milliseconds>(next_write_ - now);
 
   int unread = 0;
-  bool taken = ioctl(slave_.get(), FIONREAD, &unread) == 0 && unread == 0;
+  const bool taken = ioctl(slave_.get(), FIONREAD, &unread) == 0 && unread == 0;
+  if (taken && queued_bytes() == 0) {
+    DropInput();
+    return std::nullopt;
+  }
   ssize_t written = 0;
   if (taken) {
     written = write(master_.get(), queue_.data() + queue_begin_, std::min(queued_bytes(), kPieceBytes));
@@ -94,22 +105,20 @@ std::optional<std::chrono::milliseconds> ConsolePty::PumpInput(Clock::time_point
   if (written <= 0) {
     patience_ = std::clamp(patience_ * 2, kPause, kLongestPause);
     next_write_ = now + patience_;
+    if (queued_bytes() == 0 && ++looks_ >= kLooks) return std::nullopt;
     return patience_;
   }
+  written_ = true;
   patience_ = kPause / 2;
+  looks_ = 0;
   next_write_ = now + kPause;
   queue_begin_ += static_cast<size_t>(written);
-  if (queued_bytes() > 0) {
-    // A long paste gives its memory back as it goes, without moving it for every piece.
-    if (queue_begin_ > 64 * kPieceBytes && queue_begin_ > queue_.size() / 2) {
-      queue_.erase(0, queue_begin_);
-      queue_begin_ = 0;
-    }
-    return kPause;
+  // A long paste gives its memory back as it goes, without moving it for every piece.
+  if (queue_begin_ > 64 * kPieceBytes && queue_begin_ > queue_.size() / 2) {
+    queue_.erase(0, queue_begin_);
+    queue_begin_ = 0;
   }
-  DropInput();
-  queue_.shrink_to_fit();
-  return std::nullopt;
+  return kPause;
 }
 
 }  // namespace umld::devices

@@ -42,14 +42,17 @@ class ConsolePty {
   // read, and more than kMaxQueuedInput would wait.
   absl::Status Enqueue(absl::string_view bytes);
   size_t queued_bytes() const { return queue_.size() - queue_begin_; }
+  // Something waits, or was handed to the guest and was not seen to be taken.
+  bool has_input() const { return queued_bytes() > 0 || written_; }
   // The guest had not taken the last piece when PumpInput looked.
-  bool input_stalled() const { return queued_bytes() > 0 && patience_ > kPause; }
+  bool input_stalled() const { return has_input() && patience_ > kPause; }
   // Forgets what waits, for example when the kernel has ended.
   void DropInput();
 
   // Hands the guest the next piece if it has taken the one before: a burst of 8 KB kills a UML console's input for
-  // good, so it is at most 1 KiB every 20 ms. Returns when to call again; nullopt: nothing waits, no timer needed.
-  // A guest that does not read is asked less and less often, down to once a second.
+  // good, so it is at most 1 KiB every 20 ms. Returns when to call again; nullopt: no timer is needed. A guest that
+  // does not read is asked less and less often, down to once a second; for its last piece only some ten seconds long,
+  // for there may be nobody inside who ever opens that console. From then on it is to be called when the guest prints.
   std::optional<std::chrono::milliseconds> PumpInput(Clock::time_point now);
 
  private:
@@ -65,6 +68,8 @@ class ConsolePty {
   size_t queue_begin_ = 0;  // what is before it has been written
   Clock::time_point next_write_{};
   std::chrono::milliseconds patience_{0};  // the pause before a guest that does not read is asked again
+  bool written_ = false;                   // the last piece was not yet seen to be taken
+  int looks_ = 0;                          // at the last piece of all, in vain
 };
 
 }  // namespace umld::devices

@@ -67,9 +67,44 @@ TEST(ConsolePty, ReadsWhatTheGuestPrints) {
 
 TEST(ConsolePty, NothingQueuedNeedsNoTimer) {
   auto pty = *ConsolePty::Open(24, 80);
-  EXPECT_EQ(pty->PumpInput(ConsolePty::Clock::now()), std::nullopt);
+  ConsolePty::Clock::time_point now{};
+  EXPECT_EQ(pty->PumpInput(now), std::nullopt);
   ASSERT_TRUE(pty->Enqueue("x").ok());
-  EXPECT_EQ(pty->PumpInput(ConsolePty::Clock::now()), std::nullopt);
+  EXPECT_EQ(pty->PumpInput(now), milliseconds(20));
+  EXPECT_EQ(pty->queued_bytes(), 0u);
+  WaitUntilReadable(pty->slave());
+  EXPECT_EQ(ReadSome(pty->slave(), 10), "x");
+  EXPECT_TRUE(pty->has_input());
+  EXPECT_EQ(pty->PumpInput(now + milliseconds(20)), std::nullopt);
+  EXPECT_FALSE(pty->has_input());
+}
+
+TEST(ConsolePty, TheLastPieceIsWatchedForAWhile) {
+  auto pty = *ConsolePty::Open(24, 80);
+  ConsolePty::Clock::time_point now{};
+  ASSERT_TRUE(pty->Enqueue("x").ok());
+  auto pause = pty->PumpInput(now);
+  WaitUntilReadable(pty->slave());
+  bool stalled = false;
+  while (pause.has_value() && now < ConsolePty::Clock::time_point() + std::chrono::minutes(1)) {
+    now += *pause;
+    pause = pty->PumpInput(now);
+    stalled |= pty->input_stalled();
+  }
+  EXPECT_TRUE(stalled);
+  EXPECT_EQ(pause, std::nullopt);
+  EXPECT_GT(now.time_since_epoch(), std::chrono::seconds(5));
+  // Looked at once whenever the guest prints, and with the old patience when more is typed.
+  EXPECT_TRUE(pty->has_input());
+  now += std::chrono::minutes(1);
+  EXPECT_EQ(pty->PumpInput(now), std::nullopt);
+  EXPECT_TRUE(pty->input_stalled());
+  ASSERT_TRUE(pty->Enqueue("y").ok());
+  now += std::chrono::minutes(1);
+  EXPECT_EQ(pty->PumpInput(now), milliseconds(1000));
+  EXPECT_EQ(ReadSome(pty->slave(), 10), "x");
+  now += milliseconds(1000);
+  EXPECT_EQ(pty->PumpInput(now), milliseconds(20));
   EXPECT_EQ(pty->queued_bytes(), 0u);
 }
 
