@@ -7,7 +7,8 @@
 //   plug CLIENTS SPECS GUEST...   SPECS (joined by ';') into every GUEST, then out; a client has guests of its own
 //   read GUEST                    GetGuest every 2 ms until the standard input ends
 //   watch COUNT GUEST             COUNT watchers; then one change of GUEST, which every one has to see
-//   answer GUEST...               every GUEST's mconsole says its version, and its con0 echoes what is typed
+//   answer GUEST...               every GUEST's mconsole says its version, and its con0 echoes what is typed, or is
+//                                 named as silent after half a minute
 //   console CONSOLE SECONDS       bytes per second of what CONSOLE prints between its marks begin-text and end-text
 //   terminal SECONDS              the same of the terminal that is the standard input; SOCKET is not used
 #include <grpcpp/grpcpp.h>
@@ -266,7 +267,7 @@ void Watch(const std::string& socket, int count, const std::string& guest) {
   PrintList("seen", progress.seen, "}\n");
 }
 
-// Opens con0 with input and types a line; its echo comes from the guest's kernel.
+// Opens con0 with input and types a line; its echo comes from the guest's kernel. Negative: it does not come.
 double Echo(v1::Consoles::Stub& stub, const std::string& guest) {
   const Clock::time_point start = Clock::now();
   grpc::ClientContext context;
@@ -280,7 +281,11 @@ double Echo(v1::Consoles::Stub& stub, const std::string& guest) {
   std::string seen;
   v1::AttachConsoleResponse response;
   while (seen.find("are-you-there") == std::string::npos) {
-    if (!stream->Read(&response)) Fail("the console of " + guest + ": " + stream->Finish().error_message());
+    if (!stream->Read(&response)) {
+      std::fprintf(stderr, "api_load: the console of %s: %s\n", guest.c_str(),
+                   stream->Finish().error_message().c_str());
+      return -1;
+    }
     seen += response.output();
   }
   const double seconds = SecondsSince(start);
@@ -294,6 +299,7 @@ void Answer(const std::string& socket, const std::vector<std::string>& names) {
   const auto guests = v1::Guests::NewStub(channel);
   const auto consoles = v1::Consoles::NewStub(channel);
   std::vector<double> mconsole, console;
+  std::string silent;
   for (const std::string& name : names) {
     grpc::ClientContext context;
     v1::SendMconsoleRequest request;
@@ -304,9 +310,13 @@ void Answer(const std::string& socket, const std::vector<std::string>& names) {
     Check("mconsole", guests->SendMconsole(&context, request, &response));
     if (response.err() != 0 || response.text().find("Linux") == std::string::npos) Fail(name + ": " + response.text());
     mconsole.push_back(SecondsSince(start));
-    console.push_back(Echo(*consoles, name));
+    if (const double seconds = Echo(*consoles, name); seconds >= 0) {
+      console.push_back(seconds);
+    } else {
+      silent += (silent.empty() ? "\"" : ", \"") + name + "\"";
+    }
   }
-  std::printf("{");
+  std::printf("{\"silent\": [%s], ", silent.c_str());
   PrintList("mconsole", mconsole, ", ");
   PrintList("console", console, "}\n");
 }

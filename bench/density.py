@@ -70,13 +70,18 @@ def await_inits(bed, names, timeout=60):
     while waiting and time.monotonic() < deadline:
         time.sleep(0.01)
         waiting = {name: log for name, log in waiting.items() if MARKER not in log.read_bytes()}
-    for name, log in waiting.items():
-        last = log.read_bytes().decode(errors="replace").splitlines()[-1:]
-        pid = bed.guest(name)["processes"]["kernel_pid"]
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-        say(f"  guest {name} has not come up in {timeout} s: its kernel ({fields[0]}, in "
-            f"{Path(f'/proc/{pid}/wchan').read_text()}, {fields[11]} ticks) says last: {last}")
+    for name in waiting:
+        say(f"  guest {name} has not come up in {timeout} s: {kernel_of(bed, name)}")
     return set(waiting)
+
+
+def kernel_of(bed, name):
+    """What a guest's kernel is about, for one that should be about something else."""
+    guest = bed.guest(name)
+    last = (bed.folder / f"state/guests/{guest['id']}/con0.log").read_bytes().decode(errors="replace").splitlines()[-1:]
+    pid = guest["processes"]["kernel_pid"]
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return f"its kernel ({fields[0]}, in {Path(f'/proc/{pid}/wchan').read_text()}, {fields[11]} ticks) says last: {last}"
 
 
 def bench_density(bed, image, count, memory):
