@@ -56,16 +56,15 @@ void SetEndpoint(const devices::ConsoleChannel& channel, v1::ConsoleEndpoint* ou
   out->set_path(channel.path);
 }
 
-void AddConsole(const GuestView& view, const std::string& state_dir, absl::string_view device, v1::Guest* out) {
+void AddConsole(const GuestView& view, const std::string& state_dir, const devices::ConsoleDevice& line,
+                v1::Guest* out) {
+  const std::string device = devices::ConsoleName(line);
   v1::Console* console = out->add_consoles();
   console->set_name(absl::StrCat(view.name(), "/consoles/", device));
   console->set_log_path(absl::StrCat(state_dir, "/guests/", view.row.id, "/", device, ".log"));
   console->set_role(device == "con0" ? "kernel messages" : device == "con1" ? "login" : "");
-  std::string channels;
-  if (absl::StatusOr<devices::ConsoleDevice> line = devices::ParseConsoleName(device); line.ok()) {
-    channels = WantedConsole(view.row, *line);
-    console->set_persistent(channels != "null");
-  }
+  std::string channels = WantedConsole(view.row, line);
+  console->set_persistent(channels != "null");
   for (const vmcore::v1::ConsoleFacts& facts : view.facts.consoles()) {
     if (!view.alive || facts.name() != device) continue;
     console->set_persistent(channels == facts.channels());
@@ -93,7 +92,7 @@ void FillConsoles(const GuestView& view, const std::string& state_dir, v1::Guest
     for (const vmcore::v1::ConsoleFacts& facts : view.facts.consoles()) add(facts.name());
   }
   for (const state::ConsoleRow& row : view.row.consoles) add(row.device);
-  for (const devices::ConsoleDevice& line : lines) AddConsole(view, state_dir, devices::ConsoleName(line), out);
+  for (const devices::ConsoleDevice& line : lines) AddConsole(view, state_dir, line, out);
 }
 
 void FillNics(const GuestView& view, v1::Guest* out) {
