@@ -65,6 +65,16 @@ absl::Status Refusal(const ConsoleDevice& device, const MconsoleAnswer& answer) 
                    {"KERNEL_REFUSED", Subject(device), "see the guest's kernel messages (con0)"});
 }
 
+absl::Status NoSpare(const ConsoleDevice& device, size_t given) {
+  const bool few = given < kSpares;
+  return MakeError(absl::StatusCode::kResourceExhausted,
+                   absl::StrCat("the running kernel has no spare terminals left of the ", given, " that it was given",
+                                few ? ", for the host had few itself" : ""),
+                   {"NO_SPARE_TERMINAL", Subject(device),
+                    absl::StrCat("remove another console, or stop the guest, plug, and start it",
+                                 few ? "; more for every guest: sysctl kernel.pty.max" : "")});
+}
+
 std::string ReportedChannel(const ConsoleChannel& wanted, const ChannelBackend* backend) {
   return backend == nullptr ? devices::PrintConsoleChannel(wanted) : backend->reported();
 }
@@ -177,9 +187,10 @@ void Consoles::TopUpSpares() {
   if (spares_.size() > kSpares) spares_.resize(kSpares);
   while (spares_.size() < kSpares && HostHasPtysToSpare()) {
     absl::StatusOr<std::unique_ptr<ConsolePty>> pty = ConsolePty::Open(kRows, kColumns);
-    if (!pty.ok()) return;  // a guest without spares is a guest all the same
+    if (!pty.ok()) break;  // a guest without spares is a guest all the same
     spares_.push_back({-1, *std::move(pty)});
   }
+  given_ = spares_.size();
 }
 
 std::vector<int> Consoles::terminals() const {
@@ -220,12 +231,7 @@ void Consoles::Run(const ConsoleSpec& spec) {
 }
 
 void Consoles::AddTerminal(const ConsoleSpec& spec) {
-  if (spares_.empty()) {
-    return changes_.Finish(MakeError(
-        absl::StatusCode::kResourceExhausted,
-        absl::StrCat("the running kernel was given ", kSpares, " spare terminals at most, and none is left"),
-        {"NO_SPARE_TERMINAL", Subject(spec.device), "remove another console, or stop the guest, plug, and start it"}));
-  }
+  if (spares_.empty()) return changes_.Finish(NoSpare(spec.device, given_));
   Line& line = LineOf(spec.device);
   const ConsoleSpec before = line.spec;
   const int kernel_fd = spares_.front().kernel_fd;

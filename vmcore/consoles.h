@@ -112,6 +112,7 @@ class Consoles {
   MconsoleClient* mconsole_ = nullptr;
   std::map<devices::ConsoleDevice, Line> lines_;
   std::vector<Spare> spares_;
+  size_t given_ = 0;  // spares that the running kernel began with
   ChangeQueue changes_;
 };
 
