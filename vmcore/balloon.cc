@@ -44,8 +44,13 @@ uint64_t MinFree(uint64_t total_bytes) {
   return static_cast<uint64_t>(std::sqrt(static_cast<double>(total_bytes >> 10) * 16)) << 10;
 }
 
+// By how much the kernel may raise its least for a while when free memory is in small pieces (watermark_boost_factor):
+// a page block, or one and a half of its upper mark. Below it a guest that has nobody to kill panics ("System is
+// deadlocked on memory": 2 of 200, when a pulse left less).
+uint64_t Boost(uint64_t total_bytes) { return std::max(uint64_t{4} << 20, 9 * MinFree(total_bytes) / 4); }
+
 // What a pulse leaves: a guest that wakes up while it is under way has this until the next step sees it.
-uint64_t PulseReserve(uint64_t total_bytes) { return 2 * MinFree(total_bytes) + total_bytes / 32; }
+uint64_t PulseReserve(uint64_t total_bytes) { return Boost(total_bytes) + 2 * MinFree(total_bytes) + total_bytes / 32; }
 
 std::string Command(char sign, uint64_t bytes) {
   return absl::StrCat("config mem=", std::string(1, sign), bytes >> 10, "K");

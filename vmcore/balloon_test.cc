@@ -180,8 +180,9 @@ TEST_F(BalloonTest, APulseTakesWhatIsFreeAndGivesItBack) {
   EXPECT_TRUE(Pulse().ok());
   EXPECT_EQ(balloon_->lent(), 0U);
   EXPECT_EQ(free_, 90 * kMiB);
-  EXPECT_LT(lowest_free_, 8 * kMiB);
-  EXPECT_GT(lowest_free_, 4 * kMiB) << "a guest that wakes up needs some";
+  EXPECT_LT(lowest_free_, 12 * kMiB);
+  EXPECT_GT(lowest_free_, 8 * kMiB)
+      << "a guest that wakes up needs some, and its kernel may keep 4 MiB more for itself";
   EXPECT_GT(commands_.size(), 20U) << "in small pieces";
   const Balloon::Reclaimed& got = balloon_->reclaimed();
   EXPECT_EQ(got.count, 1U);
