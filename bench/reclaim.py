@@ -3,7 +3,7 @@
 import json
 import time
 
-from bed import MARKER, await_, say
+from bed import MARKER, await_, fail, say
 from density import await_inits, memory_of
 from image import make_image
 from report import Verdict, ms, p50, spread, table
@@ -32,8 +32,14 @@ def bench_reclaim(bed, count):
     bed.end_umld()
     begin = time.monotonic()
     bed.start_umld(reclaim_after="1s")
-    reclaimed = lambda: [guest.get("reclaimed_memory", {}) for guest in json.loads(bed.ctl("list", "-o", "json"))
-                         if guest["name"].split("/")[1] not in silent]
+
+    def reclaimed():
+        listed = [guest for guest in json.loads(bed.ctl("list", "-o", "json")) if guest["name"].split("/")[1] in names]
+        for guest in listed:
+            if guest["state"] != "RUNNING":
+                fail(f"{guest['name']} is {guest['state']}: {guest.get('last_exit', {}).get('reason', '')}")
+        return [guest.get("reclaimed_memory", {}) for guest in listed]
+
     await_("the guests' memory", lambda: all(one.get("count", 0) > 0 for one in reclaimed()), timeout=300)
     figures["seconds"] = time.monotonic() - begin
     figures["stops"] = [float(one["longest_stop"].rstrip("s")) for one in reclaimed()]
