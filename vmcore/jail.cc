@@ -125,7 +125,7 @@ absl::StatusOr<std::unique_ptr<Jail>> Jail::Create(const Options& options) {
   jail->root_.reset(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
   jail->run_dir_.reset(open(".", O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!jail->home_.ok() || !jail->root_.ok() || !jail->run_dir_.ok())
-    return ErrnoError(errno, "open our own mount namespace");
+    return ErrnoError(errno, "open the mount namespace we are in");
   jail->landlock_ = LandlockAbi() >= kFirstScopedAbi;
   return jail;
 }

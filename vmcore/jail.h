@@ -123,7 +123,7 @@ class Jail {
   Options options_;
   std::vector<Shown> shown_;
   std::map<std::pair<uid_t, gid_t>, UniqueFd> owner_maps_;
-  UniqueFd home_, root_, run_dir_;  // our own mount namespace, its root as we see it, and working directory
+  UniqueFd home_, root_, run_dir_;  // the mount namespace we are in, its root as we see it, and working directory
   std::unique_ptr<devices::NetworkNamespace> network_;
   UniqueFd kernel_folder_;  // the mount that is kKernelFolder
   UniqueFd kernel_mounts_;  // the kernel's mount namespace, while it runs
