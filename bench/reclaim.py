@@ -65,7 +65,7 @@ def report_reclaim(figures):
     return text, [
         Verdict(f"host memory that an idle guest gives back of the {USED} MiB it has used once", 0.8 * USED, back, "MiB",
                 f"{count:,} guests", least=True),
-        Verdict("standstill of a guest that gives memory back, the median of the guests' longest", 10,
+        Verdict("standstill of a guest that gives memory back, the median of the guests' longest", 30,
                 p50(figures["stops"]) * 1000, "ms", f"the worst of all {max(figures['stops']) * 1000:.1f} ms"),
         Verdict("vmcores waking in 10 s of idleness after they gave memory back", 0, figures["woken"], "times"),
     ]

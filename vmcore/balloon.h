@@ -47,9 +47,10 @@ class Balloon {
   // Gives it back. kFailedPrecondition: more than is lent.
   void Give(uint64_t bytes, Done done);
 
-  // Takes all that is free but for a reserve, in small pieces, between which the guest runs as long as it stood still
-  // for them, and gives it back; seldom takes longer than half a minute. Does nothing when less than `worth_bytes` of
-  // host memory are to be had, which `host_memory` tells the use of. Whoever asks for anything else ends it early.
+  // Takes all that is free and gives it back; seldom takes longer than half a minute. In small pieces, between which
+  // the guest runs as long as it stood still for them, as long as it has enough left for whatever it wakes up for; the
+  // rest is taken, and all given back, while it is stopped. Does nothing when less than `worth_bytes` of host memory
+  // are to be had, which `host_memory` tells the use of. Whoever asks for anything else ends it early.
   // kFailedPrecondition: there is memory lent. The kernel takes less than it is told without a word, and only when none
   // else is lent does giving back too much no harm. kUnavailable: another change is under way. Other errors: the kernel
   // does not answer; see owed.
@@ -57,6 +58,9 @@ class Balloon {
   const Reclaimed& reclaimed() const { return reclaimed_; }
   // Of what is lent: what a pulse could not give back. GiveOwed tries again; errors as of Give.
   uint64_t owed() const { return owed_; }
+  // There is some, or nobody knows whether the guest goes on after its stop: GiveOwed is to be called until it
+  // succeeds.
+  bool owes() const { return owed_ > 0 || stopped_; }
   void GiveOwed(Done done);
 
   // Runs `done` when the change under way is done; at once when there is none. A pulse is ended for it.
@@ -71,7 +75,10 @@ class Balloon {
   void GiveUpTaking(const absl::Status& why);
   void PulseNext();
   void PulsePiece(uint64_t bytes);
+  void PulseRest(uint64_t bytes);
+  void LetGo(Done done);
   void EndPulse(const absl::Status& why);
+  void FinishPulse(const absl::Status& status);
   void Finish(const absl::Status& status);
 
   EventLoop* loop_;
@@ -86,6 +93,7 @@ class Balloon {
   uint64_t wanted_ = 0;     // still to be taken
   uint64_t taken_now_ = 0;  // by this change
   int idle_rounds_ = 0;     // in a row that found nothing to take
+  bool boosts_ = true;      // its kernel raises its least (watermark_boost_factor)
   EventLoop::TimerId timer_ = 0;
 
   // The pulse under way, or null.
@@ -99,6 +107,7 @@ class Balloon {
   };
   std::unique_ptr<PulseUnderWay> pulse_;
   uint64_t owed_ = 0;
+  bool stopped_ = false;  // by a pulse; it was not heard to go on
   Reclaimed reclaimed_;
 };
 

@@ -1,6 +1,7 @@
 // Consoles, disks and the management console of real guests under the real vmcore.
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <fstream>
@@ -78,6 +79,33 @@ TEST(DevicesE2eTest, WhatIsTypedBeforeTheGuestOpensAConsoleIsRead) {
     shell.Type(absl::StrCat("sleep 1; head -n 1 </dev/tty", unit, " | tr a-z A-Z\n"));
     EXPECT_TRUE(shell.Expect(absl::StrCat("LINE ", unit)));
   }
+}
+
+// Whenever it wakes up: it finds its memory, and its kernel has to end nobody. Best tried on a busy host.
+TEST(DevicesE2eTest, AGuestThatGivesMemoryBackHasItWhenItWakesUp) {
+  Rig rig;
+  rig.Boot();
+  RigConsole console = rig.OpenConsole("con1");
+  console.Type(
+      "mkdir /tmp/m; mount -t tmpfs none /tmp/m; "
+      "while :; do dd if=/dev/zero of=/tmp/m/x bs=64k count=320 2>/dev/null; rm /tmp/m/x; usleep $((RANDOM % 100))000; "
+      "done & echo RUN''NING\n");
+  ASSERT_TRUE(console.Expect("RUNNING"));
+  v1::Request pulse;
+  pulse.mutable_reclaim_memory()->set_worth_bytes(1);
+  for (int round = 0; round < 1000; ++round) {
+    usleep(5000);
+    EXPECT_FALSE(rig.control().Ask(pulse).has_error());
+  }
+  const v1::Facts facts = GetFacts(rig.control());
+  EXPECT_GT(facts.reclaimed().count(), 20U);
+  EXPECT_GT(facts.reclaimed().total_bytes(), uint64_t{100} << 20);
+  EXPECT_EQ(facts.lent_memory_bytes(), 0U);
+  console.Type("echo STILL'' THERE\n");
+  EXPECT_TRUE(console.Expect("STILL THERE"));
+  const std::string log = ReadFile(rig.folder() + "/log/con0.log", 1 << 20).value_or("");
+  EXPECT_NE(log.find("guest init up"), std::string::npos);
+  EXPECT_EQ(log.find("oom-killer"), std::string::npos);
 }
 
 TEST(DevicesE2eTest, OneViewerWritesTheOthersWatch) {

@@ -225,12 +225,12 @@ void Guest::ReclaimMemory(const v1::ReclaimMemory& request, Done done) {
   WhenChangeable([this, worth = request.worth_bytes(), done = std::move(done)](const absl::Status& up) {
     if (!up.ok()) return done(Annotate(up, "memory"));
     auto finish = [this, done, before = balloon_->reclaimed().count](const absl::Status& status) {
-      if (balloon_->owed() > 0) {
-        Log(absl::StrCat(balloon_->owed() >> 10,
-                         " KiB of its memory could not be given back to the guest: ", status.message()));
+      if (balloon_->owes()) {
+        Log(absl::StrCat("a pulse of its memory has not ended, and ", balloon_->owed() >> 10,
+                         " KiB could not be given back: ", status.message()));
         GiveOwedLater();
       }
-      if (balloon_->owed() > 0 || balloon_->reclaimed().count != before) Announce();
+      if (balloon_->owes() || balloon_->reclaimed().count != before) Announce();
       done(Annotate(status, "memory"));
     };
     balloon_->Pulse(

@@ -89,6 +89,9 @@ absl::StatusOr<std::vector<std::string>> KernelArguments(const v1::GuestConfig& 
   argv.push_back(absl::StrCat("hostname=", config.name()));
   argv.push_back(absl::StrCat("systemd.hostname=", config.name()));
   argv.push_back("net.ifnames=0");
+  // Its kernel would set 4 MiB and more aside for a while when free memory is in small pieces, to have some for huge
+  // pages, which UML has not. A small guest can run out of memory over it, and that much less could be taken from it.
+  argv.push_back("sysctl.vm.watermark_boost_factor=0");
   RETURN_IF_ERROR(AppendDisks(config, &argv));
   RETURN_IF_ERROR(AppendNics(config, &argv));
   argv.insert(argv.end(), config.kernel_args().begin(), config.kernel_args().end());

@@ -52,6 +52,7 @@ TEST(KernelCommandLineTest, AWholeCommandLine) {
                        "hostname=web1",
                        "systemd.hostname=web1",
                        "net.ifnames=0",
+                       "sysctl.vm.watermark_boost_factor=0",
                        "ubda=/srv/web1.cow,/srv/debian.img",
                        "root=/dev/ubda",
                        "rw",
