@@ -7,7 +7,7 @@ import subprocess
 def make_image(bed, name, init):
     """NAME.img in the bed's folder, with `init` as its /sbin/init."""
     tree = bed.folder / name
-    for folder in ("bin", "dev", "proc", "sys", "sbin"):
+    for folder in ("bin", "dev", "mnt", "proc", "sys", "sbin"):
         (tree / folder).mkdir(parents=True)
     shutil.copy("/usr/bin/busybox", tree / "bin/busybox")
     (tree / "sbin/init").write_text(init)
