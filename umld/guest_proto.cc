@@ -1,6 +1,8 @@
 // How a guest looks in the API: GuestView to umld.v1.Guest.
-#include <set>
+#include <algorithm>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -51,9 +53,10 @@ void SetEndpoint(const devices::ConsoleChannel& channel, v1::ConsoleEndpoint* ou
   // Both enums have UML's kinds, in one order.
   out->set_kind(static_cast<v1::ConsoleEndpoint::Kind>(static_cast<int>(channel.kind) + 1));
   out->set_fd(channel.fd);
-  out->set_address(channel.address);
   out->set_port(channel.port);
-  out->set_path(channel.path);
+  // An empty string costs a message as much as a long one, and a list has thousands of these.
+  if (!channel.address.empty()) out->set_address(channel.address);
+  if (!channel.path.empty()) out->set_path(channel.path);
 }
 
 void AddConsole(const GuestView& view, const std::string& state_dir, const devices::ConsoleDevice& line,
@@ -62,7 +65,8 @@ void AddConsole(const GuestView& view, const std::string& state_dir, const devic
   v1::Console* console = out->add_consoles();
   console->set_name(absl::StrCat(view.name(), "/consoles/", device));
   console->set_log_path(absl::StrCat(state_dir, "/guests/", view.row.id, "/", device, ".log"));
-  console->set_role(device == "con0" ? "kernel messages" : device == "con1" ? "login" : "");
+  if (device == "con0") console->set_role("kernel messages");
+  if (device == "con1") console->set_role("login");
   std::string channels = WantedConsole(view.row, line);
   console->set_persistent(channels != "null");
   for (const vmcore::v1::ConsoleFacts& facts : view.facts.consoles()) {
@@ -75,23 +79,27 @@ void AddConsole(const GuestView& view, const std::string& state_dir, const devic
     console->set_viewers(facts.viewers());
     console->set_bytes_out(facts.bytes_out());
   }
-  console->set_channels(channels);
   devices::ConsoleChannel in, out_channel;
-  if (!devices::ParseConsoleChannels(channels, &in, &out_channel).ok()) return;
+  const bool readable = devices::ParseConsoleChannels(channels, &in, &out_channel).ok();
+  console->set_channels(std::move(channels));
+  if (!readable) return;
   SetEndpoint(in, console->mutable_input());
   SetEndpoint(out_channel, console->mutable_output());
 }
 
 // con0 and con1, what the running kernel has, and what the next one gets.
 void FillConsoles(const GuestView& view, const std::string& state_dir, v1::Guest* out) {
-  std::set<devices::ConsoleDevice> lines = {{false, 0}, {false, 1}};
+  std::vector<devices::ConsoleDevice> lines = {{false, 0}, {false, 1}};
   auto add = [&lines](absl::string_view name) {
-    if (absl::StatusOr<devices::ConsoleDevice> line = devices::ParseConsoleName(name); line.ok()) lines.insert(*line);
+    if (absl::StatusOr<devices::ConsoleDevice> line = devices::ParseConsoleName(name); line.ok())
+      lines.push_back(*line);
   };
   if (view.alive) {
     for (const vmcore::v1::ConsoleFacts& facts : view.facts.consoles()) add(facts.name());
   }
   for (const state::ConsoleRow& row : view.row.consoles) add(row.device);
+  std::sort(lines.begin(), lines.end());
+  lines.erase(std::unique(lines.begin(), lines.end()), lines.end());
   for (const devices::ConsoleDevice& line : lines) AddConsole(view, state_dir, line, out);
 }
 
@@ -230,10 +238,10 @@ void ToProto(const GuestView& view, const std::string& state_dir, const std::str
   out->set_kernel(view.row.kernel);
   out->set_memory_bytes(view.row.memory_bytes);
   if (!view.row.image.empty()) out->set_image(absl::StrCat("images/", view.row.image));
-  out->set_image_digest(view.row.image_digest);
+  if (!view.row.image_digest.empty()) out->set_image_digest(view.row.image_digest);
   if (!summary) out->mutable_kernel_args()->Add(view.row.kernel_args.begin(), view.row.kernel_args.end());
-  out->set_description(view.row.description);
-  out->mutable_labels()->insert(view.row.labels.begin(), view.row.labels.end());
+  if (!view.row.description.empty()) out->set_description(view.row.description);
+  if (!view.row.labels.empty()) out->mutable_labels()->insert(view.row.labels.begin(), view.row.labels.end());
   out->mutable_limits()->set_cpu_percent(view.row.cpu_percent);
   out->mutable_limits()->set_memory_bytes(view.row.memory_max);
   out->mutable_limits()->set_processes(view.row.pids_max);
