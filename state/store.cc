@@ -24,6 +24,8 @@
 namespace umld::state {
 namespace {
 
+constexpr off_t kWalReserve = off_t{8} << 20, kGrowthReserve = off_t{4} << 20;
+
 // Two connections: under WAL a reader on its own connection never waits for the writer's fsync.
 class SqliteStore final : public Store {
  public:
@@ -169,6 +171,16 @@ absl::Status Configure(Database& writer) {
                    {"WAL_UNSUPPORTED", writer.path(), "use a state directory on a local filesystem"});
 }
 
+// Has the filesystem set aside `bytes` beyond what `path` has, for the commits of a full disk: guests are still ended
+// and deleted. Not every filesystem can; then there is none. Never for a database that is open: closing any descriptor
+// of a file drops the process's locks on it, which are SQLite's.
+void Reserve(const std::string& path, off_t bytes) {
+  const UniqueFd file(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+  struct stat info = {};
+  if (!file.ok() || ::fstat(file.get(), &info) != 0) return;
+  (void)::fallocate(file.get(), FALLOC_FL_KEEP_SIZE, 0, info.st_size + bytes);
+}
+
 absl::StatusOr<std::unique_ptr<Database>> OpenWriter(const std::string& path) {
   ASSIGN_OR_RETURN(std::unique_ptr<Database> writer, Database::Open(path, Database::Mode::kReadWrite));
   RETURN_IF_ERROR(writer->CheckWritable());
@@ -190,10 +202,13 @@ absl::StatusOr<std::unique_ptr<Store>> Store::Open(const std::string& given_path
     RETURN_IF_ERROR(InspectFile(path));
     RETURN_IF_ERROR(RestrictMode(path));
   }
+  Reserve(path, kGrowthReserve);
   ASSIGN_OR_RETURN(std::unique_ptr<Database> writer, OpenWriter(path));
   ASSIGN_OR_RETURN(std::unique_ptr<Database> reader, Database::Open(path, Database::Mode::kReadOnly));
   auto store = std::make_unique<SqliteStore>(std::move(writer), std::move(reader));
   RETURN_IF_ERROR(store->Ping());
+  // SQLite writes it over and over again, begins anew at 4 MiB, and has no locks on it.
+  Reserve(path + "-wal", kWalReserve);
   return store;
 }
 

@@ -17,7 +17,8 @@
 
 namespace umld::state {
 
-// The database of one umld: what is wanted. WAL, synchronous=FULL: what Commit returned OK for is on disk.
+// The database of one umld: what is wanted. WAL, synchronous=FULL: what Commit returned OK for is on disk. Some MiB are
+// set aside for it, where the filesystem can, so that commits go on when the disk is full.
 // Thread-safe; one writer at a time. Blocks on the disk.
 class Store {
  public:

@@ -88,5 +88,24 @@ TEST_F(DiskFull, AGuestThatFillsItItselfLosesNothing) {
   EXPECT_THAT(host_.Run({"logs", "web1"}).out, testing::Not(HasSubstr("I/O error")));
 }
 
+TEST(StateDiskFull, GuestsAreStillEndedAndDeleted) {
+  if (getuid() != 0) GTEST_SKIP() << "needs root, for a disk of its own";
+  Host host;
+  ASSERT_TRUE(Ok(host.Shell("truncate -s 200M small.img && mke2fs -q -t ext4 small.img && mount -o loop small.img " +
+                            host.state_dir() + " && rmdir " + host.state_dir() + "/lost+found")));
+  ASSERT_TRUE(host.Start());
+  for (const char* name : {"web1", "web2", "web3"}) ASSERT_TRUE(host.CreateAndStart(name));
+  const std::string fill = host.state_dir() + "/fill";
+  EXPECT_FALSE(Ok(host.Shell("cat /dev/zero >" + fill + " 2>/dev/null")));
+  EXPECT_EQ(host.Shell("stat -f -c %a " + host.state_dir()).out, "0\n");
+
+  EXPECT_TRUE(Ok(host.Run({"kill", "web1"})));
+  EXPECT_TRUE(Ok(host.Run({"stop", "web2"})));
+  EXPECT_TRUE(Ok(host.Run({"delete", "web1", "web2"})));
+  EXPECT_TRUE(Ok(host.Run({"delete", "--force", "web3"})));
+  host.Stop();
+  EXPECT_TRUE(Ok(host.Shell("umount " + host.state_dir())));
+}
+
 }  // namespace
 }  // namespace umld::tests
