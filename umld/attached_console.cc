@@ -21,6 +21,8 @@ namespace umld {
 namespace {
 
 constexpr size_t kMaxQueuedBytes = 256 * 1024;
+// A message costs gRPC, us and the client more than its bytes: what waits goes together, up to so many bytes.
+constexpr size_t kMaxMessageBytes = 64 * 1024;
 constexpr size_t kMaxInputBytes = 32 * 1024;
 constexpr int kFairPackets = 64;  // then it is others' turn on the loop
 
@@ -140,7 +142,18 @@ class AttachedConsole : public AttachReactor, public std::enable_shared_from_thi
     return response.output().size() + response.input().size() + 64;
   }
 
+  static bool IsOutputAlone(const v1::AttachConsoleResponse& response) {
+    return !response.output().empty() && response.lost_bytes() == 0 && response.notice().empty() &&
+           response.input().empty() && !response.writer();
+  }
+
   void Queue(v1::AttachConsoleResponse response) {
+    if (!queue_.empty() && IsOutputAlone(queue_.back()) && IsOutputAlone(response) &&
+        queue_.back().output().size() + response.output().size() <= kMaxMessageBytes) {
+      queue_.back().mutable_output()->append(response.output());
+      queued_bytes_ += response.output().size();
+      return;
+    }
     queued_bytes_ += SizeOf(response);
     queue_.push_back(std::move(response));
     WriteNext();

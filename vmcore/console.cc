@@ -3,6 +3,7 @@
 #include <sys/epoll.h>
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -15,9 +16,12 @@ namespace {
 constexpr uint16_t kRows = 24, kColumns = 80;
 constexpr uint32_t kMinHistory = 16 * 1024;  // enough for a panic and what led to it
 constexpr uint64_t kDefaultRotate = uint64_t{8} << 20;
-constexpr size_t kReadBytes = 4096;
 constexpr size_t kMayHaveBeenFull = 4096;
 constexpr size_t kFrameBytes = 32 * 1024;
+// A frame costs everybody on the way to a viewer more than its bytes: of a guest that goes on printing, what comes this
+// soon after the last frame goes together, up to so many bytes.
+constexpr std::chrono::milliseconds kTogether(4);
+constexpr size_t kTogetherBytes = 16 * 1024;
 // Read from one console before others get their turn.
 constexpr size_t kFairBytes = 64 * 1024;
 
@@ -45,6 +49,7 @@ Console::Console(EventLoop* loop, const Options& options)
 Console::~Console() {
   if (pty_ != nullptr) loop_->Unwatch(pty_->master());
   loop_->Cancel(pump_timer_);
+  loop_->Cancel(send_timer_);
 }
 
 void Console::Begin(std::unique_ptr<devices::ConsolePty> pty) {
@@ -83,10 +88,11 @@ std::string Console::Tail(uint64_t from, size_t max) const {
 
 void Console::Drain() {
   if (pty_ == nullptr) return;
-  char buffer[kReadBytes];
+  char buffer[kFairBytes];
   size_t taken = 0;
-  while (taken < kFairBytes) {
-    absl::StatusOr<size_t> got = pty_->ReadOutput(buffer, sizeof(buffer));
+  // A pty gives some KiB at a time.
+  while (taken < sizeof(buffer)) {
+    absl::StatusOr<size_t> got = pty_->ReadOutput(buffer + taken, sizeof(buffer) - taken);
     if (!got.ok()) {
       // The slave is open here too, so this cannot happen; should it, do not spin.
       Log(absl::StrCat(name_, ": ", got.status().message()));
@@ -95,18 +101,37 @@ void Console::Drain() {
     }
     if (*got == 0) break;
     taken += *got;
-    if (!output_wanted_) continue;
-    history_.Append(absl::string_view(buffer, *got));
-    if (log_ != nullptr) log_->Append(absl::string_view(buffer, *got));
   }
   if (taken == 0) return;
-  for (auto& [id, viewer] : viewers_) SendTo(id, &viewer);
+  if (output_wanted_) {
+    history_.Append(absl::string_view(buffer, taken));
+    if (log_ != nullptr) log_->Append(absl::string_view(buffer, taken));
+  }
+  unsent_ += taken;
+  SendSoon();
   if (output_) output_();
   if (pump_timer_ == 0 && pty_->has_input()) Pump();
   // A full pty tells its writer by one SIGIO that there is room, but too early, when there is none yet: the kernel
   // looks, finds nothing, and its console stands still until any other signal comes. A pty takes 12 KiB, in writes of 4
   // KiB.
   if (taken >= kMayHaveBeenFull && deaf_) deaf_();
+}
+
+void Console::SendSoon() {
+  const auto wait = sent_ + kTogether - EventLoop::Clock::now();
+  if (unsent_ < kTogetherBytes && wait > EventLoop::Clock::duration::zero() && !viewers_.empty()) {
+    if (send_timer_ == 0) {
+      send_timer_ = loop_->RunAfter(wait, [this] {
+        send_timer_ = 0;
+        SendSoon();
+      });
+    }
+    return;
+  }
+  loop_->Cancel(std::exchange(send_timer_, 0));
+  sent_ = EventLoop::Clock::now();
+  unsent_ = 0;
+  for (auto& [id, viewer] : viewers_) SendTo(id, &viewer);
 }
 
 void Console::DropInput() {

@@ -126,6 +126,8 @@ class Console {
   void Type(ViewerId id, Viewer* viewer, absl::string_view bytes);
   bool Enqueue(absl::string_view bytes);
   void Pump();
+  // At once, or a little later if there may be more by then.
+  void SendSoon();
 
   EventLoop* loop_;
   std::string name_;
@@ -139,6 +141,9 @@ class Console {
   ViewerId next_viewer_ = 1;
   ViewerId writer_ = 0;  // 0: nobody
   EventLoop::TimerId pump_timer_ = 0;
+  size_t unsent_ = 0;  // printed since `sent_`, when the viewers were last sent all there was
+  EventLoop::Clock::time_point sent_;
+  EventLoop::TimerId send_timer_ = 0;
 };
 
 }  // namespace umld::vmcore
