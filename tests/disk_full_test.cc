@@ -1,8 +1,10 @@
 // The host's disk fills up under guests that write: none of them loses anything.
+#include <signal.h>
 #include <unistd.h>
 
 #include <string>
 
+#include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/host.h"
@@ -47,9 +49,15 @@ TEST_F(DiskFull, GuestsThatNeedItArePausedAndGoOn) {
   ASSERT_TRUE(host_.CreateAndStart("web1", {"--disk", "ubdb=small/data"}));
   ASSERT_TRUE(host_.CreateAndStart("web2"));
   ASSERT_EQ(host_.RunInGuest("web1", "mount /dev/ubdb /mnt && echo up").out, "up\n");
-  // Somebody else fills the disk while the guest writes.
+  // Somebody else fills the disk while the guest writes. The host is busy, so that the pause takes a while.
+  const pid_t vmcore = host_.Describe("web1")["processes"].value("supervisor_pid", 0);
+  ASSERT_GT(vmcore, 0);
+  ASSERT_EQ(kill(vmcore, SIGSTOP), 0);
   ASSERT_TRUE(
       Ok(host_.Shell("fallocate -l $(($(stat -f -c %a small) * $(stat -f -c %S small) - 100 * 1048576)) small/other")));
+  EXPECT_TRUE(WaitFor([&] { return Happened("host.disk_full"); }));
+  absl::SleepFor(absl::Milliseconds(500));
+  ASSERT_EQ(kill(vmcore, SIGCONT), 0);
   ASSERT_TRUE(host_.WaitForState("web1", "PAUSED"));
   EXPECT_THAT(host_.Run({"describe", "web1"}).out, AllOf(HasSubstr("PAUSED"), HasSubstr(small_), HasSubstr("is full")));
   EXPECT_EQ(host_.State("web2"), "RUNNING") << "its disk is elsewhere";

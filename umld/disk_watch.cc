@@ -83,7 +83,6 @@ absl::Duration DiskWatch::Look() {
     if (!view.alive) continue;
     const v1::GuestState state = view.state();
     const bool ours = access(Marker(view).c_str(), F_OK) == 0;
-    if (ours && state != v1::PAUSED && state != v1::UNREACHABLE) unlink(Marker(view).c_str());
     const Space* tight = nullptr;
     bool all_free = true;
     for (dev_t device : Under(view, &spaces)) {
@@ -95,6 +94,8 @@ absl::Duration DiskWatch::Look() {
       Pause(view.row.name,
             absl::StrCat("the host's disk under ", tight->path, " is full: ", HumanByteSize(tight->free_bytes),
                          " free, ", HumanByteSize(tight->reserve_bytes), " kept"));
+    } else if (ours && state == v1::RUNNING) {
+      Forget(view.row.name);
     } else if (ours && all_free && state == v1::PAUSED) {
       Resume(view.row.name);
     }
@@ -168,6 +169,15 @@ void DiskWatch::Resume(const std::string& name) {
     if (!resumed.ok()) return spdlog::error("guest {}: {}", view.row.name, std::string(resumed.message()));
     unlink(Marker(view).c_str());
     table_->Update(*guest, [](GuestView& now) { now.pause_reason.clear(); });
+  });
+}
+
+// A user had it go on. Looked at again when it is its turn: until then a pause of ours may have been under way.
+void DiskWatch::Forget(const std::string& name) {
+  guests_->InLine(name, [this](const absl::StatusOr<GuestPtr>& guest) {
+    if (!guest.ok()) return;
+    const GuestView view = table_->View(*guest);
+    if (view.alive && view.state() == v1::RUNNING) unlink(Marker(view).c_str());
   });
 }
 

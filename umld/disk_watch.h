@@ -52,6 +52,7 @@ class DiskWatch {
   void Tell(dev_t device, const Space& space);
   void Pause(const std::string& name, const std::string& reason);
   void Resume(const std::string& name);
+  void Forget(const std::string& name);
   std::string Marker(const GuestView& view) const;
 
   const DaemonConfig* const config_;
