@@ -27,7 +27,7 @@ std::string WantedConsole(const state::GuestRow& row, const devices::ConsoleDevi
   const state::ConsoleRow* own = FindConsoleRow(row, devices::ConsoleName(device));
   if (own == nullptr) own = FindConsoleRow(row, device.serial ? "ssl" : "con");
   if (own != nullptr) return own->channel;
-  return HasConsoleDefault(row, device) ? "fd:0,fd:1" : "null";
+  return HasConsoleDefault(row, device) ? kOwnChannels : "null";
 }
 
 }  // namespace umld

@@ -12,6 +12,9 @@ namespace umld {
 // What a guest's row says of its consoles. A row's device is a line ("con3"), or "con" or "ssl" for all lines of the
 // kind that have no row of their own; con0 and con1 are umld's own consoles without any row. All of these are pure.
 
+// A console of umld's own: the kernel has it as its descriptors, and umlctl shows it.
+inline constexpr char kOwnChannels[] = "fd:0,fd:1";
+
 // nullptr: there is no such row.
 const state::ConsoleRow* FindConsoleRow(const state::GuestRow& row, absl::string_view device);
 // Replaces or adds.

@@ -1,5 +1,6 @@
 // How a guest looks in the API: GuestView to umld.v1.Guest.
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -49,6 +50,17 @@ void FillDisks(const GuestView& view, bool summary, v1::Guest* out) {
   }
 }
 
+struct Channels {
+  bool readable = false;
+  devices::ConsoleChannel in, out;
+};
+
+Channels ReadChannels(absl::string_view text) {
+  Channels read;
+  read.readable = devices::ParseConsoleChannels(text, &read.in, &read.out).ok();
+  return read;
+}
+
 void SetEndpoint(const devices::ConsoleChannel& channel, v1::ConsoleEndpoint* out) {
   // Both enums have UML's kinds, in one order.
   out->set_kind(static_cast<v1::ConsoleEndpoint::Kind>(static_cast<int>(channel.kind) + 1));
@@ -79,12 +91,15 @@ void AddConsole(const GuestView& view, const std::string& state_dir, const devic
     console->set_viewers(facts.viewers());
     console->set_bytes_out(facts.bytes_out());
   }
-  devices::ConsoleChannel in, out_channel;
-  const bool readable = devices::ParseConsoleChannels(channels, &in, &out_channel).ok();
+  // Nearly all are alike.
+  static const Channels* const usual = new Channels(ReadChannels(kOwnChannels));
+  std::optional<Channels> other;
+  if (channels != kOwnChannels) other = ReadChannels(channels);
+  const Channels& read = other.has_value() ? *other : *usual;
   console->set_channels(std::move(channels));
-  if (!readable) return;
-  SetEndpoint(in, console->mutable_input());
-  SetEndpoint(out_channel, console->mutable_output());
+  if (!read.readable) return;
+  SetEndpoint(read.in, console->mutable_input());
+  SetEndpoint(read.out, console->mutable_output());
 }
 
 // con0 and con1, what the running kernel has, and what the next one gets.
