@@ -74,9 +74,14 @@ absl::StatusOr<std::string> RunTool(const std::vector<std::string>& argv) {
   // Its last words are about the error.
   absl::string_view output = absl::StripAsciiWhitespace(result.output);
   if (output.size() > 500) output.remove_prefix(output.size() - 500);
+  if (absl::StrContains(output, "No space left")) {
+    return MakeError(absl::StatusCode::kResourceExhausted,
+                     absl::StrCat("no space left for the image: ", argv[0], ": ", output),
+                     {"DISK_FULL", argv[0], "free space on the filesystem of umld's state directory"});
+  }
   return MakeError(absl::StatusCode::kInternal,
                    absl::StrCat(argv[0], " failed with exit code ", result.exit_code, ": ", output),
-                   {"TOOL_FAILED", argv[0], "check the free space there, and that e2fsprogs is whole"});
+                   {"TOOL_FAILED", argv[0], "check that e2fsprogs is whole"});
 }
 
 absl::Status NotBusybox(const std::string& path, absl::string_view why) {
