@@ -59,7 +59,10 @@ uint64_t PulseReserve(uint64_t total_bytes) {
 // What the host has of the kernel's own memory, which is not in its MemTotal, or a little more (seen: 3.5 MiB of 64M).
 uint64_t KernelsOwn(uint64_t total_bytes) { return (uint64_t{3} << 20) + total_bytes / 64; }
 
-uint64_t Whole(uint64_t bytes) { return bytes / devices::kMemoryStep * devices::kMemoryStep; }
+// What can be taken of what is free, in whole pages, so that `left` stays; `most` at most.
+uint64_t Spare(uint64_t free, uint64_t left, uint64_t most) {
+  return std::min(most, free > left ? free - left : 0) / devices::kMemoryStep * devices::kMemoryStep;
+}
 
 std::string Command(char sign, uint64_t bytes) {
   return absl::StrCat("config mem=", std::string(1, sign), bytes >> 10, "K");
@@ -117,7 +120,7 @@ void Balloon::TakeNext() {
 }
 
 void Balloon::TakePiece(uint64_t free_bytes, uint64_t reserve) {
-  const uint64_t piece = Whole(std::min(wanted_, free_bytes > reserve ? free_bytes - reserve : 0));
+  const uint64_t piece = Spare(free_bytes, reserve, wanted_);
   if (piece == 0) {
     if (++idle_rounds_ > kIdleRounds) {
       return GiveUpTaking(Refused("the guest has it in use", "take less, or end something inside the guest"));
@@ -199,8 +202,8 @@ void Balloon::PulseNext() {
     if (!worth_it || wakes_up || pulse_->ending || EventLoop::Clock::now() >= pulse_->until) {
       return EndPulse(absl::OkStatus());
     }
-    const uint64_t piece = Whole(std::min(kPulsePiece, free > reserve ? free - reserve : 0));
-    piece > 0 ? PulsePiece(piece) : PulseRest(Whole(free > least ? free - least : 0));
+    const uint64_t piece = Spare(free, reserve, kPulsePiece);
+    piece > 0 ? PulsePiece(piece) : PulseRest(Spare(free, least, free));
   });
 }
 
