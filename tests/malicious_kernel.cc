@@ -147,11 +147,12 @@ std::string SeesGroup(const std::string& name) {
   return strstr(text, name.c_str()) != nullptr ? "done" : "hidden";
 }
 
-std::string MakeTap() {
+// As a kernel does it.
+std::string AttachToTap(const std::string& name) {
   const int fd = open("/dev/net/tun", O_RDWR);
   ifreq request = {};
   request.ifr_flags = IFF_TAP | IFF_NO_PI;
-  strcpy(request.ifr_name, "evil0");
+  strncpy(request.ifr_name, name.c_str(), IFNAMSIZ - 1);
   return Outcome(fd >= 0 && ioctl(fd, TUNSETIFF, &request) == 0);
 }
 
@@ -186,7 +187,7 @@ std::string Attempt(const std::string& what, const std::string& target, const st
   if (what == "device") return Outcome(mknod(target.c_str(), S_IFBLK | 0600, makedev(7, 0)) == 0);
   if (what == "limit") return HardLimit(target == "core" ? RLIMIT_CORE : RLIMIT_NPROC);
   if (what == "group") return SeesGroup(target);
-  if (what == "tap") return MakeTap();
+  if (what == "tap") return AttachToTap(target);
   if (what == "node") return OpenNode(target);
   if (what == "link") return LinkMconsole(target, umid);
   if (what == "namespace") return Outcome(unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0);

@@ -61,6 +61,9 @@ class Nics : public SharedHost {
     EXPECT_EQ(result.exit_code, 0) << command << ": " << result;
     return std::string(absl::StripAsciiWhitespace(result.out));
   }
+  static std::string Carrier(const std::string& interface) {
+    return host_->Shell(absl::StrCat("ip -o link show dev ", interface, " | grep -c LOWER_UP")).out;
+  }
   static void BringUp(const std::string& guest, const std::string& device, const std::string& address) {
     InGuest(guest, absl::StrCat("ip addr add ", address, "/24 dev ", device, " && ip link set ", device, " up"));
   }
@@ -287,6 +290,17 @@ TEST_F(Nics, AConfinedGuestHasItsInterfacesAlone) {
   BringUp("web1", "eth0", "10.9.0.1");
   EXPECT_TRUE(HostPings("10.9.0.1"));
   EXPECT_TRUE(GuestPings("web1", "10.9.0.254"));
+  // Down and up again inside: the host sees the carrier go and come.
+  for (int round = 0; round < 20; ++round) {
+    InGuest("web1", "ip link set eth0 down");
+    EXPECT_TRUE(round > 0 || WaitFor([] { return Carrier("web1") == "0\n"; }));
+    InGuest("web1", "ip link set eth0 up");
+  }
+  EXPECT_TRUE(WaitFor([] { return Carrier("web1") == "1\n"; }));
+  EXPECT_TRUE(HostPings("10.9.0.1"));
+  // Of the host's network its processes see nothing, their own tap included.
+  const std::string kernel = absl::StrCat(host_->Describe("web1")["processes"].value("kernel_pid", 0));
+  EXPECT_EQ(host_->Shell(absl::StrCat("nsenter -t ", kernel, " -n ip -br link | cut -d' ' -f1")).out, "lo\n");
   // A guest that has what a confined one cannot have does not become one.
   ASSERT_TRUE(host_->Create("web2", {"--confinement", "relaxed", "--trust", "trusted", "--nic", "eth0=mcast"}));
   EXPECT_TRUE(Refused(host_->Run({"set", "web2", "--confinement", "strict"}), kWrongState, {"web2", "mcast"}));
@@ -375,17 +389,30 @@ TEST_F(Nics, GuestsOnSwitchesAndBuses) {
   EXPECT_TRUE(Ok(host_->Shell("ip route del 239.0.0.0/8 dev lo")));
 }
 
-// An ordinary user makes no taps, and is told how to get one.
+// An ordinary user makes no taps, and is told how to get one. What root has made is the guest's, confined as it is.
 TEST(NicsOfAUser, AreTapsThatRootHasMade) {
   if (getuid() != 0) GTEST_SKIP() << "needs root, to make the tap";
-  ASSERT_EQ(unshare(CLONE_NEWNET), 0);
+  ASSERT_EQ(unshare(CLONE_NEWNET | CLONE_NEWNS), 0);
+  // Open to all, as it usually is.
+  ASSERT_EQ(system("mount --make-rprivate / && mount -t tmpfs none /dev/net && mknod -m 666 /dev/net/tun c 10 200"), 0);
   HostOptions options;
   options.uid = options.gid = 61236;
   Host host(options);
   ASSERT_TRUE(host.Start());
   ASSERT_TRUE(host.CreateAndStart("web1"));
-  EXPECT_TRUE(Refused(host.Run({"plug", "web1", "eth0=tuntap,tap0"}), kDenied, {"web1", "interface eth0"}));
-  EXPECT_TRUE(Ok(host.Run({"describe", "web1"})));
+  EXPECT_TRUE(Refused(host.Run({"plug", "web1", "eth0=tuntap,tap0"}), kDenied,
+                      {"web1", "interface eth0", "make the tap tap0", "ip tuntap add"}));
+  ASSERT_EQ(system("ip tuntap add dev tap0 mode tap user 61236 && ip tuntap add dev tap1 mode tap user 61237 && "
+                   "ip addr add 10.3.0.254/24 dev tap0 && ip link set tap0 up"),
+            0);
+  EXPECT_TRUE(Refused(host.Run({"plug", "web1", "eth0=tuntap,tap1"}), kDenied, {"tap1 is another user's"}));
+  ASSERT_TRUE(Ok(host.Run({"plug", "web1", "eth0=tuntap,tap0"})));
+  EXPECT_EQ(host.Describe("web1").value("confinement", ""), "STRICT");
+  const char kUp[] = "ip addr add 10.3.0.1/24 dev eth0; ip link set eth0 up && ping -c 3 -W 10 10.3.0.254";
+  EXPECT_EQ(host.RunInGuest("web1", kUp).exit_code, 0);
+  EXPECT_EQ(host.RunInGuest("web1", "ip link set eth0 down").exit_code, 0);
+  ASSERT_TRUE(Ok(host.Run({"unplug", "web1", "eth0"})));
+  EXPECT_EQ(system("ip link del tap0 && ip link del tap1"), 0) << "a tap of root's was taken away";
 }
 
 }  // namespace

@@ -29,7 +29,6 @@ using std::chrono::milliseconds;
 constexpr milliseconds kLookForMconsole(5000);
 constexpr milliseconds kLookAtMost(60000);
 constexpr milliseconds kVersionDeadline(30000);
-constexpr milliseconds kTapPatience(2000);
 constexpr size_t kTailBytes = 16 * 1024;
 constexpr size_t kLastLines = 20;
 
@@ -75,7 +74,7 @@ absl::StatusOr<std::unique_ptr<Guest>> Guest::Create(EventLoop* loop, const v1::
   std::unique_ptr<Guest> guest(new Guest(loop, launch, lock_fd, observer));
   RETURN_IF_ERROR(guest->consoles_.PrepareBoot(guest->config_));
   // Of a vmcore that was killed, when no umld came to clean up after it.
-  if (absl::Status status = Nics::RemoveRecordedTaps(kTapPatience); !status.ok()) Log(status.message());
+  if (absl::Status status = Nics::RemoveRecordedTaps(); !status.ok()) Log(status.message());
   guest->cgroups_ = std::make_unique<GuestCgroups>(loop, guest->config_.name(), launch.cgroup_folder(),
                                                    [g = guest.get()] { g->OnOutOfMemory(); });
   RETURN_IF_ERROR(guest->MakeJail());
@@ -114,7 +113,8 @@ absl::Status Guest::MakeJail() {
                      {"CONFINEMENT_REFUSED", "", "create the guest with --confinement relaxed --trust trusted"});
   }
   ASSIGN_OR_RETURN(jail_, Jail::Create({launch_.uid(), config_.name()}));
-  nics_.Confine(&jail_->network(), launch_.uid());
+  // As an ordinary user's it has what the host's kernel lets that user have; what root could open is another matter.
+  nics_.Confine(launch_.uid() == 0 ? devices::ExistingTap::kTaken : devices::ExistingTap::kRefused);
   return absl::OkStatus();
 }
 
@@ -209,6 +209,9 @@ absl::Status Guest::TryStartKernel() {
   options.argv = std::move(argv);
   options.lock = lock_fd_;
   options.jail = jail_.get();
+  options.give_tap = [this](const std::string& name, unsigned flags, UniqueFd* tap) {
+    return nics_.GiveTap(name, flags, tap);
+  };
   RETURN_IF_ERROR(cgroups_->CoverDisks(FilesOf(disks_->live())));
   RETURN_IF_ERROR(cgroups_->Apply(config_.limits(), config_.memory_bytes()));
   options.cgroups = cgroups_->entrances();

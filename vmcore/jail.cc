@@ -35,7 +35,6 @@ constexpr char kRootLimits[] = "size=1m,nr_inodes=8192,mode=0755";
 constexpr uint64_t kMemorySlack = uint64_t{16} << 20;
 constexpr rlim_t kOpenFiles = 1024;
 constexpr rlim_t kProcesses = 16384;  // each process of the guest is one of the host
-constexpr unsigned kTunMajor = 10, kTunMinor = 200;
 
 absl::Status Refused(const std::string& what) {
   return MakeError(absl::StatusCode::kPermissionDenied,
@@ -120,7 +119,6 @@ absl::StatusOr<std::unique_ptr<Jail>> Jail::Create(const Options& options) {
     char path[PATH_MAX];
     if (getcwd(path, sizeof(path)) == nullptr || chdir(path) != 0) return ErrnoError(errno, "enter the runtime folder");
   }
-  ASSIGN_OR_RETURN(jail->network_, devices::NetworkNamespace::Create());
   jail->home_.reset(open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC));
   jail->root_.reset(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
   jail->run_dir_.reset(open(".", O_PATH | O_DIRECTORY | O_CLOEXEC));
@@ -314,12 +312,12 @@ void Jail::KernelGone() { kernel_mounts_.reset(); }
 uint64_t Jail::Namespaces() {
   auto unless_removed = [](const char* control, uint64_t flag) { return IsRemoved(control) ? 0 : flag; };
   return CLONE_NEWNS | unless_removed("pid", CLONE_NEWPID) | unless_removed("uts", CLONE_NEWUTS) |
-         unless_removed("cgroup", CLONE_NEWCGROUP) | unless_removed("ipc", CLONE_NEWIPC);
+         unless_removed("network", CLONE_NEWNET) | unless_removed("cgroup", CLONE_NEWCGROUP) |
+         unless_removed("ipc", CLONE_NEWIPC);
 }
 
 const char* Jail::EnterNamespaces() const {
   umask(0022);
-  if (!IsRemoved("network") && setns(network_->fd(), CLONE_NEWNET) != 0) return "enter the network namespace";
   // Nothing that is done here may reach the host's mounts.
   if (mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return "make the mounts private";
   // What a console or serial line that leads nowhere is opened as. Not made as a node, which a container may forbid.
@@ -343,16 +341,11 @@ const char* Jail::EnterNamespaces() const {
       move_mount(kernel_folder_.get(), "", AT_FDCWD, folder.c_str(), MOVE_MOUNT_F_EMPTY_PATH) != 0) {
     return "show the kernel its folder";
   }
-  // For interfaces. It opens taps that belong to the guest's uid, and makes none without a capability. A host that is a
-  // container may not let us make it, and then there are no taps.
-  if (options_.uid != 0 && MakeParents("dev/net/tun") &&
-      mknod("dev/net/tun", S_IFCHR | 0600, makedev(kTunMajor, kTunMinor)) == 0 &&
-      chown("dev/net/tun", options_.uid, options_.uid) != 0) {
-    return "give /dev/net/tun to the guest";
-  }
   if (!MakeFile("dev/null") || move_mount(null.get(), "", AT_FDCWD, "dev/null", MOVE_MOUNT_F_EMPTY_PATH) != 0) {
     return "show /dev/null";
   }
+  // What a kernel opens before it asks for a tap. Any file does: the answer is another one (tap_request.h).
+  if (!MakeParents("dev/net/tun") || symlink("../null", "dev/net/tun") != 0) return "show /dev/net/tun";
   for (const Shown& file : shown_) {
     if (!Place(file)) return "show the kernel its files";
   }

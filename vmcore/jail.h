@@ -18,7 +18,6 @@
 #include "base/credentials.h"
 #include "base/unique_fd.h"
 #include "devices/disk/disk_inspect.h"
-#include "devices/nic/network_namespace.h"
 #include "vmcore/vmcore.pb.h"
 
 namespace umld::vmcore {
@@ -70,8 +69,6 @@ class Jail {
                     const std::optional<Checked>& checked = std::nullopt);
   // Takes away what was shown for `key` and for no other. The kernel keeps what it has open. Nothing shown: fine.
   void Hide(const std::string& key);
-  // The guest's own, over all of its kernels; empty but for the interfaces that are made in it.
-  const devices::NetworkNamespace& network() const { return *network_; }
   // Makes a file of ours in kKernelFolder the guest's.
   absl::Status Give(const std::string& path) const;
 
@@ -124,9 +121,8 @@ class Jail {
   std::vector<Shown> shown_;
   std::map<std::pair<uid_t, gid_t>, UniqueFd> owner_maps_;
   UniqueFd home_, root_, run_dir_;  // the mount namespace we are in, its root as we see it, and working directory
-  std::unique_ptr<devices::NetworkNamespace> network_;
-  UniqueFd kernel_folder_;  // the mount that is kKernelFolder
-  UniqueFd kernel_mounts_;  // the kernel's mount namespace, while it runs
+  UniqueFd kernel_folder_;          // the mount that is kKernelFolder
+  UniqueFd kernel_mounts_;          // the kernel's mount namespace, while it runs
   bool landlock_ = false;
 };
 

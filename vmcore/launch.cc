@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <optional>
 #include <utility>
@@ -29,6 +30,8 @@ namespace {
 
 // glibc 2.36 has no waitid flag for it.
 constexpr auto kWaitByPidfd = static_cast<idtype_t>(3);  // P_PIDFD
+// Between two taps that a guest asks for.
+constexpr std::chrono::milliseconds kTapPause(5);
 
 // The kernel keeps its RAM file in TMPDIR, else in /dev/shm, which is where it belongs.
 std::vector<std::string> KernelEnvironment() {
@@ -85,6 +88,7 @@ absl::Status Refused(v1::Isolation isolation, int error_number) {
 absl::StatusOr<std::unique_ptr<KernelProcesses>> KernelProcesses::Launch(EventLoop* loop, const Options& options,
                                                                          Callbacks callbacks) {
   std::unique_ptr<KernelProcesses> processes(new KernelProcesses(loop, std::move(callbacks)));
+  processes->give_tap_ = options.give_tap;
   RETURN_IF_ERROR(processes->ForkInit(options));
   processes->Watch();
   return processes;
@@ -146,21 +150,32 @@ void KernelProcesses::Watch() {
 void KernelProcesses::WatchFilter(UniqueFd listener) {
   if (!listener.ok() || filter_.ok()) return;
   filter_ = std::move(listener);
-  loop_->Watch(filter_.get(), EPOLLIN, [this](uint32_t events) { OnForbiddenCall(events); });
+  loop_->Watch(filter_.get(), EPOLLIN, [this](uint32_t events) { OnCaughtCall(events); });
 }
 
-// The listener stays open: the caller sleeps in its call until it is dead.
-void KernelProcesses::OnForbiddenCall(uint32_t events) {
+void KernelProcesses::OnCaughtCall(uint32_t events) {
   if ((events & EPOLLIN) == 0) return ForgetFilter();  // nobody is under the filter any more
+  std::optional<CaughtCall> call = ReadCaughtCall(filter_.get());
+  if (!call.has_value()) return;
+  if (IsTapRequest(*call) && give_tap_ != nullptr) {
+    AnswerTapRequest(filter_.get(), *call, give_tap_);
+    // A guest that does nothing else does not keep us, or the host's network configuration, busy.
+    loop_->SetEvents(filter_.get(), 0);
+    filter_pause_ = loop_->RunAfter(kTapPause, [this] {
+      filter_pause_ = 0;
+      loop_->SetEvents(filter_.get(), EPOLLIN);
+    });
+    return;
+  }
+  // The listener stays open: the caller sleeps in its call until it is dead.
   loop_->Unwatch(filter_.get());
-  std::optional<ForbiddenCall> call = ReadForbiddenCall(filter_.get());
-  // A signal may have woken the caller before we came to look: it has made the call all the same.
-  end_.forbidden_call = call.has_value() ? DescribeCall(*call) : "a system call that was interrupted";
-  Log(absl::StrCat("process ", call.has_value() ? call->pid : 0, " made a forbidden call: ", end_.forbidden_call));
+  end_.forbidden_call = DescribeCall(*call);
+  Log(absl::StrCat("process ", call->pid, " made a forbidden call: ", end_.forbidden_call));
   Kill();
 }
 
 void KernelProcesses::ForgetFilter() {
+  loop_->Cancel(std::exchange(filter_pause_, 0));
   if (filter_.ok()) loop_->Unwatch(filter_.get());
   filter_.reset();
 }

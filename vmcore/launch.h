@@ -15,6 +15,7 @@
 #include "base/unique_fd.h"
 #include "vmcore/exit_reason.h"
 #include "vmcore/jail.h"
+#include "vmcore/tap_request.h"
 #include "vmcore/vmcore.pb.h"
 
 namespace umld::vmcore {
@@ -33,6 +34,7 @@ class KernelProcesses {
     // That the kernel is confined in, with what it shows; it outlives the processes. A confined kernel is held to its
     // system calls too (seccomp_filter.h): one that makes another is ended.
     Jail* jail = nullptr;
+    GiveTap give_tap;          // for a confined kernel
     std::vector<int> cgroups;  // see GuestCgroups::entrances
   };
   struct Callbacks {
@@ -72,7 +74,7 @@ class KernelProcesses {
   void Watch();
   void ReadMessages();
   void WatchFilter(UniqueFd listener);
-  void OnForbiddenCall(uint32_t events);
+  void OnCaughtCall(uint32_t events);
   void ForgetFilter();
   void ReapInit();
 
@@ -83,6 +85,8 @@ class KernelProcesses {
   UniqueFd init_pidfd_;
   UniqueFd socket_;
   UniqueFd filter_;  // the seccomp filter's listener, once it is on
+  GiveTap give_tap_;
+  EventLoop::TimerId filter_pause_ = 0;
   KernelEnd end_;
 };
 

@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <chrono>
 #include <cstdio>
 #include <ctime>
 #include <memory>
@@ -121,10 +120,9 @@ absl::Status Run() {
 
 // What umld runs when a vmcore was killed: `vmcore --remove-taps RUNTIME_DIRECTORY`. Control groups go too.
 absl::Status RemoveTaps(const char* run_dir) {
-  constexpr std::chrono::milliseconds kPatience(10000);
   if (chdir(run_dir) != 0) return ErrnoError(errno, absl::StrCat("enter ", run_dir));
   absl::Status status = GuestCgroups::RemoveRecorded();
-  status.Update(Nics::RemoveRecordedTaps(kPatience));
+  status.Update(Nics::RemoveRecordedTaps());
   return status;
 }
 
@@ -158,6 +156,7 @@ void PrintSyscallList() {
       }
       for (uint32_t value : rule.values) std::printf(" 0x%x", value);
       if (rule.error != 0) std::printf(" fails %d", rule.error);
+      if (rule.by_vmcore) std::printf(" by-vmcore");
       std::printf("\n");
     }
   }

@@ -1,7 +1,6 @@
 #include "vmcore/nics.h"
 
 #include <net/if.h>
-#include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -18,6 +17,7 @@
 #include "base/file.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
+#include "vmcore/jail_controls.h"
 #include "vmcore/log.h"
 
 namespace umld::vmcore {
@@ -31,7 +31,6 @@ using std::chrono::milliseconds;
 
 constexpr char kRecord[] = "taps";
 constexpr size_t kMaxRecordBytes = 64 * 1024;
-constexpr milliseconds kPoll(50);
 // Each time costs a line among the kernel's messages when the answer is no.
 constexpr milliseconds kProvePoll(250);
 // The kernel's own words.
@@ -122,20 +121,12 @@ Nics::~Nics() { loop_->Cancel(timer_); }
 
 // ---------------------------------------------------------------- the host's ends
 
-absl::Status Nics::RemoveRecordedTaps(milliseconds patience) {
+absl::Status Nics::RemoveRecordedTaps() {
   absl::StatusOr<std::string> record = ReadFile(kRecord, kMaxRecordBytes);
   if (absl::IsNotFound(record.status())) return absl::OkStatus();
   RETURN_IF_ERROR(record.status());
-  const auto deadline = EventLoop::Clock::now() + patience;
   absl::Status first;
-  for (const HostEnd& tap : devices::ParseTapRecord(*record)) {
-    absl::Status closed = devices::CloseTap(tap);
-    while (GetErrorDetail(closed).reason == "TAP_BUSY" && EventLoop::Clock::now() < deadline) {
-      poll(nullptr, 0, static_cast<int>(kPoll.count()));
-      closed = devices::CloseTap(tap);
-    }
-    if (first.ok()) first = closed;
-  }
+  for (const HostEnd& tap : devices::ParseTapRecord(*record)) first.Update(devices::CloseTap(tap));
   if (first.ok()) unlink(kRecord);
   return first;
 }
@@ -151,9 +142,19 @@ absl::Status Nics::Record(const HostEnd* more) const {
   return absl::OkStatus();
 }
 
-void Nics::Confine(const devices::NetworkNamespace* network, uid_t owner) {
-  network_ = network;
-  owner_ = owner;
+void Nics::Confine(devices::ExistingTap existing) {
+  confined_ = true;
+  existing_ = existing;
+}
+
+int Nics::GiveTap(const std::string& name, unsigned flags, UniqueFd* attached) const {
+  if (IsRemoved("taps")) {
+    return devices::AttachToTap({name, devices::InterfaceIndex(name), false, ""}, flags, attached);
+  }
+  for (const auto& [device, nic] : nics_) {
+    if (nic.host.has_value() && nic.host->name == name) return devices::AttachToTap(*nic.host, flags, attached);
+  }
+  return EPERM;
 }
 
 absl::Status Nics::OpenHost(const NicSpec& spec, Nic* nic) {
@@ -163,31 +164,21 @@ absl::Status Nics::OpenHost(const NicSpec& spec, Nic* nic) {
                      absl::StrCat("the tap ", spec.interface, " is this guest's ", devices::NicName(device)),
                      {"TAP_BUSY", spec.interface, "one tap is one interface; use another"});
   }
-  auto record = [this](const HostEnd& made) { return Record(&made); };
-  absl::Status status;
-  if (network_ != nullptr) {
-    absl::StatusOr<devices::GuestTap> made = devices::OpenGuestTap(*network_, devices::NicName(spec.device),
-                                                                   spec.interface, spec.host_address, owner_, record);
-    status = made.status();
-    if (made.ok()) {
-      nic->inside = *made;
-      nic->host = made->host;
-    }
-  } else {
-    absl::StatusOr<HostEnd> tap = devices::OpenTap(spec.interface, spec.host_address, record);
-    status = tap.status();
-    if (tap.ok()) nic->host = *tap;
+  absl::StatusOr<HostEnd> tap = devices::OpenTap(spec.interface, spec.host_address, existing_,
+                                                 [this](const HostEnd& made) { return Record(&made); });
+  if (tap.ok()) {
+    nic->host = *tap;
+    return absl::OkStatus();
   }
-  if (status.ok()) return status;
   // It may have been recorded already.
   if (absl::Status recorded = Record(nullptr); !recorded.ok()) Log(recorded.message());
-  return status;
+  return tap.status();
 }
 
 // The host's end of `spec`, and its entry.
 absl::Status Nics::Open(const NicSpec& spec) {
-  if (network_ != nullptr) RETURN_IF_ERROR(devices::CheckConfinedNic(spec));
-  Nic nic = {spec, std::nullopt, std::nullopt};
+  if (confined_) RETURN_IF_ERROR(devices::CheckConfinedNic(spec));
+  Nic nic = {spec, std::nullopt};
   switch (spec.transport) {
     case NicTransport::kTuntap:
     case NicTransport::kTap:
@@ -218,12 +209,6 @@ absl::Status Nics::Open(const NicSpec& spec) {
   return absl::OkStatus();
 }
 
-// What was made of it is not all there any more.
-bool Nics::IsLost(const Nic& nic) const {
-  if (nic.inside.has_value()) return !devices::IsWhole(*network_, *nic.inside);
-  return nic.host.has_value() && devices::InterfaceIndex(nic.host->name) != nic.host->index;
-}
-
 // The entry goes, and what was made for it.
 void Nics::Close(const NicDevice& device) {
   auto found = nics_.find(device);
@@ -231,8 +216,7 @@ void Nics::Close(const NicDevice& device) {
   const Nic nic = found->second;
   nics_.erase(found);
   if (!nic.host.has_value()) return;
-  absl::Status closed =
-      nic.inside.has_value() ? devices::CloseGuestTap(*network_, *nic.inside) : devices::CloseTap(*nic.host);
+  absl::Status closed = devices::CloseTap(*nic.host);
   if (!closed.ok()) Log(absl::StrCat("interface ", nic.host->name, ": ", closed.message()));
   // One that cannot be removed yet stays recorded, for whoever comes after us.
   absl::Status recorded = Record(closed.ok() ? nullptr : &*nic.host);
@@ -248,9 +232,9 @@ absl::Status Nics::PrepareBoot(const v1::GuestConfig& config) {
   std::vector<NicDevice> unwanted;
   for (const auto& [device, nic] : nics_) {
     auto found = wanted.find(device);
-    // What is no tap is looked at again before each boot.
-    if (found == wanted.end() || !(found->second == nic.spec) || IsLost(nic) || !nic.host.has_value())
-      unwanted.push_back(device);
+    // What is no tap is looked at again before each boot, and one that somebody removed is made again.
+    const bool stays = nic.host.has_value() && devices::InterfaceIndex(nic.host->name) == nic.host->index;
+    if (found == wanted.end() || !(found->second == nic.spec) || !stays) unwanted.push_back(device);
   }
   for (const NicDevice& device : unwanted) Close(device);
   for (const auto& [device, spec] : wanted) {

@@ -1,8 +1,6 @@
 #ifndef UMLD_VMCORE_NICS_H_
 #define UMLD_VMCORE_NICS_H_
 
-#include <sys/types.h>
-
 #include <chrono>
 #include <functional>
 #include <map>
@@ -13,8 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "base/event_loop.h"
-#include "devices/nic/guest_tap.h"
-#include "devices/nic/network_namespace.h"
+#include "base/unique_fd.h"
 #include "devices/nic/nic_spec.h"
 #include "devices/nic/tap.h"
 #include "vmcore/change_queue.h"
@@ -39,16 +36,18 @@ class Nics {
   Nics(const Nics&) = delete;
   Nics& operator=(const Nics&) = delete;
 
-  // From now on the kernel runs in `network`, as `owner`, so that what it opens must be there; without this, in the
-  // host's. Before the first boot; `network` outlives this.
-  void Confine(const devices::NetworkNamespace* network, uid_t owner);
+  // From now on the kernel sees nothing of the host's network, and asks us for its taps (GiveTap); without this, it
+  // opens them itself. Before the first boot. `existing`: whether it may have a tap that is there already.
+  void Confine(devices::ExistingTap existing);
+  // To a confined kernel: attaches to the tap `name` if that is one of its interfaces'. As devices::AttachToTap, and
+  // EPERM: it is none.
+  int GiveTap(const std::string& name, unsigned flags, UniqueFd* attached) const;
 
-  // Takes back what the record in the working directory tells of, and removes it. Waits up to `patience` for a kernel
-  // that is still attached.
-  static absl::Status RemoveRecordedTaps(std::chrono::milliseconds patience);
+  // Takes back what the record in the working directory tells of, and removes it.
+  static absl::Status RemoveRecordedTaps();
 
   // Before each kernel: makes what `config` wants and takes back what it does not want any more. Errors name the
-  // interface, and are those of devices::OpenTap or OpenGuestTap, kNotFound or kFailedPrecondition for a switch that is
+  // interface, and are those of devices::OpenTap, kNotFound or kFailedPrecondition for a switch that is
   // not there, and kFailedPrecondition, NEEDS_HOST_NETWORK, for what a confined kernel cannot reach.
   absl::Status PrepareBoot(const v1::GuestConfig& config);
   // `mconsole` outlives the kernel.
@@ -77,13 +76,11 @@ class Nics {
   struct Nic {
     devices::NicSpec spec;
     std::optional<devices::HostEnd> host;
-    std::optional<devices::GuestTap> inside;  // of a confined guest; its `host` is the above
   };
   using Answer = std::function<void(const absl::StatusOr<MconsoleAnswer>&)>;
 
   absl::Status Open(const devices::NicSpec& spec);
   absl::Status OpenHost(const devices::NicSpec& spec, Nic* nic);
-  bool IsLost(const Nic& nic) const;
   void Close(const devices::NicDevice& device);
   absl::Status Record(const devices::HostEnd* more) const;
   void Ask(const std::string& command, Answer answer);
@@ -94,8 +91,8 @@ class Nics {
   EventLoop* loop_;
   std::function<void()> changed_;
   EventLoop::Clock::duration deadline_;
-  const devices::NetworkNamespace* network_ = nullptr;  // the kernel's own, or none
-  uid_t owner_ = 0;
+  bool confined_ = false;
+  devices::ExistingTap existing_ = devices::ExistingTap::kTaken;
   MconsoleClient* mconsole_ = nullptr;
   EventLoop::Clock::time_point driver_deadline_{};
   EventLoop::TimerId timer_ = 0;  // of the change under way

@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
 #include <sched.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -22,6 +24,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "base/unique_fd.h"
 #include "vmcore/mconsole_fake.h"
 
 namespace umld::vmcore {
@@ -249,9 +252,7 @@ TEST_F(NicsTest, ASwitchMustBeThere) {
 
 // A confined guest's: what the user sees is the same.
 TEST_F(NicsTest, AConfinedGuestsStayOverRebootsToo) {
-  auto network = devices::NetworkNamespace::Create();
-  ASSERT_TRUE(network.ok()) << network.status();
-  nics_->Confine(network->get(), 61999);
+  nics_->Confine(devices::ExistingTap::kRefused);
   Boot({kEth0});
   const int index = devices::InterfaceIndex("tapn0");
   ASSERT_NE(index, 0);
@@ -261,41 +262,62 @@ TEST_F(NicsTest, AConfinedGuestsStayOverRebootsToo) {
   Boot({kEth0});
   EXPECT_EQ(devices::InterfaceIndex("tapn0"), index);
   EXPECT_TRUE(fs::exists("taps"));
-  // Lost to the guest, which has the tap, or to the user, who has the other end: the next kernel gets it anew.
-  int deleted = -1;
-  EXPECT_TRUE((*network)
-                  ->Run([&] {
-                    deleted = system("ip link del tapn0");
-                    return absl::OkStatus();
-                  })
-                  .ok());
-  EXPECT_EQ(deleted, 0);
-  nics_->KernelGone("rebooted");
-  Boot({kEth0});
-  EXPECT_NE(devices::InterfaceIndex("tapn0"), index);
+  // Lost to somebody on the host: the next kernel gets it anew.
   EXPECT_EQ(system("ip link del tapn0"), 0);
   nics_->KernelGone("rebooted");
   Boot({kEth0});
   EXPECT_NE(devices::InterfaceIndex("tapn0"), 0);
-  nics_->End();
-  EXPECT_EQ(devices::InterfaceIndex("tapn0"), 0);
-  // And after a crash the record suffices: the crashed guest is a new one's predecessor, whose tap is still there.
-  network = devices::NetworkNamespace::Create();
-  ASSERT_TRUE(network.ok());
-  nics_->Confine(network->get(), 61999);
+  EXPECT_NE(devices::InterfaceIndex("tapn0"), index);
+}
+
+TEST_F(NicsTest, AConfinedGuestGetsItsOwnTapsAlone) {
+  nics_->Confine(devices::ExistingTap::kRefused);
+  ASSERT_EQ(system("ip tuntap add dev tapn9 mode tap"), 0);
+  EXPECT_EQ(GetErrorDetail(nics_->PrepareBoot(Config({"eth0=tuntap,tapn9"}))).reason, "NAME_TAKEN");
   Boot({kEth0});
-  nics_ = NewNics();
-  EXPECT_TRUE(Nics::RemoveRecordedTaps(milliseconds(0)).ok());
+  constexpr unsigned kFlags = IFF_TAP | IFF_NO_PI;
+  UniqueFd tap, second;
+  EXPECT_EQ(nics_->GiveTap("tapn9", kFlags, &tap), EPERM) << "another's";
+  EXPECT_EQ(nics_->GiveTap("tapn1", kFlags, &tap), EPERM) << "nobody's";
+  EXPECT_EQ(nics_->GiveTap("", kFlags, &tap), EPERM);
+  EXPECT_EQ(nics_->GiveTap("tapn0", IFF_TUN | IFF_NO_PI, &tap), EINVAL);
+  EXPECT_EQ(nics_->GiveTap("tapn0", kFlags | IFF_MULTI_QUEUE, &tap), EINVAL);
+  EXPECT_FALSE(tap.ok());
+  EXPECT_EQ(devices::InterfaceIndex("tapn1"), 0) << "it was made";
+  ASSERT_EQ(nics_->GiveTap("tapn0", kFlags, &tap), 0);
+  EXPECT_EQ(nics_->GiveTap("tapn0", kFlags, &second), EBUSY);
+  tap.reset();
+  ASSERT_EQ(nics_->GiveTap("tapn0", kFlags | IFF_VNET_HDR, &tap), 0) << "down and up again";
+  // One that somebody removed is not made again behind the user's back, nor is another one of its name taken.
+  ASSERT_EQ(system("ip link del tapn0"), 0);
+  tap.reset();
+  EXPECT_EQ(nics_->GiveTap("tapn0", kFlags, &tap), ENODEV);
   EXPECT_EQ(devices::InterfaceIndex("tapn0"), 0);
+  ASSERT_EQ(system("ip tuntap add dev tapn0 mode tap"), 0);
+  EXPECT_EQ(nics_->GiveTap("tapn0", kFlags, &tap), ENODEV);
+  EXPECT_EQ(system("ip link del tapn0 && ip link del tapn9"), 0);
+}
+
+// A guest that does as if it let go of its tap, and does not.
+TEST_F(NicsTest, AnUnpluggedTapIsGoneWhoeverHoldsIt) {
+  nics_->Confine(devices::ExistingTap::kRefused);
+  Boot({});
+  ASSERT_TRUE(Plug(kEth0).ok());
+  UniqueFd tap;
+  ASSERT_EQ(nics_->GiveTap("tapn0", IFF_TAP | IFF_NO_PI, &tap), 0);
+  ASSERT_TRUE(Unplug("eth0").ok());
+  EXPECT_EQ(devices::InterfaceIndex("tapn0"), 0);
+  EXPECT_FALSE(fs::exists("taps"));
+  EXPECT_EQ(write(tap.get(), "frame", 5), -1);
 }
 
 TEST_F(NicsTest, WhoComesAfterACrashCleansUp) {
   Boot({kEth0});
   nics_ = NewNics();  // the old one forgot everything, as a process that is killed does
   EXPECT_NE(devices::InterfaceIndex("tapn0"), 0);
-  EXPECT_TRUE(Nics::RemoveRecordedTaps(milliseconds(0)).ok());
+  EXPECT_TRUE(Nics::RemoveRecordedTaps().ok());
   EXPECT_EQ(devices::InterfaceIndex("tapn0"), 0);
-  EXPECT_TRUE(Nics::RemoveRecordedTaps(milliseconds(0)).ok());
+  EXPECT_TRUE(Nics::RemoveRecordedTaps().ok());
 }
 
 }  // namespace

@@ -16,8 +16,8 @@ namespace {
 constexpr int kNeeded[] = {
     CAP_SYS_ADMIN,         // namespaces, mounts, the seccomp filter
     CAP_SYS_CHROOT,        // into the kernel's mount namespace, when a disk is plugged
-    CAP_SYS_PTRACE,        // /proc/PID of the kernel, which has another uid
-    CAP_NET_ADMIN,         // the guest's network namespace and the host's ends of its interfaces
+    CAP_SYS_PTRACE,        // the kernel's memory and /proc/PID: it has another uid
+    CAP_NET_ADMIN,         // the taps of its interfaces
     CAP_NET_BIND_SERVICE,  // consoles on ports below 1024
     CAP_SETUID,            // the guest's uid; opening a disk as the user whose it is
     CAP_SETGID,            // the same

@@ -1,5 +1,6 @@
 #include "vmcore/seccomp_filter.h"
 
+#include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/seccomp.h>
 #include <seccomp.h>
@@ -88,7 +89,10 @@ absl::StatusOr<SeccompFilter> SeccompFilter::Make() {
     return Refused("optimize", result);
   }
   for (const CallGroup& group : SyscallList()) {
-    for (const CallRule& rule : group.rules) RETURN_IF_ERROR(AddRule(context, rule));
+    for (const CallRule& rule : group.rules) {
+      // As what is on no list: it wakes the listener.
+      if (!rule.by_vmcore) RETURN_IF_ERROR(AddRule(context, rule));
+    }
   }
   ASSIGN_OR_RETURN(std::vector<sock_filter> code, Export(context));
   return SeccompFilter(std::move(code));
@@ -126,7 +130,7 @@ absl::Status CheckSeccompFilter() {
                     "intercepted, or create the guest with --confinement relaxed --trust trusted"});
 }
 
-std::optional<ForbiddenCall> ReadForbiddenCall(int listener) {
+std::optional<CaughtCall> ReadCaughtCall(int listener) {
   union {
     seccomp_notif notification;
     char space[kMaxNotification];
@@ -134,12 +138,34 @@ std::optional<ForbiddenCall> ReadForbiddenCall(int listener) {
   std::memset(&buffer, 0, sizeof(buffer));
   if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &buffer) != 0) return std::nullopt;
   const seccomp_data& data = buffer.notification.data;
-  ForbiddenCall call = {static_cast<pid_t>(buffer.notification.pid), data.arch, data.nr, {}};
+  CaughtCall call = {buffer.notification.id, static_cast<pid_t>(buffer.notification.pid), data.arch, data.nr, {}};
   for (size_t i = 0; i < call.arguments.size(); ++i) call.arguments[i] = data.args[i];
   return call;
 }
 
-std::string DescribeCall(const ForbiddenCall& call) {
+bool IsStillWaiting(int listener, const CaughtCall& call) {
+  uint64_t id = call.id;
+  return ioctl(listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &id) == 0;
+}
+
+int PutDescriptor(int listener, const CaughtCall& call, int number, int fd) {
+  seccomp_notif_addfd request = {};
+  request.id = call.id;
+  request.flags = SECCOMP_ADDFD_FLAG_SETFD;
+  request.srcfd = static_cast<uint32_t>(fd);
+  request.newfd = static_cast<uint32_t>(number);
+  request.newfd_flags = O_CLOEXEC;
+  return ioctl(listener, SECCOMP_IOCTL_NOTIF_ADDFD, &request) < 0 ? errno : 0;
+}
+
+void AnswerCall(int listener, const CaughtCall& call, int error) {
+  seccomp_notif_resp answer = {};
+  answer.id = call.id;
+  answer.error = -error;
+  ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &answer);
+}
+
+std::string DescribeCall(const CaughtCall& call) {
   std::string name;
   if (call.architecture == AUDIT_ARCH_I386) {
     std::unique_ptr<char, void (*)(void*)> known(seccomp_syscall_resolve_num_arch(SCMP_ARCH_X86, call.number), free);

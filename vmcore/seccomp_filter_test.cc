@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <linux/audit.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -21,10 +23,13 @@
 #include <functional>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "base/unique_fd.h"
 #include "vmcore/syscall_list.h"
+#include "vmcore/tap_request.h"
 
 namespace umld::vmcore {
 namespace {
@@ -68,8 +73,9 @@ UniqueFd ReceiveFd(int socket) {
   return UniqueFd(fd);
 }
 
-// Runs `body` in a child under the filter; its result is the child's exit code. `hold`: somebody holds the listener.
-Fate Under(const std::function<int()>& body, bool hold = true) {
+// Runs `body` in a child under the filter; its result is the child's exit code. `hold`: somebody holds the listener,
+// and answers requests for taps with `give`.
+Fate Under(const std::function<int()>& body, bool hold = true, const GiveTap& give = nullptr) {
   auto filter = SeccompFilter::Make();
   EXPECT_TRUE(filter.ok()) << filter.status();
   int pair[2];
@@ -92,15 +98,19 @@ Fate Under(const std::function<int()>& body, bool hold = true) {
   if (!hold) listener.reset();
   EXPECT_EQ(write(socket.get(), "g", 1), 1);
   Fate fate;
-  if (hold) {
+  while (hold) {
     pollfd event = {listener.get(), POLLIN, 0};
     EXPECT_EQ(poll(&event, 1, 20000), 1);
-    if ((event.revents & POLLIN) != 0) {
-      auto call = ReadForbiddenCall(listener.get());
-      EXPECT_TRUE(call.has_value());
-      if (call.has_value()) fate.forbidden = DescribeCall(*call);
-      kill(child, SIGKILL);
+    if ((event.revents & POLLIN) == 0) break;
+    auto call = ReadCaughtCall(listener.get());
+    EXPECT_TRUE(call.has_value());
+    if (call.has_value() && give != nullptr && IsTapRequest(*call)) {
+      AnswerTapRequest(listener.get(), *call, give);
+      continue;
     }
+    if (call.has_value()) fate.forbidden = DescribeCall(*call);
+    kill(child, SIGKILL);
+    break;
   }
   EXPECT_EQ(waitpid(child, &fate.status, 0), child);
   return fate;
@@ -232,6 +242,58 @@ TEST(SeccompFilterTest, ItIsInheritedByChildrenAndPrograms) {
 TEST(SeccompFilterTest, WithoutAListenerAForbiddenCallFails) {
   Fate fate = Under([] { return syscall(SYS_unshare, CLONE_NEWUSER) < 0 ? errno : 0; }, /*hold=*/false);
   EXPECT_TRUE(WIFEXITED(fate.status) && WEXITSTATUS(fate.status) == ENOSYS) << fate.status;
+}
+
+int AskForTap(int fd, const char* name, int flags) {
+  ifreq request = {};
+  strncpy(request.ifr_name, name, IFNAMSIZ);
+  request.ifr_flags = static_cast<short>(flags);
+  return ioctl(fd, TUNSETIFF, &request) == 0 ? 0 : errno;
+}
+
+TEST(SeccompFilterTest, ATapComesInThePlaceOfWhatWasOpened) {
+  int tap[2];
+  ASSERT_EQ(pipe2(tap, O_CLOEXEC), 0);
+  std::vector<std::string> asked;
+  auto give = [&](const std::string& name, unsigned flags, UniqueFd* attached) {
+    asked.push_back(absl::StrCat(name, " ", flags));
+    if (name != "tap0") return ENODEV;
+    attached->reset(fcntl(tap[1], F_DUPFD_CLOEXEC, 0));
+    return 0;
+  };
+  Fate fate = Under(
+      [] {
+        const int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+        if (AskForTap(fd, "another", IFF_TAP) != ENODEV || write(fd, "lost", 4) != 4) return 1;
+        if (AskForTap(fd, "tap0", IFF_TAP | IFF_NO_PI) != 0 || write(fd, "frame", 5) != 5) return 2;
+        if (fcntl(fd, F_GETFD) != FD_CLOEXEC) return 3;
+        // Once more, as an interface that comes up again does it.
+        close(fd);
+        const int again = open("/dev/null", O_RDWR | O_CLOEXEC);
+        if (AskForTap(again, "tap0", IFF_TAP) != 0 || write(again, "!", 1) != 1) return 4;
+        // What is no address, no name's end, no descriptor.
+        if (ioctl(again, TUNSETIFF, 8) == 0 || errno != EFAULT) return 5;
+        if (AskForTap(again, "sixteen-bytes-ab", IFF_TAP) != ENODEV) return 6;
+        return AskForTap(1 << 30, "tap0", IFF_TAP) == 0 ? 7 : 0;
+      },
+      true, give);
+  EXPECT_EQ(fate.forbidden, "");
+  EXPECT_TRUE(WIFEXITED(fate.status) && WEXITSTATUS(fate.status) == 0) << fate.status;
+  EXPECT_EQ(asked, (std::vector<std::string>{"another 2", "tap0 4098", "tap0 2", "sixteen-bytes-ab 2", "tap0 2"}));
+  close(tap[1]);
+  char written[16] = {};
+  EXPECT_EQ(read(tap[0], written, sizeof(written)), 6);
+  EXPECT_STREQ(written, "frame!");
+  close(tap[0]);
+}
+
+// Whoever has a tap can do nothing with the host's end but what a kernel needs.
+TEST(SeccompFilterTest, ATapIsNotItsHoldersToChange) {
+  ExpectForbidden("ioctl", [] { return ioctl(0, TUNSETPERSIST, 0); });
+  ExpectForbidden("ioctl", [] { return ioctl(0, TUNSETOWNER, 0); });
+  ExpectForbidden("ioctl", [] { return ioctl(0, SIOCSIFHWADDR, 0); });
+  ExpectForbidden("ioctl", [] { return ioctl(0, TUNATTACHFILTER, 0); });
+  ExpectForbidden("ioctl", [] { return ioctl(0, TUNSETIFF, 0); });
 }
 
 TEST(SeccompFilterTest, TheListIsOfKnownCallsWithReasons) {

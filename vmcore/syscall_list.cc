@@ -111,11 +111,12 @@ std::vector<CallGroup> MakeList() {
        }},
       {"terminals",
        "Consoles are terminals that vmcore made: their modes and sizes, and a session for the window size helper. No "
-       "TIOCSTI, which types into them. The tap comes as /dev/net/tun. A disk may be a block device.",
+       "TIOCSTI, which types into them. A tap comes as a descriptor (tap_request.h). A disk may be a block device.",
        {
            {"ioctl", If::kEquals, 1, {TCGETS, TCSETS, TCSETSW, TCSETSF, TIOCGWINSZ, TIOCSCTTY, TIOCGPGRP, TIOCSPGRP}},
            {"ioctl", If::kEquals, 1, {TIOCGPTN, TIOCSPTLCK, /*TIOCGPTPEER*/ 0x5441}},
-           {"ioctl", If::kEquals, 1, {TUNSETIFF, TUNGETFEATURES, TUNSETOFFLOAD, TUNSETVNETHDRSZ}},
+           {"ioctl", If::kEquals, 1, {TUNSETIFF}, 0, /*by_vmcore=*/true},
+           {"ioctl", If::kEquals, 1, {TUNGETFEATURES, TUNSETOFFLOAD, TUNSETVNETHDRSZ}},
            {"ioctl", If::kEquals, 1, {BLKGETSIZE, BLKGETSIZE64}},
        }},
       {"sockets",

@@ -18,7 +18,7 @@
 
 namespace umld::devices {
 
-// What taps and veths need of libnl and of the tun driver. All of it is about the network namespace that a socket or a
+// What taps need of libnl and of the tun driver. All of it is about the network namespace that a socket or a
 // descriptor was opened in, and blocks for the kernel's answer alone (well under a millisecond).
 
 struct FreeSocket {
@@ -35,7 +35,7 @@ absl::StatusOr<Socket> OpenNetlink();
 // kFailedPrecondition: the host has no tun driver. kPermissionDenied: its device is closed to this user.
 absl::StatusOr<UniqueFd> OpenTun();
 
-// Attaches to the tap `name`, or makes it; `more_flags`: IFF_TUN_EXCL, or 0. 0 or errno.
+// Attaches to the tap `name`, or makes it; `more_flags`: IFF_TUN_EXCL, IFF_VNET_HDR, or 0. 0 or errno.
 int AttachTap(const UniqueFd& tun, const std::string& name, unsigned more_flags);
 
 // nullptr: there is none.

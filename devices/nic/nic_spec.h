@@ -81,8 +81,8 @@ std::string NicName(const NicDevice& device);
 absl::StatusOr<std::string> ParseMac(absl::string_view text);
 // A tap is one guest's alone: whether the transport needs one.
 bool UsesTap(NicTransport transport);
-// Whether a confined guest can have it: its kernel is in a network namespace of its own, where taps are put for it, and
-// has no capability for raw sockets. kFailedPrecondition, NEEDS_HOST_NETWORK: it cannot.
+// Whether a confined guest can have it: its kernel is in an empty network namespace, gets taps from outside, and has no
+// capability for raw sockets. kFailedPrecondition, NEEDS_HOST_NETWORK: it cannot.
 absl::Status CheckConfinedNic(const NicSpec& spec);
 // "tuntap", "daemon", ...
 absl::string_view NicTransportName(NicTransport transport);

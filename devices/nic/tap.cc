@@ -1,7 +1,6 @@
 #include "devices/nic/tap.h"
 
 #include <linux/if_tun.h>
-#include <netlink/route/link/veth.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -37,6 +36,16 @@ absl::Status CheckTap(const UniqueFd& tun, const std::string& name) {
                        absl::StrCat("the host's interface ", name, " is no tap (with one queue): ", strerror(error)),
                        {"NOT_A_TAP", name, "use the name of a tap, or one that is free"});
   }
+}
+
+absl::Status NameTaken(const std::string& name) {
+  return MakeError(
+      absl::StatusCode::kFailedPrecondition,
+      absl::StrCat("the host has an interface ", name, " already, and a confined guest gets one that is made for it"),
+      {"NAME_TAKEN", name,
+       absl::StrCat("use a name that is free; or `ip link del ", name,
+                    "` first; or create the guest with --confinement relaxed --trust trusted, which opens taps of the "
+                    "host")});
 }
 
 absl::Status Finish(nl_sock* socket, const HostEnd& tap, bool add_address) {
@@ -76,7 +85,8 @@ int InterfaceIndex(const std::string& name) {
   return socket.ok() ? FindIndex(socket->get(), name) : 0;
 }
 
-absl::StatusOr<HostEnd> OpenTap(const std::string& name, const std::string& address, const RecordTap& record) {
+absl::StatusOr<HostEnd> OpenTap(const std::string& name, const std::string& address, ExistingTap existing,
+                                const RecordTap& record) {
   ASSIGN_OR_RETURN(Socket socket, OpenNetlink());
   ASSIGN_OR_RETURN(UniqueFd tun, OpenTun());
   HostEnd tap;
@@ -84,6 +94,7 @@ absl::StatusOr<HostEnd> OpenTap(const std::string& name, const std::string& addr
   tap.address = address;
   tap.index = InterfaceIndex(name);
   if (tap.index != 0) {
+    if (existing == ExistingTap::kRefused) return NameTaken(name);
     RETURN_IF_ERROR(CheckTap(tun, name));
     return TakeTap(socket.get(), tap, record);
   }
@@ -106,14 +117,19 @@ absl::Status CloseTap(const HostEnd& tap) {
   ASSIGN_OR_RETURN(Socket socket, OpenNetlink());
   const Link link = FindLink(socket.get(), tap.name);
   if (link == nullptr || rtnl_link_get_ifindex(link.get()) != tap.index) return absl::OkStatus();
-  if (tap.made && rtnl_link_is_veth(link.get()) != 0) return DeleteLink(socket.get(), tap.index);
-  if (tap.made) {
-    ASSIGN_OR_RETURN(UniqueFd tun, OpenTun());
-    RETURN_IF_ERROR(CheckTap(tun, tap.name));
-    if (ioctl(tun.get(), TUNSETPERSIST, 0UL) != 0) return ErrnoError(errno, absl::StrCat("remove ", tap.name));
-    return absl::OkStatus();  // it goes with the descriptor
-  }
+  if (tap.made) return DeleteLink(socket.get(), tap.index);
   return tap.address.empty() ? absl::OkStatus() : RemoveAddress(socket.get(), tap.name, tap.index, tap.address);
+}
+
+int AttachToTap(const HostEnd& tap, unsigned flags, UniqueFd* attached) {
+  if ((flags & IFF_TAP) == 0 || (flags & ~(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR)) != 0) return EINVAL;
+  absl::StatusOr<UniqueFd> tun = OpenTun();
+  if (!tun.ok()) return ENODEV;
+  // Looked at afterwards: of a tap that has been removed it makes another, which goes with the descriptor.
+  if (const int error = AttachTap(*tun, tap.name, flags); error != 0) return error;
+  if (InterfaceIndex(tap.name) != tap.index) return ENODEV;
+  *attached = *std::move(tun);
+  return 0;
 }
 
 std::string PrintTapRecord(const std::vector<HostEnd>& taps) {

@@ -47,7 +47,7 @@ class TapTest : public testing::Test {
   void TearDown() override { EXPECT_THAT(Output("ip -o link show"), Not(HasSubstr("tapt"))); }
 
   absl::StatusOr<HostEnd> Open(const std::string& name, const std::string& address = "") {
-    return OpenTap(name, address, [this](const HostEnd& tap) {
+    return OpenTap(name, address, existing_, [this](const HostEnd& tap) {
       recorded_.push_back(tap);
       return record_;
     });
@@ -62,6 +62,7 @@ class TapTest : public testing::Test {
   }
   static std::string ReasonOf(const absl::StatusOr<HostEnd>& tap) { return GetErrorDetail(tap.status()).reason; }
 
+  ExistingTap existing_ = ExistingTap::kTaken;
   std::vector<HostEnd> recorded_;
   absl::Status record_;
 };
@@ -109,13 +110,36 @@ TEST_F(TapTest, RefusesWhatItCannotUse) {
   {
     UniqueFd other = Attached("tapt2");
     EXPECT_EQ(ReasonOf(Open("tapt2")), "TAP_BUSY");
-    EXPECT_EQ(GetErrorDetail(CloseTap(*tap)).reason, "TAP_BUSY");
   }
   auto second = Open("tapt3", "192.0.2.2/16");
   EXPECT_EQ(ReasonOf(second), "ADDRESS_IN_USE");
   EXPECT_THAT(std::string(second.status().message()), HasSubstr("192.0.2.2 on tapt2"));
   EXPECT_EQ(InterfaceIndex("tapt3"), 0);
   EXPECT_TRUE(CloseTap(*tap).ok());
+}
+
+TEST_F(TapTest, MayHaveToBeNew) {
+  ASSERT_EQ(Output("ip tuntap add dev tapt6 mode tap"), "");
+  existing_ = ExistingTap::kRefused;
+  EXPECT_EQ(ReasonOf(Open("tapt6")), "NAME_TAKEN");
+  EXPECT_EQ(ReasonOf(Open("lo")), "NAME_TAKEN");
+  Output("ip link del tapt6");
+  auto tap = Open("tapt6");
+  ASSERT_TRUE(tap.ok()) << tap.status();
+  EXPECT_TRUE(CloseTap(*tap).ok());
+}
+
+TEST_F(TapTest, GoesWithSomebodyAttachedAsWell) {
+  auto tap = Open("tapt7");
+  ASSERT_TRUE(tap.ok()) << tap.status();
+  UniqueFd attached;
+  ASSERT_EQ(AttachToTap(*tap, IFF_TAP | IFF_NO_PI, &attached), 0);
+  EXPECT_THAT(Output("ip -o link show dev tapt7"), HasSubstr("LOWER_UP"));
+  EXPECT_TRUE(CloseTap(*tap).ok());
+  EXPECT_EQ(InterfaceIndex("tapt7"), 0);
+  attached.reset();
+  EXPECT_EQ(AttachToTap(*tap, IFF_TAP | IFF_NO_PI, &attached), ENODEV);
+  EXPECT_EQ(InterfaceIndex("tapt7"), 0);
 }
 
 TEST_F(TapTest, WhatCannotBeRecordedIsNotKept) {
