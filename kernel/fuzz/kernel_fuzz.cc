@@ -1,6 +1,6 @@
 // libFuzzer: whatever a file says that is to be imported as a kernel, or as its symbols: an answer, and text of it that
 // is printable and bounded.
-// Links with base/status.cc kernel/elf_file.cc kernel/kernel_features.cc kernel/kernel_reader.cc
+// Links with base/status.cc base/utf8.cc kernel/elf_file.cc kernel/kernel_features.cc kernel/kernel_reader.cc
 #include <sys/mman.h>
 #include <unistd.h>
 

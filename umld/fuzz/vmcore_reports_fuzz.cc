@@ -22,8 +22,9 @@ void Require(bool holds) {
 
 // A string that is no UTF-8 would make the whole message unreadable.
 void CheckReadable(const umld::GuestView& view) {
-  umld::v1::Guest read;
-  Require(read.ParseFromString(ToProto(view, "/state", "/run").SerializeAsString()));
+  umld::v1::Guest written, read;
+  ToProto(view, "/state", "/run", /*summary=*/false, &written);
+  Require(read.ParseFromString(written.SerializeAsString()));
 }
 
 void CheckConfig(const umld::vmcore::v1::GuestConfig& config, umld::GuestView view) {
