@@ -92,7 +92,7 @@ TEST_F(Hotplug, UnplugDuringInputAndOutput) {
 TEST_F(Hotplug, APausedGuestTakesNoChange) {
   // At any moment of its boot, and the guest is none the worse for what it refused.
   std::vector<std::string> specs = {"ubdb=disk", "con2=pts", "mem=-8M"};
-  if (getuid() == 0) specs.push_back("eth0=tuntap");  // others' confined guests have no way to the host's network
+  if (getuid() == 0) specs.push_back("eth0=tuntap");  // others make no taps
   for (const bool booted : {false, true}) {
     if (booted) {
       ASSERT_EQ(host_->RunInGuest("web1", "true").exit_code, 0);

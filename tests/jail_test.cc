@@ -498,7 +498,7 @@ INSTANTIATE_TEST_SUITE_P(
                 "refused: Operation not permitted",
                 "done",
                 "",
-                {},
+                {"--nic", "eth0=tuntap,own0"},
                 true,
                 /*filtered=*/true},
         Control{"nodev", "node=/dev/shm/x", "refused: Permission denied", "done", "uid capabilities", {}, true},

@@ -264,7 +264,7 @@ TEST_F(Nics, RefusesWhatCannotWork) {
   EXPECT_TRUE(Ok(host_->Shell("ip link del other")));
 }
 
-// Its interfaces are made in a network namespace of its own, and there it has no more of the host's than the wire.
+// Its interfaces are taps of the host, of which it sees nothing but the frames.
 TEST_F(Nics, AConfinedGuestHasItsInterfacesAlone) {
   ASSERT_TRUE(
       Ok(host_->Shell("ip tuntap add dev mine mode tap; ip link add br0 type bridge; ip link set br0 up; "

@@ -316,6 +316,25 @@ uint64_t Jail::Namespaces() {
          unless_removed("ipc", CLONE_NEWIPC);
 }
 
+absl::Status Jail::NoNamespaces(int error_number) {
+  return MakeError(
+      absl::StatusCode::kPermissionDenied,
+      absl::StrCat("this host gives the guest no namespaces of its own (mount, PID, network, IPC, UTS, cgroup): ",
+                   strerror(error_number)),
+      {"CONFINEMENT_REFUSED", "",
+       "run umld as root, allow more of them (`sysctl user` shows user.max_net_namespaces and the like), or "
+       "create the guest with --confinement relaxed --trust trusted"});
+}
+
+absl::Status Jail::CheckNamespaces() {
+  const auto child = static_cast<pid_t>(syscall(SYS_clone, Namespaces() | SIGCHLD, nullptr, nullptr, nullptr, nullptr));
+  if (child == 0) _exit(0);
+  if (child < 0) return NoNamespaces(errno);
+  while (waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
+  }
+  return absl::OkStatus();
+}
+
 const char* Jail::EnterNamespaces() const {
   umask(0022);
   // Nothing that is done here may reach the host's mounts.

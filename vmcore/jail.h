@@ -80,6 +80,10 @@ class Jail {
   // failed, with errno, or nullptr.
   // The clone flags of the process that calls EnterNamespaces.
   static uint64_t Namespaces();
+  // Whether this host gives them: tries it with a child. kPermissionDenied: it does not.
+  static absl::Status CheckNamespaces();
+  // `error_number` of a clone with them, for people.
+  static absl::Status NoNamespaces(int error_number);
   const char* EnterNamespaces() const;
   // Of the namespaces' init, before the kernel is there. From then on nothing of it can be opened in /proc, not even by
   // an ordinary user's vmcore: KernelStarted comes first.

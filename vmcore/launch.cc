@@ -30,8 +30,9 @@ namespace {
 
 // glibc 2.36 has no waitid flag for it.
 constexpr auto kWaitByPidfd = static_cast<idtype_t>(3);  // P_PIDFD
-// Between two taps that a guest asks for.
-constexpr std::chrono::milliseconds kTapPause(5);
+// Taps that a guest may ask for at once, and in a second of a long time: each is a change of the host's network.
+constexpr double kTapsAtOnce = 20, kTapsPerSecond = 10;
+constexpr std::chrono::milliseconds kTapPause(100);
 
 // The kernel keeps its RAM file in TMPDIR, else in /dev/shm, which is where it belongs.
 std::vector<std::string> KernelEnvironment() {
@@ -94,6 +95,9 @@ absl::StatusOr<std::unique_ptr<KernelProcesses>> KernelProcesses::Launch(EventLo
   return processes;
 }
 
+KernelProcesses::KernelProcesses(EventLoop* loop, Callbacks callbacks)
+    : loop_(loop), callbacks_(std::move(callbacks)), taps_(kTapsPerSecond, kTapsAtOnce) {}
+
 absl::Status KernelProcesses::ForkInit(const Options& options) {
   ASSIGN_OR_RETURN(auto pair, PacketPair());
   const int on = 1;
@@ -136,7 +140,7 @@ absl::Status KernelProcesses::ForkInit(const Options& options) {
       [[maybe_unused]] ssize_t sent = send(socket_.get(), &kStartKernel, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
       return absl::OkStatus();
     }
-    refused = Refused(isolation, errno);
+    refused = options.jail != nullptr ? Jail::NoNamespaces(errno) : Refused(isolation, errno);
     Log(refused.message());
   }
   return refused;
@@ -154,19 +158,13 @@ void KernelProcesses::WatchFilter(UniqueFd listener) {
 }
 
 void KernelProcesses::OnCaughtCall(uint32_t events) {
-  if ((events & EPOLLIN) == 0) return ForgetFilter();  // nobody is under the filter any more
-  std::optional<CaughtCall> call = ReadCaughtCall(filter_.get());
-  if (!call.has_value()) return;
-  if (IsTapRequest(*call) && give_tap_ != nullptr) {
-    AnswerTapRequest(filter_.get(), *call, give_tap_);
-    // A guest that does nothing else does not keep us, or the host's network configuration, busy.
-    loop_->SetEvents(filter_.get(), 0);
-    filter_pause_ = loop_->RunAfter(kTapPause, [this] {
-      filter_pause_ = 0;
-      loop_->SetEvents(filter_.get(), EPOLLIN);
-    });
+  if ((events & EPOLLIN) == 0) {
+    if ((events & EPOLLHUP) != 0) ForgetFilter();  // nobody is under the filter any more
     return;
   }
+  std::optional<CaughtCall> call = ReadCaughtCall(filter_.get());
+  if (!call.has_value()) return ListenAgain();
+  if (IsTapRequest(*call)) return AnswerTapRequest(*call);
   // The listener stays open: the caller sleeps in its call until it is dead.
   loop_->Unwatch(filter_.get());
   end_.forbidden_call = DescribeCall(*call);
@@ -174,7 +172,54 @@ void KernelProcesses::OnCaughtCall(uint32_t events) {
   Kill();
 }
 
+// One at a time, by a process of its own: the caller decides how long it takes.
+void KernelProcesses::AnswerTapRequest(const CaughtCall& call) {
+  loop_->SetEvents(filter_.get(), 0);
+  int pidfd = -1;
+  const pid_t child = CloneChild(0, &pidfd);
+  if (child == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    // Of all that this process holds, terminals and locks, it holds nothing.
+    constexpr int kListener = 3;
+    if (dup2(filter_.get(), kListener) != kListener) _exit(1);
+    syscall(SYS_close_range, kListener + 1, ~0U, 0);
+    vmcore::AnswerTapRequest(kListener, call, give_tap_);
+    _exit(0);
+  }
+  if (child < 0) {
+    AnswerCall(filter_.get(), call, EAGAIN);
+    return ListenAgain();
+  }
+  answering_.reset(pidfd);
+  loop_->Watch(answering_.get(), EPOLLIN, [this](uint32_t) {
+    EndAnswer();
+    ListenAgain();
+  });
+}
+
+// A guest that does nothing else keeps neither us nor the host's network configuration busy.
+void KernelProcesses::ListenAgain() {
+  auto listen = [this] {
+    filter_pause_ = 0;
+    loop_->SetEvents(filter_.get(), EPOLLIN);
+  };
+  if (taps_.Take(1, EventLoop::Clock::now())) return listen();
+  loop_->SetEvents(filter_.get(), 0);
+  filter_pause_ = loop_->RunAfter(kTapPause, listen);
+}
+
+void KernelProcesses::EndAnswer() {
+  if (!answering_.ok()) return;
+  loop_->Unwatch(answering_.get());
+  syscall(SYS_pidfd_send_signal, answering_.get(), SIGKILL, nullptr, 0);
+  siginfo_t info = {};
+  while (waitid(kWaitByPidfd, static_cast<id_t>(answering_.get()), &info, WEXITED) != 0 && errno == EINTR) {
+  }
+  answering_.reset();
+}
+
 void KernelProcesses::ForgetFilter() {
+  EndAnswer();
   loop_->Cancel(std::exchange(filter_pause_, 0));
   if (filter_.ok()) loop_->Unwatch(filter_.get());
   filter_.reset();

@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "base/event_loop.h"
 #include "base/process.h"
+#include "base/token_bucket.h"
 #include "base/unique_fd.h"
 #include "vmcore/exit_reason.h"
 #include "vmcore/jail.h"
@@ -34,7 +35,7 @@ class KernelProcesses {
     // That the kernel is confined in, with what it shows; it outlives the processes. A confined kernel is held to its
     // system calls too (seccomp_filter.h): one that makes another is ended.
     Jail* jail = nullptr;
-    GiveTap give_tap;          // for a confined kernel
+    GiveTap give_tap;          // for a confined kernel; runs in a process of its own
     std::vector<int> cgroups;  // see GuestCgroups::entrances
   };
   struct Callbacks {
@@ -68,13 +69,16 @@ class KernelProcesses {
   const ProcessIdentity& init() const { return init_; }
 
  private:
-  KernelProcesses(EventLoop* loop, Callbacks callbacks) : loop_(loop), callbacks_(std::move(callbacks)) {}
+  KernelProcesses(EventLoop* loop, Callbacks callbacks);
 
   absl::Status ForkInit(const Options& options);
   void Watch();
   void ReadMessages();
   void WatchFilter(UniqueFd listener);
   void OnCaughtCall(uint32_t events);
+  void AnswerTapRequest(const CaughtCall& call);
+  void ListenAgain();
+  void EndAnswer();
   void ForgetFilter();
   void ReapInit();
 
@@ -86,6 +90,8 @@ class KernelProcesses {
   UniqueFd socket_;
   UniqueFd filter_;  // the seccomp filter's listener, once it is on
   GiveTap give_tap_;
+  UniqueFd answering_;  // the process that answers a request for a tap
+  TokenBucket taps_;
   EventLoop::TimerId filter_pause_ = 0;
   KernelEnd end_;
 };

@@ -138,7 +138,8 @@ absl::Status CheckConfinement(const std::string& state_dir, const std::string& u
   const std::string disk = folder + "/disk";
   UniqueFd fd(open(disk.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   absl::StatusOr<std::unique_ptr<Jail>> jail = Jail::Create(options);
-  absl::Status status = jail.ok() ? (*jail)->Show("disk", disk, Jail::Access::kReadWrite) : jail.status();
+  absl::Status status = jail.ok() ? Jail::CheckNamespaces() : jail.status();
+  if (status.ok()) status = (*jail)->Show("disk", disk, Jail::Access::kReadWrite);
   if (jail.ok()) jail->reset();
   RETURN_IF_ERROR(RemoveFolder(folder));
   return status;
@@ -155,6 +156,7 @@ void PrintSyscallList() {
         std::printf(" argument %u %s", rule.argument, kConditions[static_cast<int>(rule.condition)]);
       }
       for (uint32_t value : rule.values) std::printf(" 0x%x", value);
+      if (rule.next.has_value()) std::printf(" next 0x%x", *rule.next);
       if (rule.error != 0) std::printf(" fails %d", rule.error);
       if (rule.by_vmcore) std::printf(" by-vmcore");
       std::printf("\n");

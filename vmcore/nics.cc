@@ -1,5 +1,6 @@
 #include "vmcore/nics.h"
 
+#include <linux/if_tun.h>
 #include <net/if.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -209,6 +210,14 @@ absl::Status Nics::Open(const NicSpec& spec) {
   return absl::OkStatus();
 }
 
+// A kernel that is not to be trusted says that it has let go of a tap, has it still, and the tap is not ours to remove.
+bool Nics::IsHeld(const NicDevice& device) const {
+  const Nic& nic = nics_.at(device);
+  UniqueFd attached;
+  return confined_ && nic.host.has_value() && !nic.host->made &&
+         devices::AttachToTap(*nic.host, IFF_TAP | IFF_NO_PI, &attached) == EBUSY;
+}
+
 // The entry goes, and what was made for it.
 void Nics::Close(const NicDevice& device) {
   auto found = nics_.find(device);
@@ -332,6 +341,12 @@ void Nics::Configure(const NicSpec& spec) {
 
 void Nics::Unplug(const NicDevice& device, Done done) {
   auto gone = [this, device] {
+    if (IsHeld(device)) {
+      return changes_.Finish(MakeError(absl::StatusCode::kFailedPrecondition,
+                                       absl::StrCat("the guest's kernel says that it has removed it, and still holds ",
+                                                    nics_.at(device).spec.interface),
+                                       {"TAP_BUSY", Subject(device), "end the guest: `umlctl kill`"}));
+    }
     Close(device);
     changes_.Finish(absl::OkStatus());
   };

@@ -82,6 +82,7 @@ class Nics {
   absl::Status Open(const devices::NicSpec& spec);
   absl::Status OpenHost(const devices::NicSpec& spec, Nic* nic);
   void Close(const devices::NicDevice& device);
+  bool IsHeld(const devices::NicDevice& device) const;
   absl::Status Record(const devices::HostEnd* more) const;
   void Ask(const std::string& command, Answer answer);
   void Configure(const devices::NicSpec& spec);

@@ -48,8 +48,9 @@ absl::Status AddRule(const Context& context, const CallRule& rule) {
       break;
     case CallRule::If::kEquals:
       for (uint32_t value : rule.values) {
-        scmp_arg_cmp is = SCMP_CMP64(rule.argument, SCMP_CMP_MASKED_EQ, kInt, value);
-        result = seccomp_rule_add_exact_array(context.get(), action, number, 1, &is);
+        const scmp_arg_cmp are[] = {SCMP_CMP64(rule.argument, SCMP_CMP_MASKED_EQ, kInt, value),
+                                    SCMP_CMP64(rule.argument + 1, SCMP_CMP_MASKED_EQ, kInt, rule.next.value_or(0))};
+        result = seccomp_rule_add_exact_array(context.get(), action, number, rule.next.has_value() ? 2 : 1, are);
         if (result != 0) break;
       }
       break;
@@ -73,6 +74,16 @@ absl::StatusOr<std::vector<sock_filter>> Export(const Context& context) {
   std::vector<sock_filter> code(static_cast<size_t>(size) / sizeof(sock_filter));
   if (pread(file.get(), code.data(), static_cast<size_t>(size), 0) != size) return ErrnoError(errno, "read the filter");
   return code;
+}
+
+// A signal in between is no answer.
+template <typename Argument>
+int Insist(int listener, unsigned long request, Argument* argument) {
+  int result = 0;
+  do {
+    result = ioctl(listener, request, argument);
+  } while (result != 0 && errno == EINTR);
+  return result;
 }
 
 }  // namespace
@@ -145,7 +156,7 @@ std::optional<CaughtCall> ReadCaughtCall(int listener) {
 
 bool IsStillWaiting(int listener, const CaughtCall& call) {
   uint64_t id = call.id;
-  return ioctl(listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &id) == 0;
+  return Insist(listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &id) == 0;
 }
 
 int PutDescriptor(int listener, const CaughtCall& call, int number, int fd) {
@@ -162,7 +173,7 @@ void AnswerCall(int listener, const CaughtCall& call, int error) {
   seccomp_notif_resp answer = {};
   answer.id = call.id;
   answer.error = -error;
-  ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &answer);
+  Insist(listener, SECCOMP_IOCTL_NOTIF_SEND, &answer);
 }
 
 std::string DescribeCall(const CaughtCall& call) {

@@ -54,15 +54,16 @@ struct CaughtCall {
 };
 
 // Takes one call that has been made from a listener that is readable: answer it, or kill the caller. nullopt: the
-// caller has died, or has been interrupted (only before Linux 5.19), and if it makes the call again, that is another
-// one.
+// caller has died or was interrupted meanwhile; if it makes the call again, that is another one. Once taken a call
+// stays (since Linux 5.19; before, a signal interrupts it until it is answered).
 std::optional<CaughtCall> ReadCaughtCall(int listener);
 
 // Whether the caller still sleeps in the call, so that call.pid is still its pid.
 bool IsStillWaiting(int listener, const CaughtCall& call);
 
 // Gives the caller a duplicate of `fd`, close-on-exec, as its descriptor `number`, in the place of what it has there.
-// 0 or errno: ENOENT, it waits no more. Linux 5.9 and later.
+// Blocks until the caller has taken it, who has to run for that. 0 or errno: ENOENT, it waits no more. Linux 5.9 and
+// later.
 int PutDescriptor(int listener, const CaughtCall& call, int number, int fd);
 
 // Ends the call, with `error`, or with success when that is 0. A caller that waits no more is nobody's loss.

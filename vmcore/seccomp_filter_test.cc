@@ -294,6 +294,34 @@ TEST(SeccompFilterTest, ATapIsNotItsHoldersToChange) {
   ExpectForbidden("ioctl", [] { return ioctl(0, SIOCSIFHWADDR, 0); });
   ExpectForbidden("ioctl", [] { return ioctl(0, TUNATTACHFILTER, 0); });
   ExpectForbidden("ioctl", [] { return ioctl(0, TUNSETIFF, 0); });
+  ExpectForbidden("ioctl", [] { return ioctl(0, TUNSETOFFLOAD, 0); });
+  ExpectForbidden("ioctl", [] { return ioctl(0, TUNSETOFFLOAD, TUN_F_CSUM); });
+  ExpectAllowed("ioctl", ENOTTY,
+                [] { return ioctl(open("/dev/null", O_RDWR), TUNSETOFFLOAD, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6); });
+}
+
+// As a signal does to one that waits to be read, and a kill to any: nothing is left hanging, and the next call is seen.
+TEST(SeccompFilterTest, ACallerThatGoesAwayIsNobodysLoss) {
+  auto give = [](const std::string& name, unsigned, UniqueFd* attached) {
+    // The caller's child dies of this, before it gets an answer.
+    kill(static_cast<pid_t>(std::stoi(name)), SIGKILL);
+    attached->reset(open("/dev/null", O_RDWR | O_CLOEXEC));
+    return 0;
+  };
+  Fate fate = Under(
+      [] {
+        const pid_t child = fork();
+        if (child == 0) {
+          AskForTap(0, std::to_string(getpid()).c_str(), IFF_TAP);
+          _exit(1);
+        }
+        int status = 0;
+        if (waitpid(child, &status, 0) != child || !WIFSIGNALED(status)) return 1;
+        syscall(SYS_chroot, "/");
+        return 2;
+      },
+      true, give);
+  EXPECT_TRUE(absl::StartsWith(fate.forbidden, "chroot(")) << fate.forbidden << " " << fate.status;
 }
 
 TEST(SeccompFilterTest, TheListIsOfKnownCallsWithReasons) {
@@ -303,6 +331,7 @@ TEST(SeccompFilterTest, TheListIsOfKnownCallsWithReasons) {
     EXPECT_GT(strlen(group.reason), 20U) << group.name;
     for (const CallRule& rule : group.rules) {
       EXPECT_EQ(rule.values.empty(), rule.condition == CallRule::If::kAlways) << rule.name;
+      EXPECT_TRUE(!rule.next.has_value() || rule.condition == CallRule::If::kEquals) << rule.name;
     }
   }
 }

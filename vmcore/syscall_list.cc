@@ -116,7 +116,9 @@ std::vector<CallGroup> MakeList() {
            {"ioctl", If::kEquals, 1, {TCGETS, TCSETS, TCSETSW, TCSETSF, TIOCGWINSZ, TIOCSCTTY, TIOCGPGRP, TIOCSPGRP}},
            {"ioctl", If::kEquals, 1, {TIOCGPTN, TIOCSPTLCK, /*TIOCGPTPEER*/ 0x5441}},
            {"ioctl", If::kEquals, 1, {TUNSETIFF}, 0, /*by_vmcore=*/true},
-           {"ioctl", If::kEquals, 1, {TUNGETFEATURES, TUNSETOFFLOAD, TUNSETVNETHDRSZ}},
+           {"ioctl", If::kEquals, 1, {TUNGETFEATURES, TUNSETVNETHDRSZ}},
+           // What UML turns on. Turned off and on all day it would keep the host busy with an interface that changes.
+           {"ioctl", If::kEquals, 1, {TUNSETOFFLOAD}, 0, false, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6},
            {"ioctl", If::kEquals, 1, {BLKGETSIZE, BLKGETSIZE64}},
        }},
       {"sockets",

@@ -2,6 +2,7 @@
 #define UMLD_VMCORE_SYSCALL_LIST_H_
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 namespace umld::vmcore {
@@ -19,8 +20,9 @@ struct CallRule {
   If condition = If::kAlways;
   unsigned argument = 0;  // counted from 0
   std::vector<uint32_t> values = {};
-  int error = 0;           // not 0: the call is not allowed, but fails with this, and the guest goes on
-  bool by_vmcore = false;  // the call is not allowed, but vmcore answers it, and the guest goes on
+  int error = 0;                      // not 0: the call is not allowed, but fails with this, and the guest goes on
+  bool by_vmcore = false;             // the call is not allowed, but vmcore answers it, and the guest goes on
+  std::optional<uint32_t> next = {};  // with kEquals: and the argument after it is this
 };
 
 // Calls that are allowed for the same reason.

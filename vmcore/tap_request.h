@@ -20,8 +20,9 @@ using GiveTap = std::function<int(const std::string& name, unsigned flags, Uniqu
 
 bool IsTapRequest(const CaughtCall& call);
 
-// Reads from the caller's memory what it asks for, once, and answers it. The caller may die meanwhile. Blocks for what
-// `give` blocks. Needs CAP_SYS_PTRACE over the caller.
+// Reads from the caller's memory what it asks for, once, and answers it. The caller may die meanwhile. Blocks for as
+// long as the caller likes, who has to run to take the descriptor, and whose memory may be slow to read: not for
+// vmcore's own process (KernelProcesses::AnswerTapRequest). Needs CAP_SYS_PTRACE over the caller.
 void AnswerTapRequest(int listener, const CaughtCall& call, const GiveTap& give);
 
 }  // namespace umld::vmcore

@@ -19,6 +19,9 @@
 namespace umld::devices {
 namespace {
 
+// Of a virtio_net_hdr, whose header is no C++.
+constexpr int kHeaderBytes = 10;
+
 // The tap `name` that is there already: whether a kernel could attach to it.
 absl::Status CheckTap(const UniqueFd& tun, const std::string& name) {
   switch (const int error = AttachTap(tun, name, 0)) {
@@ -46,6 +49,24 @@ absl::Status NameTaken(const std::string& name) {
        absl::StrCat("use a name that is free; or `ip link del ", name,
                     "` first; or create the guest with --confinement relaxed --trust trusted, which opens taps of the "
                     "host")});
+}
+
+// What OpenTap has opened, whatever it is called by now. nullptr: it is not in this network namespace any more.
+Link FindTap(nl_sock* socket, const HostEnd& tap) {
+  rtnl_link* found = nullptr;
+  if (rtnl_link_get_kernel(socket, tap.index, nullptr, &found) < 0) return nullptr;
+  Link link(found);
+  // An interface that is moved here from another namespace brings its index along, if that is free.
+  const char* kind = rtnl_link_get_type(link.get());
+  return kind != nullptr && strcmp(kind, "tun") == 0 ? std::move(link) : nullptr;
+}
+
+// Its owner needs no privilege for this, but nobody else may be attached.
+absl::Status LetGo(const std::string& name) {
+  ASSIGN_OR_RETURN(UniqueFd tun, OpenTun());
+  RETURN_IF_ERROR(CheckTap(tun, name));
+  if (ioctl(tun.get(), TUNSETPERSIST, 0UL) != 0) return ErrnoError(errno, absl::StrCat("remove ", name));
+  return absl::OkStatus();  // it goes with the descriptor
 }
 
 absl::Status Finish(nl_sock* socket, const HostEnd& tap, bool add_address) {
@@ -115,19 +136,30 @@ absl::StatusOr<HostEnd> OpenTap(const std::string& name, const std::string& addr
 
 absl::Status CloseTap(const HostEnd& tap) {
   ASSIGN_OR_RETURN(Socket socket, OpenNetlink());
-  const Link link = FindLink(socket.get(), tap.name);
-  if (link == nullptr || rtnl_link_get_ifindex(link.get()) != tap.index) return absl::OkStatus();
-  if (tap.made) return DeleteLink(socket.get(), tap.index);
-  return tap.address.empty() ? absl::OkStatus() : RemoveAddress(socket.get(), tap.name, tap.index, tap.address);
+  const Link link = FindTap(socket.get(), tap);
+  if (link == nullptr) return absl::OkStatus();
+  const std::string name = rtnl_link_get_name(link.get());
+  if (!tap.made) {
+    return tap.address.empty() ? absl::OkStatus() : RemoveAddress(socket.get(), name, tap.index, tap.address);
+  }
+  absl::Status deleted = DeleteLink(socket.get(), tap.index);
+  return absl::IsPermissionDenied(deleted) ? LetGo(name) : deleted;
 }
 
 int AttachToTap(const HostEnd& tap, unsigned flags, UniqueFd* attached) {
   if ((flags & IFF_TAP) == 0 || (flags & ~(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR)) != 0) return EINVAL;
+  absl::StatusOr<Socket> socket = OpenNetlink();
   absl::StatusOr<UniqueFd> tun = OpenTun();
-  if (!tun.ok()) return ENODEV;
-  // Looked at afterwards: of a tap that has been removed it makes another, which goes with the descriptor.
-  if (const int error = AttachTap(*tun, tap.name, flags); error != 0) return error;
-  if (InterfaceIndex(tap.name) != tap.index) return ENODEV;
+  if (!socket.ok() || !tun.ok()) return ENODEV;
+  const Link link = FindTap(socket->get(), tap);
+  if (link == nullptr) return ENODEV;
+  const std::string name = rtnl_link_get_name(link.get());
+  if (const int error = AttachTap(*tun, name, flags); error != 0) return error;
+  // Should it have been removed just now, that was another one, which goes with the descriptor.
+  if (FindIndex(socket->get(), name) != tap.index) return ENODEV;
+  // As if it were new: what the one before has set stays with the tap.
+  int header = kHeaderBytes;
+  if (ioctl(tun->get(), TUNSETVNETHDRSZ, &header) != 0 || ioctl(tun->get(), TUNSETOFFLOAD, 0UL) != 0) return errno;
   *attached = *std::move(tun);
   return 0;
 }

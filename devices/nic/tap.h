@@ -39,13 +39,15 @@ enum class ExistingTap { kTaken, kRefused };
 absl::StatusOr<HostEnd> OpenTap(const std::string& name, const std::string& address, ExistingTap existing,
                                 const RecordTap& record);
 
-// Takes back what OpenTap did. One that is gone, or another one of that name, is nobody's loss. Whoever is attached to
-// a tap that we made loses it.
+// Takes back what OpenTap did, also of a tap that has been renamed. One that is gone, or another one of that name, is
+// nobody's loss. Whoever is attached to a tap that we made loses it; when the caller may not administer the network
+// (any more) it is refused instead, TAP_BUSY.
 absl::Status CloseTap(const HostEnd& tap);
 
-// Attaches to `tap`, which OpenTap has opened, with the `flags` of TUNSETIFF: what reads and writes the frames. Only
-// one at a time can be attached. 0 or errno: EBUSY, one is; ENODEV, it is there no more; EINVAL, flags of another kind
-// of device. The caller is its owner, or may administer the network.
+// Attaches to `tap`, which OpenTap has opened, with the `flags` of TUNSETIFF: what reads and writes the frames. It may
+// have been renamed; its offloads and the length of its header are as if it were new. Only one at a time can be
+// attached. 0 or errno: EBUSY, one is; ENODEV, it is there no more; EINVAL, flags of another kind of device; EPERM, the
+// caller is not its owner, and may not administer the network.
 int AttachToTap(const HostEnd& tap, unsigned flags, UniqueFd* attached);
 
 // 0: there is no interface of that name.

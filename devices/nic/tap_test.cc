@@ -1,10 +1,13 @@
 #include "devices/nic/tap.h"
 
 #include <fcntl.h>
+#include <linux/ethtool.h>
 #include <linux/if.h>
 #include <linux/if_tun.h>
+#include <linux/sockios.h>
 #include <sched.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -59,6 +62,16 @@ class TapTest : public testing::Test {
     request.ifr_flags = IFF_TAP | IFF_NO_PI;
     EXPECT_EQ(ioctl(fd.get(), TUNSETIFF, &request), 0);
     return fd;
+  }
+  // Whether TCP leaves it to the interface to make segments.
+  static bool Segments(const std::string& name) {
+    ethtool_value value = {ETHTOOL_GTSO, 0};
+    ifreq request = {};
+    strncpy(request.ifr_name, name.c_str(), IFNAMSIZ - 1);
+    request.ifr_data = reinterpret_cast<char*>(&value);
+    UniqueFd fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    EXPECT_EQ(ioctl(fd.get(), SIOCETHTOOL, &request), 0);
+    return value.data != 0;
   }
   static std::string ReasonOf(const absl::StatusOr<HostEnd>& tap) { return GetErrorDetail(tap.status()).reason; }
 
@@ -138,8 +151,48 @@ TEST_F(TapTest, GoesWithSomebodyAttachedAsWell) {
   EXPECT_TRUE(CloseTap(*tap).ok());
   EXPECT_EQ(InterfaceIndex("tapt7"), 0);
   attached.reset();
+  Output("ip tuntap add dev tapt7 mode tap");
+  EXPECT_EQ(AttachToTap(*tap, IFF_TAP | IFF_NO_PI, &attached), ENODEV);
+  Output("ip link del tapt7");
   EXPECT_EQ(AttachToTap(*tap, IFF_TAP | IFF_NO_PI, &attached), ENODEV);
   EXPECT_EQ(InterfaceIndex("tapt7"), 0);
+}
+
+TEST_F(TapTest, MayBeRenamed) {
+  auto tap = Open("tapt8");
+  ASSERT_TRUE(tap.ok()) << tap.status();
+  ASSERT_EQ(Output("ip link set tapt8 name tapt9; ip tuntap add dev tapt8 mode tap"), "");
+  UniqueFd attached;
+  ASSERT_EQ(AttachToTap(*tap, IFF_TAP | IFF_NO_PI, &attached), 0);
+  EXPECT_THAT(Output("ip -o link show dev tapt9"), HasSubstr("LOWER_UP"));
+  EXPECT_TRUE(CloseTap(*tap).ok());
+  EXPECT_EQ(InterfaceIndex("tapt9"), 0);
+  EXPECT_NE(InterfaceIndex("tapt8"), 0);
+  Output("ip link del tapt8");
+}
+
+// What one user of a tap asks for is not the next one's.
+TEST_F(TapTest, IsAttachedToAsIfItWereNew) {
+  auto tap = Open("tapt0");
+  ASSERT_TRUE(tap.ok()) << tap.status();
+  constexpr unsigned kFlags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
+  auto size = [](const UniqueFd& fd) {
+    int header = 0;
+    EXPECT_EQ(ioctl(fd.get(), TUNGETVNETHDRSZ, &header), 0);
+    return header;
+  };
+  UniqueFd attached;
+  ASSERT_EQ(AttachToTap(*tap, kFlags, &attached), 0);
+  EXPECT_EQ(size(attached), 10);
+  int header = 4000;
+  ASSERT_EQ(ioctl(attached.get(), TUNSETVNETHDRSZ, &header), 0);
+  ASSERT_EQ(ioctl(attached.get(), TUNSETOFFLOAD, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6), 0);
+  EXPECT_TRUE(Segments("tapt0"));
+  attached.reset();
+  ASSERT_EQ(AttachToTap(*tap, kFlags, &attached), 0);
+  EXPECT_EQ(size(attached), 10);
+  EXPECT_FALSE(Segments("tapt0"));
+  EXPECT_TRUE(CloseTap(*tap).ok());
 }
 
 TEST_F(TapTest, WhatCannotBeRecordedIsNotKept) {
