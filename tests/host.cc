@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <iostream>
 #include <sstream>
 #include <system_error>
 #include <utility>
@@ -45,6 +46,13 @@ rm -rf "$FOLDER"
 )sh";
 
 std::string LastOf(const std::string& text) { return text.substr(text.size() - std::min<size_t>(text.size(), 4000)); }
+
+std::string Content(const fs::path& path) {
+  std::ifstream file(path);
+  std::stringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
 
 void MakeFolder(const std::string& path, const HostOptions& options) {
   fs::create_directories(path);
@@ -231,6 +239,7 @@ void Host::Finish() {
     umld_.reset();
   }
   if (umld_ == nullptr && started_) Start();
+  if (testing::Test::HasFailure()) std::cerr << Panics();
   if (umld_ != nullptr) {
     const CommandResult removed = Run({"delete", "--all", "--force"});
     EXPECT_TRUE(Ok(removed)) << "the guests could not be deleted\n" << Log();
@@ -261,11 +270,20 @@ void Host::Finish() {
   EXPECT_EQ(janitor_->Wait(), 0);
 }
 
-std::string Host::Log() const {
-  std::ifstream file(root_ + "/umld.log");
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
+std::string Host::Log() const { return Content(root_ + "/umld.log"); }
+
+std::string Host::Panics() const {
+  constexpr size_t kBefore = 6000, kAfter = 500;
+  std::string all;
+  std::error_code none;
+  for (const fs::directory_entry& guest : fs::directory_iterator(state_dir_ + "/guests", none)) {
+    const std::string said = Content(guest.path() / "con0.log");
+    const size_t at = said.rfind("Kernel panic");
+    if (at == std::string::npos) continue;
+    const size_t begin = at > kBefore ? at - kBefore : 0;
+    absl::StrAppend(&all, guest.path().string(), ":\n", said.substr(begin, at - begin + kAfter), "\n");
+  }
+  return all;
 }
 
 CommandResult Host::Run(const std::vector<std::string>& words, const std::string& input) const {

@@ -92,6 +92,8 @@ class Host {
   std::string Program(const std::string& name) const;
   // What umld has said.
   std::string Log() const;
+  // What the kernels of its guests said before they panicked.
+  std::string Panics() const;
 
   // umlctl with these words, called in the work folder.
   CommandResult Run(const std::vector<std::string>& words, const std::string& input = "") const;

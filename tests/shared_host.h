@@ -29,6 +29,7 @@ class SharedHost : public testing::Test {
   }
   void TearDown() override {
     if (host_ == nullptr) return;
+    if (HasFailure()) ADD_FAILURE() << "kernels that panicked:\n" << host_->Panics();
     if (host_->IsUp()) {
       EXPECT_TRUE(Ok(host_->Run({"delete", "--all", "--force"})));
       // Once more, or a guest that stays would spoil the next test too.

@@ -191,8 +191,10 @@ void KernelProcesses::AnswerTapRequest(const CaughtCall& call) {
     return ListenAgain();
   }
   answering_.reset(pidfd);
-  loop_->Watch(answering_.get(), EPOLLIN, [this](uint32_t) {
+  loop_->Watch(answering_.get(), EPOLLIN, [this, call](uint32_t) {
     EndAnswer();
+    // Should it have died before it could.
+    AnswerCall(filter_.get(), call, EAGAIN);
     ListenAgain();
   });
 }
