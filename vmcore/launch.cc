@@ -44,6 +44,13 @@ pid_t CloneChild(uint64_t namespaces, int* pidfd) {
   return static_cast<pid_t>(syscall(SYS_clone, namespaces | CLONE_PIDFD | SIGCHLD, nullptr, pidfd, nullptr, nullptr));
 }
 
+// Until the child has ended, and reaps it.
+void WaitForEnd(const UniqueFd& pidfd) {
+  siginfo_t info = {};
+  while (waitid(kWaitByPidfd, static_cast<id_t>(pidfd.get()), &info, WEXITED) != 0 && errno == EINTR) {
+  }
+}
+
 std::vector<v1::Isolation> Candidates(v1::Isolation wanted, const Jail* jail) {
   if (jail != nullptr) return {jail->isolation()};
   if (wanted != v1::ISOLATION_AUTO) return {wanted};
@@ -214,9 +221,7 @@ void KernelProcesses::EndAnswer() {
   if (!answering_.ok()) return;
   loop_->Unwatch(answering_.get());
   syscall(SYS_pidfd_send_signal, answering_.get(), SIGKILL, nullptr, 0);
-  siginfo_t info = {};
-  while (waitid(kWaitByPidfd, static_cast<id_t>(answering_.get()), &info, WEXITED) != 0 && errno == EINTR) {
-  }
+  WaitForEnd(answering_);
   answering_.reset();
 }
 
@@ -233,9 +238,7 @@ KernelProcesses::~KernelProcesses() {
   Kill();
   loop_->Unwatch(socket_.get());
   loop_->Unwatch(init_pidfd_.get());
-  siginfo_t info = {};
-  while (waitid(kWaitByPidfd, static_cast<id_t>(init_pidfd_.get()), &info, WEXITED) != 0 && errno == EINTR) {
-  }
+  WaitForEnd(init_pidfd_);
   if (isolation_ == v1::ISOLATION_PROCESS_GROUP) KillAllChildren();
 }
 

@@ -49,10 +49,8 @@ absl::StatusOr<Address> AddressOf(int index, const std::string& text) {
 }
 
 std::string NameOf(nl_sock* socket, int index) {
-  rtnl_link* found = nullptr;
-  if (rtnl_link_get_kernel(socket, index, nullptr, &found) < 0) return absl::StrCat("interface ", index);
-  Link link(found);
-  return rtnl_link_get_name(link.get());
+  const Link link = FindLink(socket, index);
+  return link == nullptr ? absl::StrCat("interface ", index) : rtnl_link_get_name(link.get());
 }
 
 }  // namespace
@@ -89,6 +87,12 @@ int AttachTap(const UniqueFd& tun, const std::string& name, unsigned more_flags)
 Link FindLink(nl_sock* socket, const std::string& name) {
   rtnl_link* found = nullptr;
   if (rtnl_link_get_kernel(socket, 0, name.c_str(), &found) < 0) return nullptr;
+  return Link(found);
+}
+
+Link FindLink(nl_sock* socket, int index) {
+  rtnl_link* found = nullptr;
+  if (rtnl_link_get_kernel(socket, index, nullptr, &found) < 0) return nullptr;
   return Link(found);
 }
 

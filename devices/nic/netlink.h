@@ -40,6 +40,7 @@ int AttachTap(const UniqueFd& tun, const std::string& name, unsigned more_flags)
 
 // nullptr: there is none.
 Link FindLink(nl_sock* socket, const std::string& name);
+Link FindLink(nl_sock* socket, int index);
 // 0: there is none.
 int FindIndex(nl_sock* socket, const std::string& name);
 absl::Status BringUp(nl_sock* socket, const std::string& name);

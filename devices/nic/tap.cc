@@ -53,9 +53,8 @@ absl::Status NameTaken(const std::string& name) {
 
 // What OpenTap has opened, whatever it is called by now. nullptr: it is not in this network namespace any more.
 Link FindTap(nl_sock* socket, const HostEnd& tap) {
-  rtnl_link* found = nullptr;
-  if (rtnl_link_get_kernel(socket, tap.index, nullptr, &found) < 0) return nullptr;
-  Link link(found);
+  Link link = FindLink(socket, tap.index);
+  if (link == nullptr) return nullptr;
   // An interface that is moved here from another namespace brings its index along, if that is free.
   const char* kind = rtnl_link_get_type(link.get());
   return kind != nullptr && strcmp(kind, "tun") == 0 ? std::move(link) : nullptr;
