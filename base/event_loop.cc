@@ -136,11 +136,12 @@ void EventLoop::Run() {
       std::abort();
     }
     for (int i = 0; i < count; ++i) {
-      if (events[i].data.u64 == kWakeupId) {
+      const uint64_t id = events[i].data.u64;  // a copy: epoll_event is packed
+      if (id == kWakeupId) {
         RunPosted();
         continue;
       }
-      auto found = watchers_.find(events[i].data.u64);
+      auto found = watchers_.find(id);
       if (found == watchers_.end()) continue;  // unwatched by an earlier callback of this round
       std::shared_ptr<Watcher> watcher = found->second;
       watcher->ready(events[i].events);

@@ -5,6 +5,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <string>
 #include <utility>
@@ -14,6 +15,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "base/byte_size.h"
@@ -94,26 +96,50 @@ v1::HostCheck CheckConfinement(const DaemonConfig& config) {
   absl::StatusOr<CommandResult> tried =
       RunCommand({config.vmcore_path, "--check-confinement", config.state_dir, absl::StrCat(*uid)}, kPatience);
   if (!tried.ok()) return Check("confinement", false, std::string(tried.status().message()), "");
-  const std::string works = *uid == 0 ? "in a user namespace" : "with uids of their own";
+  if (tried->exit_code == 0) {
+    const std::vector<std::string> without = absl::StrSplit(tried->output, '\n', absl::SkipEmpty());
+    return Check("confinement", true,
+                 absl::StrCat(*uid == 0 ? "in a user namespace" : "with uids of their own",
+                              without.empty() ? "" : "; not in force: ", absl::StrJoin(without, "; ")),
+                 "");
+  }
   const std::pair<std::string, std::string> said = absl::StrSplit(tried->output, absl::MaxSplits('\n', 1));
-  return Check("confinement", tried->exit_code == 0, tried->exit_code == 0 ? works : said.first,
-               std::string(absl::StripAsciiWhitespace(said.second)));
+  return Check("confinement", false, said.first, std::string(absl::StripAsciiWhitespace(said.second)));
+}
+
+// "cpu, pids": those of `needed` that are not in the list `there`.
+std::string Missing(const std::vector<std::string>& needed, const std::vector<std::string>& there) {
+  std::vector<std::string> missing;
+  for (const std::string& controller : needed) {
+    if (std::find(there.begin(), there.end(), controller) == there.end()) missing.push_back(controller);
+  }
+  return absl::StrJoin(missing, ", ");
 }
 
 // Whether limits of guests can be put in force.
 v1::HostCheck CheckLimits() {
   constexpr size_t kMaxFile = 1 << 20;
+  constexpr char kEnable[] = "have the host's kernel offer them: CONFIG_CGROUPS, cgroup_disable= on its command line";
   const std::string own = ReadFile("/proc/self/cgroup", kMaxFile).value_or("");
-  if (absl::StrContains(own, ":memory:") || absl::StrContains(own, ",memory:")) {
-    const bool root = geteuid() == 0;
-    return Check("limits", root, root ? "control groups, version 1" : "control groups of version 1 are root's alone",
-                 "run umld as root, or guests without limits");
+  const std::vector<std::string> version1 = absl::StrSplit(own, absl::ByAnyChar(":,\n"));
+  if (std::find(version1.begin(), version1.end(), "memory") != version1.end()) {
+    if (geteuid() != 0) {
+      return Check("limits", false, "control groups of version 1 are root's alone",
+                   "run umld as root, or guests without limits");
+    }
+    const std::string missing = Missing({"memory", "cpu", "pids", "blkio"}, version1);
+    return Check("limits", missing.empty(),
+                 absl::StrCat("control groups, version 1", missing.empty() ? "" : ", without ", missing), kEnable);
   }
   const std::string folder = GuestCgroupFolder();
   const std::string controllers(
       absl::StripAsciiWhitespace(ReadFile(folder + "/cgroup.controllers", kMaxFile).value_or("")));
   if (!folder.empty() && !controllers.empty()) {
-    return Check("limits", true, absl::StrCat("control groups, version 2: ", controllers), "");
+    const std::string missing = Missing({"memory", "cpu", "pids", "io"}, absl::StrSplit(controllers, ' '));
+    return Check(
+        "limits", missing.empty(),
+        absl::StrCat("control groups, version 2: ", controllers, missing.empty() ? "" : "; not delegated: ", missing),
+        "Delegate=yes for umld-guests.service (deploy/systemd), and for a user's manager: user@.service");
   }
   return Check("limits", false, "no control group is delegated to umld, so guests have no limits",
                "run umld as the unit umld.service, beside umld-guests.service (deploy/systemd)");

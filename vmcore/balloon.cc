@@ -28,16 +28,6 @@ constexpr uint64_t kPulsePiece = uint64_t{2} << 20, kGivePiece = uint64_t{256} <
 constexpr std::chrono::seconds kPulseAtMost(30);
 constexpr char kSubject[] = "devices/mem";
 
-// "MemFree:    1234 kB" in bytes; 0 when there is no such line.
-uint64_t Field(absl::string_view meminfo, absl::string_view name) {
-  size_t at = meminfo.find(absl::StrCat("\n", name, ":"));
-  if (at == absl::string_view::npos) return 0;
-  absl::string_view rest = meminfo.substr(at + name.size() + 2);
-  rest = absl::StripLeadingAsciiWhitespace(rest);
-  uint64_t kib = 0;
-  return absl::SimpleAtoi(rest.substr(0, rest.find(' ')), &kib) ? kib << 10 : 0;
-}
-
 // The kernel's own min_free_kbytes. Its allocation for a balloon may not wait, and simply stops, with no word of it,
 // at three eighths of this; below five quarters the kernel begins to free caches. So: down to here.
 uint64_t MinFree(uint64_t total_bytes) {
@@ -74,6 +64,15 @@ absl::Status Refused(absl::string_view message, absl::string_view hint) {
 
 }  // namespace
 
+uint64_t MeminfoBytes(absl::string_view meminfo, absl::string_view name) {
+  size_t at = meminfo.find(absl::StrCat("\n", name, ":"));
+  if (at == absl::string_view::npos) return 0;
+  absl::string_view rest = meminfo.substr(at + name.size() + 2);
+  rest = absl::StripLeadingAsciiWhitespace(rest);
+  uint64_t kib = 0;
+  return absl::SimpleAtoi(rest.substr(0, rest.find(' ')), &kib) ? kib << 10 : 0;
+}
+
 Balloon::Balloon(EventLoop* loop, MconsoleClient* mconsole, uint64_t memory_bytes, EventLoop::Clock::duration deadline)
     : loop_(loop), mconsole_(mconsole), memory_bytes_(memory_bytes), deadline_(deadline) {}
 
@@ -108,14 +107,14 @@ void Balloon::TakeNext() {
   mconsole_->Send("proc meminfo", deadline_, [this](const absl::StatusOr<MconsoleAnswer>& answer) {
     if (!done_) return;
     if (absl::Status status = ToStatus(answer, kSubject); !status.ok()) return GiveUpTaking(status);
-    const uint64_t total = Field(answer->text, "MemTotal"), reserve = MinFree(total);
-    const uint64_t available = Field(answer->text, "MemAvailable");
+    const uint64_t total = MeminfoBytes(answer->text, "MemTotal"), reserve = MinFree(total);
+    const uint64_t available = MeminfoBytes(answer->text, "MemAvailable");
     if (taken_now_ == 0 && idle_rounds_ == 0 && available < wanted_ + reserve + (boosts_ ? Boost(total) : 0)) {
       return GiveUpTaking(Refused(
           absl::StrCat("the guest needs what it has: ", HumanByteSize(available), " of its memory could be freed"),
           "take less, or end something inside the guest"));
     }
-    TakePiece(Field(answer->text, "MemFree"), reserve);
+    TakePiece(MeminfoBytes(answer->text, "MemFree"), reserve);
   });
 }
 
@@ -192,8 +191,8 @@ void Balloon::PulseNext() {
     if (!done_) return;
     if (absl::Status status = ToStatus(answer, kSubject); !status.ok()) return EndPulse(status);
     // Whatever the guest says of itself, it has no more than this.
-    const uint64_t free = std::min(Field(answer->text, "MemFree"), memory_bytes_ - taken_now_);
-    const uint64_t total = std::min(Field(answer->text, "MemTotal"), memory_bytes_);
+    const uint64_t free = std::min(MeminfoBytes(answer->text, "MemFree"), memory_bytes_ - taken_now_);
+    const uint64_t total = std::min(MeminfoBytes(answer->text, "MemTotal"), memory_bytes_);
     const uint64_t reserve = PulseReserve(total), least = MinFree(total);
     // What the guest uses is no gain, nor is what is left to it, and that may be all pages that were used once.
     const bool worth_it =

@@ -111,6 +111,9 @@ class Balloon {
   Reclaimed reclaimed_;
 };
 
+// Of the answer to "proc meminfo", "MemFree:    1234 kB" in bytes; 0 when it has no such line.
+uint64_t MeminfoBytes(absl::string_view meminfo, absl::string_view name);
+
 }  // namespace umld::vmcore
 
 #endif  // UMLD_VMCORE_BALLOON_H_

@@ -3,6 +3,7 @@
 #include <cstddef>
 
 #include "absl/strings/str_cat.h"
+#include "vmcore/kernel_paths.h"
 
 namespace umld::vmcore {
 namespace {
@@ -12,7 +13,7 @@ constexpr size_t kLongSpec = 200;
 
 }  // namespace
 
-std::string DiskLink(uint32_t unit) { return absl::StrCat(kDiskLinks, "/", devices::DiskName(unit)); }
+std::string DiskLink(uint32_t unit) { return absl::StrCat(kShownFolder, "/", devices::DiskName(unit)); }
 
 std::string BackingLink(uint32_t unit) { return absl::StrCat(DiskLink(unit), ".backing"); }
 

@@ -10,9 +10,7 @@ namespace umld::vmcore {
 
 // A mconsole request holds 504 bytes of a disk's spec, and the kernel's command line 4,096 for all, while a path of the
 // host may have 4,095. A disk with long paths is shown to the kernel under short ones of our own: symbolic links in
-// this folder. All of these are pure.
-inline constexpr char kDiskLinks[] = "kernel/disks";
-
+// kShownFolder. All of these are pure.
 std::string DiskLink(uint32_t unit);
 std::string BackingLink(uint32_t unit);
 

@@ -16,6 +16,7 @@
 #include "vmcore/disk_message.h"
 #include "vmcore/kernel_command_line.h"
 #include "vmcore/kernel_disk.h"
+#include "vmcore/kernel_paths.h"
 
 namespace umld::vmcore {
 namespace {
@@ -24,7 +25,6 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kPoll(20);
 constexpr milliseconds kBusyAtMost(500);
-constexpr char kScratch[] = "kernel/scratch";
 constexpr off_t kSmallDisk = 64 * 1024;
 
 // In kKernelFolder.
@@ -214,13 +214,13 @@ void Disks::LearnPlug(const Wanted& wanted, const absl::Status& timeout) {
 // The flags d, c and t of a refused configuration stay on the unit and would spoil the next one. A disk that is plugged
 // without flags and removed takes them along.
 void Disks::Cleanse(uint32_t unit, std::function<void()> then) {
-  std::string path = kScratch;
-  if (!MakeSmallDisk(kScratch, jail_).ok()) return then();
+  std::string path = kScratchDisk;
+  if (!MakeSmallDisk(kScratchDisk, jail_).ok()) return then();
   std::string name = devices::DiskName(unit);
   Ask(absl::StrCat("config ", name, "=", path),
       [this, name, then = std::move(then)](const absl::StatusOr<MconsoleAnswer>&) {
         Ask(absl::StrCat("remove ", name), [then](const absl::StatusOr<MconsoleAnswer>&) {
-          unlink(kScratch);
+          unlink(kScratchDisk);
           then();
         });
       });

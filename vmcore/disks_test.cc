@@ -39,6 +39,7 @@ class DisksTest : public testing::Test {
     EXPECT_NE(mkdtemp(folder_.data()), nullptr);
     fs::current_path(folder_);
     fs::create_directory("kernel");
+    fs::create_directory("shown");
     file_ = folder_ + "/file.img";
     std::ofstream(file_) << std::string(4096, 'x');
     loop_ = *EventLoop::Create();
@@ -195,13 +196,13 @@ TEST_F(DisksTest, LongPathsAreShownAsLinks) {
   v1::Disk disk = MakeDisk(1, "", folder + "/cow");
   disk.set_backing(folder + "/base");
   ASSERT_TRUE(Plug(disk).ok());
-  EXPECT_EQ(seen_.back(), "config ubdb=kernel/disks/ubdb,kernel/disks/ubdb.backing");
-  EXPECT_EQ(fs::read_symlink("kernel/disks/ubdb"), folder + "/cow");
-  EXPECT_EQ(fs::read_symlink("kernel/disks/ubdb.backing"), folder + "/base");
+  EXPECT_EQ(seen_.back(), "config ubdb=shown/ubdb,shown/ubdb.backing");
+  EXPECT_EQ(fs::read_symlink("shown/ubdb"), folder + "/cow");
+  EXPECT_EQ(fs::read_symlink("shown/ubdb.backing"), folder + "/base");
   EXPECT_TRUE(fs::exists(folder + "/cow"));
   EXPECT_EQ(disks_->live().at(1).path(), folder + "/cow") << "the user's own path";
   ASSERT_TRUE(Unplug(1).ok());
-  EXPECT_TRUE(fs::is_empty("kernel/disks"));
+  EXPECT_TRUE(fs::is_empty("shown"));
 }
 
 TEST_F(DisksTest, ARefusedPlugLeavesNoNewFile) {

@@ -15,6 +15,7 @@
 #include "vmcore/disk_message.h"
 #include "vmcore/kernel_command_line.h"
 #include "vmcore/kernel_disk.h"
+#include "vmcore/kernel_paths.h"
 #include "vmcore/log.h"
 #include "vmcore/protocol.h"
 #include "vmcore/records.h"
@@ -121,9 +122,8 @@ absl::Status Guest::MakeJail() {
 // What every kernel needs to run, and an initrd when it is given one.
 absl::Status Guest::ShowKernel() {
   if (jail_ == nullptr) return absl::OkStatus();
-  // Not in kKernelFolder, where the guest could put another folder in its place.
-  const std::string replies = std::filesystem::absolute(kReplyFolder).string();
-  RETURN_IF_ERROR(jail_->Show(kReplyFolder, replies, Jail::Access::kReadOnly));
+  const std::string shown = std::filesystem::absolute(kShownFolder).string();
+  RETURN_IF_ERROR(jail_->Show(kShownFolder, shown, Jail::Access::kReadOnly));
   RETURN_IF_ERROR(jail_->Show(kKernelFolder, config_.kernel(), Jail::Access::kReadOnly));
   const bool of_this_kernel = config_.kernel_libraries_size() > 0;
   for (const std::string& library : of_this_kernel ? config_.kernel_libraries() : launch_.kernel_libraries()) {
@@ -186,7 +186,7 @@ absl::Status Guest::TryStartKernel() {
   ASSIGN_OR_RETURN(std::vector<std::string> argv, KernelArguments(config_));
   RETURN_IF_ERROR(consoles_.PrepareBoot(config_));
   con0_start_ = consoles_.con0()->history().end_offset();
-  RETURN_IF_ERROR(MakeReplyFolder(kReplyFolder));
+  RETURN_IF_ERROR(MakeShownFolder(kShownFolder));
   if (jail_ != nullptr) RETURN_IF_ERROR(jail_->Prepare(config_.memory_bytes()));
   RETURN_IF_ERROR(BindNotifySocket());
   RETURN_IF_ERROR(ShowKernel());
@@ -196,7 +196,7 @@ absl::Status Guest::TryStartKernel() {
   // another umid.
   RETURN_IF_ERROR(RemoveFolder(kUmlDir));
 
-  mconsole_ = std::make_unique<MconsoleClient>(loop_, MconsoleSocketPath(config_), kReplyFolder);
+  mconsole_ = std::make_unique<MconsoleClient>(loop_, MconsoleSocketPath(config_), kShownFolder);
   mconsole_->OnAnswersChanged([this] { Announce(); });
   disks_ = std::make_unique<Disks>(loop_, mconsole_.get(), jail_.get(), config_);
   balloon_ = std::make_unique<Balloon>(loop_, mconsole_.get(), config_.memory_bytes());
@@ -413,7 +413,7 @@ void Guest::Finish(v1::Exit::Kind kind) {
   notify_.reset();
   jail_.reset();
   cgroups_->Remove();
-  for (const char* folder : {kKernelFolder, kReplyFolder}) {
+  for (const char* folder : {kKernelFolder, kShownFolder}) {
     if (absl::Status status = RemoveFolder(folder); !status.ok()) Log(status.message());
   }
   Announce();

@@ -64,8 +64,8 @@ void EnterFilter(int socket, const sock_fprog& filter) {
   if (sendmsg(socket, &header, MSG_NOSIGNAL) < 0) Fail(socket, "hand over the seccomp listener");
 }
 
-void CloseRange(unsigned first, unsigned last, unsigned flags) {
-  if (first <= last) syscall(SYS_close_range, first, last, flags);
+bool CloseRange(unsigned first, unsigned last, unsigned flags) {
+  return first > last || syscall(SYS_close_range, first, last, flags) == 0;
 }
 
 void DefaultSignals() {
@@ -89,11 +89,13 @@ void DefaultSignals() {
   if (failed) Fail(spec.socket, "set up the kernel's descriptors");
   for (int fd : {1, 2}) dup2(lifted[0], fd);
   for (size_t i = 0; i < spec.terminal_count; ++i) dup2(lifted[i], TerminalFd(i));
-  CloseRange(static_cast<unsigned>(TerminalFd(spec.terminal_count)), kFirstFreeFd - 1, 0);
-  CloseRange(kFirstFreeFd, ~0U, CLOSE_RANGE_CLOEXEC);
+  const bool closed = CloseRange(static_cast<unsigned>(TerminalFd(spec.terminal_count)), kFirstFreeFd - 1, 0) &&
+                      CloseRange(kFirstFreeFd, ~0U, CLOSE_RANGE_CLOEXEC);
+  // Before Linux 5.11, which confines nobody either, they are closed by the exec: all are made so.
+  if (!closed && spec.jail != nullptr) Fail(socket, "close all descriptors");
   // Every panic is an abort: no core files of a guest's memory in the runtime directory.
   rlimit no_core = {0, 0};
-  if (!IsRemoved("core")) setrlimit(RLIMIT_CORE, &no_core);
+  if (!IsRemoved("core") && setrlimit(RLIMIT_CORE, &no_core) != 0) Fail(socket, "forbid core files");
   // The guest's memory begins where the host puts the heap, and the kernel's array of struct page begins at the end of
   // the program: a random gap of up to 800 MiB between them would take up to 14 MiB of every guest's memory. UML's text
   // is at a fixed address in any case, and the layout of the guest's own processes is its kernel's to randomise.

@@ -11,16 +11,19 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "vmcore/jail_controls.h"
+#include "vmcore/kernel_paths.h"
 #include "vmcore/privileges.h"
 #include "vmcore/user_namespace.h"
 
@@ -28,7 +31,7 @@ namespace umld::vmcore {
 
 namespace {
 
-// Sockets, links and the small files that keep a unit free. The guest's processes could fill what has no bound.
+// Sockets and the small files that keep a unit free. The guest's processes could fill what has no bound.
 constexpr char kKernelFolderSize[] = "1m", kKernelFolderFiles[] = "256";
 constexpr char kRootLimits[] = "size=1m,nr_inodes=8192,mode=0755";
 // The memory's file has what the guest may use, and nothing else is written there.
@@ -60,9 +63,9 @@ bool MakeParents(const std::string& path) {
   return true;
 }
 
-// Something to mount a file on.
+// Something to mount a file on. A pipe, which the guest may have put there, would have us wait for its other end.
 bool MakeFile(const std::string& path) {
-  return UniqueFd(open(path.c_str(), O_RDONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0444)).ok();
+  return UniqueFd(open(path.c_str(), O_RDONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0444)).ok();
 }
 
 // "/disks/a" as the jail's root has it.
@@ -86,6 +89,15 @@ bool Limit(__rlimit_resource resource, rlim_t value) {
   rlimit now = {};
   if (getrlimit(resource, &now) == 0) limit.rlim_cur = limit.rlim_max = std::min(value, now.rlim_max);
   return setrlimit(resource, &limit) == 0;
+}
+
+// Whether a user namespace's processes are counted for themselves. Before Linux 5.14 an ordinary user's guests would
+// share one limit.
+bool CountsByNamespace() {
+  utsname host = {};
+  unsigned major = 0, minor = 0;
+  return uname(&host) == 0 && sscanf(host.release, "%u.%u", &major, &minor) == 2 &&
+         (major > 5 || (major == 5 && minor >= 14));
 }
 
 // Landlock is younger than the headers of our oldest host.
@@ -125,6 +137,7 @@ absl::StatusOr<std::unique_ptr<Jail>> Jail::Create(const Options& options) {
   if (!jail->home_.ok() || !jail->root_.ok() || !jail->run_dir_.ok())
     return ErrnoError(errno, "open the mount namespace we are in");
   jail->landlock_ = LandlockAbi() >= kFirstScopedAbi;
+  jail->counts_processes_ = options.uid != 0 || CountsByNamespace();
   return jail;
 }
 
@@ -275,7 +288,7 @@ bool Jail::Place(const Shown& file) const {
   if (!MakeParents(path)) return false;
   if (file.device != 0) {
     const timespec times[] = {{0, UTIME_OMIT}, file.changed};
-    return mknod(path.c_str(), file.mode, file.device) == 0 && chown(path.c_str(), options_.uid, options_.uid) == 0 &&
+    return mknod(path.c_str(), file.mode, file.device) == 0 && lchown(path.c_str(), options_.uid, options_.uid) == 0 &&
            utimensat(AT_FDCWD, path.c_str(), times, AT_SYMLINK_NOFOLLOW) == 0;
   }
   if (file.is_folder) {
@@ -398,8 +411,8 @@ const char* Jail::DropPrivileges() const {
     if (setgroups(0, nullptr) != 0) return "setgroups";
     if (setresgid(options_.uid, options_.uid, options_.uid) != 0) return "setresgid";
     if (setresuid(options_.uid, options_.uid, options_.uid) != 0) return "setresuid";
-    if (!IsRemoved("processes") && !Limit(RLIMIT_NPROC, kProcesses)) return "limit the processes";
   }
+  if (counts_processes_ && !IsRemoved("processes") && !Limit(RLIMIT_NPROC, kProcesses)) return "limit the processes";
   if (!IsRemoved("capabilities") && !SetCapabilities(0)) return "drop the capabilities";
   if (!IsRemoved("open-files") && !Limit(RLIMIT_NOFILE, kOpenFiles)) return "limit the open files";
   // No program that it runs gets more than it has.
@@ -425,7 +438,9 @@ void Jail::AddFacts(v1::Facts* facts) const {
   add("root", true, "a tmpfs with the kernel, its libraries and its disks");
   add("namespaces", true, "mount, PID, network, IPC, UTS, cgroup");
   add("capabilities", true, "none, and none to be had (no_new_privs)");
-  add("limits", true, absl::StrCat(kOpenFiles, " open files, memory of its configured size"));
+  add("limits", true,
+      absl::StrCat(kOpenFiles, " open files, ", counts_processes_ ? absl::StrCat(kProcesses, " processes, ") : "",
+                   "memory of its configured size"));
   add("landlock", landlock_,
       landlock_ ? "signals to its own processes alone" : "this host has none of version 6 or later");
 }

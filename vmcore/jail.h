@@ -22,19 +22,14 @@
 
 namespace umld::vmcore {
 
-// The folder of the guest's runtime directory that the kernel has too: its mconsole, the notify socket, disk links.
-// Relative paths that begin with it mean the same to vmcore and to the kernel, confined or not. Confined, it is a tmpfs
-// of the kernel's own, and in the runtime directory a link, which leads there for vmcore alone.
-inline constexpr char kKernelFolder[] = "kernel";
-
 // The confinement of one guest's kernel: what it is given of the host, by the steps in EnterNamespaces and
 // DropPrivileges, which are lists to be read from top to bottom.
 //
-// The kernel sees a root of its own, a small tmpfs that holds its binary and libraries, kKernelFolder, its memory's
-// tmpfs, and its disks at the paths that they have on the host: opened here, once, and what was opened is what it gets.
-// With umld as root it runs under a uid of its own, which owns nothing: through the mounts of its disks the files'
-// owner appears as that uid (an idmapped mount), so that no file of the host changes hands.
-// Thread: the loop's. Blocks on the file systems of what it shows, not on the guest.
+// The kernel sees a root of its own, a small tmpfs that holds its binary and libraries, kKernelFolder (kernel_paths.h),
+// its memory's tmpfs, and its disks at the paths that they have on the host: opened here, once, and what was opened is
+// what it gets. With umld as root it runs under a uid of its own, which owns nothing: through the mounts of its disks
+// the files' owner appears as that uid (an idmapped mount), so that no file of the host changes hands. Thread: the
+// loop's. Blocks on the file systems of what it shows, not on the guest.
 class Jail {
  public:
   struct Options {
@@ -128,6 +123,7 @@ class Jail {
   UniqueFd kernel_folder_;          // the mount that is kKernelFolder
   UniqueFd kernel_mounts_;          // the kernel's mount namespace, while it runs
   bool landlock_ = false;
+  bool counts_processes_ = false;  // a limit of processes is this guest's alone
 };
 
 }  // namespace umld::vmcore

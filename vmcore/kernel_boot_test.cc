@@ -36,7 +36,7 @@ class AskWhetherBootedTest : public testing::Test {
  protected:
   AskWhetherBootedTest() {
     EXPECT_NE(mkdtemp(folder_.data()), nullptr);
-    EXPECT_TRUE(MakeReplyFolder(folder_ + "/replies").ok());
+    EXPECT_TRUE(MakeShownFolder(folder_ + "/replies").ok());
     client_ = std::make_unique<MconsoleClient>(loop_.get(), folder_ + "/mconsole", folder_ + "/replies");
     kernel_ = std::make_unique<FakeMconsole>(
         loop_.get(), folder_ + "/mconsole", [this](const std::string& command, const FakeMconsole::Peer& from) {

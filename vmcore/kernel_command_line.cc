@@ -14,6 +14,7 @@
 #include "vmcore/console_layout.h"
 #include "vmcore/disk_links.h"
 #include "vmcore/disk_message.h"
+#include "vmcore/kernel_paths.h"
 
 namespace umld::vmcore {
 namespace {

@@ -9,14 +9,6 @@
 
 namespace umld::vmcore {
 
-// What the kernel process and its command line agree on. Paths are relative, which keeps those of sockets short: see
-// kKernelFolder in jail.h.
-inline constexpr char kUmlDir[] = "kernel/uml";    // umid directories: pid file and mconsole socket
-inline constexpr char kReplyFolder[] = "replies";  // what mconsole answers to: vmcore's, the kernel sees it
-inline constexpr char kNotifySocket[] = "kernel/notify.sock";
-inline constexpr char kUbdaPlaceholder[] =
-    "kernel/ubda";  // what ubda is when none is given: a disk that can be removed
-
 // The umid that the kernel is given: UML's limit is 63 characters, a guest's name may have one more.
 std::string KernelUmid(const v1::GuestConfig& config);
 

@@ -27,10 +27,6 @@ absl::Status Prepare(const v1::Disk& disk, devices::DiskFile file, Jail* jail, b
   const devices::DiskSpec spec = FromMessage(disk);
   const std::optional<Credentials> opener = OpenerOf(disk);
   if (HasLongPaths(spec)) {
-    if (mkdir(kDiskLinks, 0700) != 0 && errno != EEXIST) {
-      return ErrnoError(errno, absl::StrCat("make the folder ", kDiskLinks));
-    }
-    if (jail != nullptr) RETURN_IF_ERROR(jail->Give(kDiskLinks));
     RETURN_IF_ERROR(Link(spec.path, DiskLink(spec.unit)));
     if (!spec.backing.empty()) RETURN_IF_ERROR(Link(spec.backing, BackingLink(spec.unit)));
     // A header that names a file which has been moved away: the kernel would put the link's name there.

@@ -15,6 +15,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/event_loop.h"
@@ -128,7 +129,7 @@ absl::Status RemoveTaps(const char* run_dir) {
 
 // What `umlctl host check` has umld run: `vmcore --check-confinement STATE_DIRECTORY UID`. Makes a jail and shows it a
 // disk from there, as for a guest.
-absl::Status CheckConfinement(const std::string& state_dir, const std::string& uid) {
+absl::StatusOr<v1::Facts> CheckConfinement(const std::string& state_dir, const std::string& uid) {
   RETURN_IF_ERROR(CheckSeccompFilter());
   Jail::Options options;
   options.name = "check";
@@ -140,9 +141,12 @@ absl::Status CheckConfinement(const std::string& state_dir, const std::string& u
   absl::StatusOr<std::unique_ptr<Jail>> jail = Jail::Create(options);
   absl::Status status = jail.ok() ? Jail::CheckNamespaces() : jail.status();
   if (status.ok()) status = (*jail)->Show("disk", disk, Jail::Access::kReadWrite);
+  v1::Facts facts;
+  if (jail.ok()) (*jail)->AddFacts(&facts);
   if (jail.ok()) jail->reset();
   RETURN_IF_ERROR(RemoveFolder(folder));
-  return status;
+  RETURN_IF_ERROR(status);
+  return facts;
 }
 
 // For tools/record_syscalls and for people: the groups with their reasons, and a line per rule.
@@ -177,10 +181,16 @@ int main(int argc, char** argv) {
     return 0;
   }
   if (argc == 4 && std::string(argv[1]) == "--check-confinement") {
-    absl::Status confined = umld::vmcore::CheckConfinement(argv[2], argv[3]);
-    if (!confined.ok())
-      std::printf("%s\n%s\n", std::string(confined.message()).c_str(), umld::GetErrorDetail(confined).hint.c_str());
-    return confined.ok() ? 0 : 1;
+    const absl::StatusOr<umld::vmcore::v1::Facts> confined = umld::vmcore::CheckConfinement(argv[2], argv[3]);
+    if (!confined.ok()) {
+      std::printf("%s\n%s\n", std::string(confined.status().message()).c_str(),
+                  umld::GetErrorDetail(confined.status()).hint.c_str());
+      return 1;
+    }
+    for (const umld::vmcore::v1::ConfinementPoint& point : confined->confinement_points()) {
+      if (!point.in_force()) std::printf("%s: %s\n", point.name().c_str(), point.detail().c_str());
+    }
+    return 0;
   }
   const bool remove_taps = argc == 3 && std::string(argv[1]) == "--remove-taps";
   absl::Status status = remove_taps ? umld::vmcore::RemoveTaps(argv[2]) : umld::vmcore::Run();

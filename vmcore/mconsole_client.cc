@@ -111,7 +111,7 @@ absl::Status ToStatus(const absl::StatusOr<MconsoleAnswer>& answer, absl::string
                    {"KERNEL_REFUSED", std::string(subject), "see the guest's kernel messages (con0)"});
 }
 
-absl::Status MakeReplyFolder(const std::string& path) {
+absl::Status MakeShownFolder(const std::string& path) {
   RETURN_IF_ERROR(RemoveFolder(path));
   const mode_t before = umask(0);
   const bool made = mkdir(path.c_str(), 0755) == 0;

@@ -18,9 +18,9 @@ namespace umld::vmcore {
 // An answer that is no success, as an error: kFailedPrecondition KERNEL_REFUSED with the kernel's text about `subject`.
 absl::Status ToStatus(const absl::StatusOr<MconsoleAnswer>& answer, absl::string_view subject = "");
 
-// Makes the folder for a client's reply sockets, emptied of what an earlier one left there, so that a kernel of any
-// user can reach them. Who may enter the folder above it is the caller's to decide.
-absl::Status MakeReplyFolder(const std::string& path);
+// Makes the folder for a client's reply sockets (kShownFolder), emptied of what an earlier one left there, so that a
+// kernel of any user can reach them. Who may enter the folder above it is the caller's to decide.
+absl::Status MakeShownFolder(const std::string& path);
 
 // Talks to the management console of one kernel with the discipline that it needs (see mconsole_client.cc).
 // Thread: the loop's. Never blocks, but while a reply's fragments are coming in, and then for milliseconds.

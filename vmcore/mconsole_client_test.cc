@@ -30,7 +30,7 @@ class MconsoleClientTest : public testing::Test {
     path_ = folder_ + "/mconsole";
     loop_ = *EventLoop::Create();
     replies_ = folder_ + "/replies";
-    EXPECT_TRUE(MakeReplyFolder(replies_).ok());
+    EXPECT_TRUE(MakeShownFolder(replies_).ok());
     client_ = std::make_unique<MconsoleClient>(loop_.get(), path_, replies_);
   }
   ~MconsoleClientTest() override {

@@ -14,9 +14,10 @@ bool MconsoleAnswerReader::Take(absl::string_view datagram) {
   if (!text.empty() && text.back() == '\0') text.remove_suffix(1);
   if (empty_) answer_.error = header.error;
   empty_ = false;
-  // These bytes end up in messages that have to be valid UTF-8.
+  // These bytes end up in messages that have to be valid UTF-8, and on terminals.
   for (char byte : text.substr(0, kMaxMconsoleAnswer - answer_.text.size())) {
-    answer_.text.push_back(byte < 0 ? '?' : byte);
+    const bool is_text = byte >= ' ' && byte != '\x7f';
+    answer_.text.push_back(is_text || byte == '\n' || byte == '\t' ? byte : '?');
   }
   return header.more == 0;
 }

@@ -44,8 +44,10 @@ enum class MconsoleNotifyType : uint32_t { kSocket = 0, kPanic = 1, kHang = 2, k
 
 // One kernel's answer to one command. An `error` other than 0 is still an answer.
 struct MconsoleAnswer {
-  int error = 0;     // 0, 1 or -errno, of the first fragment
-  std::string text;  // all fragments together, without the NULs; what is not ASCII is '?'. At most kMaxMconsoleAnswer
+  int error = 0;  // 0, 1 or -errno, of the first fragment
+  // All fragments together, without the NULs that end them; what is no text in ASCII is '?'. At most
+  // kMaxMconsoleAnswer.
+  std::string text;
 };
 inline constexpr size_t kMaxMconsoleAnswer = size_t{1} << 20;
 

@@ -28,6 +28,13 @@ TEST(MconsoleWire, FragmentsBecomeOneAnswer) {
   EXPECT_EQ(reader.answer().text, "abcd?");
 }
 
+TEST(MconsoleWire, AnAnswerIsText) {
+  MconsoleAnswerReader reader;
+  const std::string text = std::string("a\n\tb\x1b[2J\r\x7f\0\x9b~", 13);
+  EXPECT_TRUE(reader.Take(Fragment(0, 0, static_cast<uint32_t>(text.size()), text)));
+  EXPECT_EQ(reader.answer().text, "a\n\tb?[2J????~");
+}
+
 TEST(MconsoleWire, ALengthThatClaimsTooMuchGetsWhatWasSent) {
   MconsoleAnswerReader reader;
   EXPECT_TRUE(reader.Take(Fragment(0, 0, ~0U, "abc")));
