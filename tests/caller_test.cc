@@ -199,6 +199,7 @@ TEST_F(CallerTest, WhatIsForAdminsIsRefused) {
            {"--arg", "mconsole=notify:/run/systemd/notify"},
            {"--con", "con2=tty:/dev/tty1"},
            {"--con", "con2=port:80"},
+           {"--nic", "vec0:transport=tap,host=8.8.8.1/1"},
        }) {
     std::vector<std::string> words = create;
     words.insert(words.end(), more.begin(), more.end());
@@ -212,9 +213,15 @@ TEST_F(CallerTest, WhatIsForAdminsIsRefused) {
   ASSERT_TRUE(Ok(As(create)));
   EXPECT_TRUE(Denied(As({"set", "web1", "--confinement", "relaxed", "--trust", "trusted"}), "not confined"));
   EXPECT_TRUE(Denied(As({"plug", "web1", "con2=tty:/dev/tty1"}), "terminal"));
+  EXPECT_TRUE(Denied(As({"plug", "web1", "eth0=tuntap,,,192.0.2.1/24"}), "host's end"));
+  EXPECT_TRUE(Denied(As({"mconsole", "web1", "config", "eth0=tuntap,,,192.0.2.1/24"}), "host's end"));
   ASSERT_TRUE(Ok(host_.Run({"set", "web1", "--confinement", "relaxed", "--trust", "trusted"})));
   ASSERT_TRUE(Ok(As({"disk", "create", "data", "--size", "1M"})));
   EXPECT_TRUE(Denied(As({"plug", "web1", "ubdb=data"}), "not confined"));
+  EXPECT_TRUE(Denied(As({"plug", "web1", "vec0:transport=raw,ifname=eth0"}), "not confined"));
+  EXPECT_TRUE(Denied(As({"set", "web1", "--kernel", "deb"}), "not confined"));
+  EXPECT_TRUE(Denied(As({"set", "web1", "--arg", "init=/bin/sh"}), "not confined"));
+  EXPECT_TRUE(Denied(As({"clone", "web1", "web3"}), "not confined"));
 }
 
 // The copy is umld's own; what is read and what is replaced is theirs.

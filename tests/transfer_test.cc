@@ -123,6 +123,30 @@ TEST_F(TransferTest, ARunningGuestIsTheSameOnAnotherHost) {
   EXPECT_TRUE(Refused(there_->Run({"image", "delete", "tiny"}), kWrongState, {"tiny", "web1"}));
 }
 
+// The admin of a host passes it on; that does not make it the admin's word.
+TEST_F(TransferTest, AnArchiveGetsNothingOfTheHost) {
+  const std::vector<std::string> wishes = {"initrd=/etc/shadow", "port:80", "192.0.2.1/24"};
+  ASSERT_TRUE(host_->Create("web1", {"--arg", "quiet", "--arg", wishes[0], "--con", "con2=" + wishes[1], "--nic",
+                                     "eth0=tuntap,,02:00:00:00:77:02," + wishes[2]}));
+  ASSERT_TRUE(Ok(host_->Run({"export", "web1", "web1.umld"})));
+  const CommandResult imported = Import("web1.umld");
+  ASSERT_TRUE(Ok(imported));
+  const std::string is = there_->Describe("web1").dump();
+  for (const std::string& wish : wishes) {
+    EXPECT_THAT(imported.err, HasSubstr(wish));
+    EXPECT_THAT(is, Not(HasSubstr(wish)));
+  }
+  EXPECT_THAT(imported.err, HasSubstr("--trust trusted"));
+  EXPECT_THAT(is, AllOf(HasSubstr("quiet"), HasSubstr("02:00:00:00:77:02")));
+  ASSERT_TRUE(Ok(there_->Run({"delete", "web1"})));
+  // One's own.
+  const CommandResult trusted = Import("--trust trusted web1.umld");
+  ASSERT_TRUE(Ok(trusted));
+  EXPECT_EQ(trusted.err, "");
+  const std::string then = there_->Describe("web1").dump();
+  for (const std::string& wish : wishes) EXPECT_THAT(then, HasSubstr(wish));
+}
+
 TEST_F(TransferTest, ThroughAPipeAndBesideTheOldOne) {
   ASSERT_TRUE(host_->Create("web1", {"--nic", "eth0=tuntap,,02:00:00:00:77:01"}));
   ASSERT_TRUE(Ok(host_->Shell(Here() + " export web1 - | " + There() + " import -")));

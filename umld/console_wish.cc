@@ -1,5 +1,7 @@
 #include "umld/console_wish.h"
 
+#include "absl/strings/str_cat.h"
+
 namespace umld {
 
 const state::ConsoleRow* FindConsoleRow(const state::GuestRow& row, absl::string_view device) {
@@ -28,6 +30,12 @@ std::string WantedConsole(const state::GuestRow& row, const devices::ConsoleDevi
   if (own == nullptr) own = FindConsoleRow(row, device.serial ? "ssl" : "con");
   if (own != nullptr) return own->channel;
   return HasConsoleDefault(row, device) ? kOwnChannels : "null";
+}
+
+std::string ConsoleWish(const v1::Console& console) {
+  absl::string_view device = console.name();
+  if (size_t slash = device.rfind('/'); slash != absl::string_view::npos) device.remove_prefix(slash + 1);
+  return absl::StrCat(device, "=", console.channels());
 }
 
 }  // namespace umld

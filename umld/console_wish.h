@@ -6,6 +6,7 @@
 #include "absl/strings/string_view.h"
 #include "devices/console/console_spec.h"
 #include "state/rows.h"
+#include "umld/v1/resources.pb.h"
 
 namespace umld {
 
@@ -21,6 +22,8 @@ const state::ConsoleRow* FindConsoleRow(const state::GuestRow& row, absl::string
 void SetConsoleRow(state::GuestRow* row, const std::string& device, const std::string& channel);
 // Whether a line without a row of its own would be something other than null.
 bool HasConsoleDefault(const state::GuestRow& row, const devices::ConsoleDevice& device);
+// What a request says of one: "con1=port:9000".
+std::string ConsoleWish(const v1::Console& console);
 // UML's spelling of where a line goes at the next boot.
 std::string WantedConsole(const state::GuestRow& row, const devices::ConsoleDevice& device);
 

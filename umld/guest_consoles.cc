@@ -8,6 +8,7 @@
 #include "base/status.h"
 #include "devices/console/console_spec.h"
 #include "spdlog/spdlog.h"
+#include "umld/admin_only.h"
 #include "umld/console_wish.h"
 #include "umld/guests.h"
 
@@ -31,19 +32,11 @@ std::string Resource(const GuestView& view, absl::string_view device) {
   return absl::StrCat(view.name(), "/consoles/", device);
 }
 
-// What takes something of the host that is not for everybody.
-absl::Status CheckPermission(const ConsoleChannel& channel, const Caller& caller) {
-  if (channel.kind == ConsoleChannel::Kind::kTty) return NeedsAdmin(caller, "a terminal of the host");
-  if (channel.kind == ConsoleChannel::Kind::kPort && channel.port < 1024)
-    return NeedsAdmin(caller, "a port below 1024");
-  return absl::OkStatus();
-}
-
 absl::StatusOr<ConsoleAssignment> Parse(absl::string_view text, const Caller& caller = Caller()) {
   ASSIGN_OR_RETURN(ConsoleAssignment wanted, devices::ParseConsoleAssignment(text));
   for (const ConsoleChannel* channel : {&wanted.in, &wanted.out}) {
     RETURN_IF_ERROR(devices::CheckConsoleFd(*channel));
-    RETURN_IF_ERROR(CheckPermission(*channel, caller));
+    RETURN_IF_ERROR(CheckAdminOnly(AdminOnlyChannel(*channel), caller));
   }
   const bool is_con0 = !wanted.serial && wanted.unit.value_or(0) == 0;
   if (is_con0 && wanted.in.kind == ConsoleChannel::Kind::kNone) {
@@ -72,9 +65,7 @@ absl::StatusOr<std::vector<state::ConsoleRow>> Guests::NewConsoles(const v1::Cre
                                                                    const Caller& caller) {
   std::vector<std::string> specs(request.console_specs().begin(), request.console_specs().end());
   for (const v1::Console& console : request.guest().consoles()) {
-    absl::string_view device = console.name();
-    if (size_t slash = device.rfind('/'); slash != absl::string_view::npos) device.remove_prefix(slash + 1);
-    specs.push_back(absl::StrCat(device, "=", console.channels()));
+    specs.push_back(ConsoleWish(console));
   }
   state::GuestRow row;
   for (const std::string& text : specs) {

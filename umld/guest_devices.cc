@@ -54,7 +54,7 @@ absl::StatusOr<v1::Device> Guests::Plug(const GuestPtr& guest, const std::string
     case devices::DeviceKind::kConsole:
       return PlugConsole(guest, spec, live_only, request_id, caller);
     case devices::DeviceKind::kNic:
-      return PlugNic(guest, spec, live_only, request_id);
+      return PlugNic(guest, spec, live_only, request_id, caller);
     default:
       return PlugDisk(guest, spec, live_only, request_id, caller);
   }

@@ -23,6 +23,7 @@
 #include "devices/disk/cow.h"
 #include "devices/disk/disk_spec.h"
 #include "spdlog/spdlog.h"
+#include "umld/admin_only.h"
 #include "umld/image_name.h"
 
 namespace umld {
@@ -171,6 +172,12 @@ absl::Status GuestImports::Import::TakeWishes(const v1::GuestArchive& manifest) 
     notes_.push_back(
         absl::StrCat("its kernel ", guest.kernel(), " is not here: it follows this host's default kernel"));
     guest.clear_kernel();
+  }
+  // --trust trusted says that it is the word of somebody one knows.
+  if (options_.trust() != v1::TRUSTED) {
+    for (const std::string& taken : TakeOutAdminOnly(&guest)) {
+      notes_.push_back(absl::StrCat(taken, " is left out: an archive may not ask for it, unless by --trust trusted"));
+    }
   }
   if (!options_.new_macs()) return absl::OkStatus();
   for (v1::Nic& nic : *guest.mutable_nics()) {

@@ -7,6 +7,7 @@
 #include "base/status.h"
 #include "devices/nic/nic_spec.h"
 #include "spdlog/spdlog.h"
+#include "umld/admin_only.h"
 #include "umld/guests.h"
 #include "umld/nic_counters.h"
 #include "umld/nic_wish.h"
@@ -55,7 +56,8 @@ bool Fits(const NicSpec& asked, const state::NicRow& row) {
 
 }  // namespace
 
-absl::StatusOr<std::vector<state::NicRow>> Guests::NewNics(const v1::CreateGuestRequest& request, bool relaxed) {
+absl::StatusOr<std::vector<state::NicRow>> Guests::NewNics(const v1::CreateGuestRequest& request, bool relaxed,
+                                                           const Caller& caller) {
   std::vector<NicSpec> specs;
   for (const std::string& text : request.nic_specs()) {
     ASSIGN_OR_RETURN(NicSpec spec, devices::ParseNicSpec(text));
@@ -68,6 +70,7 @@ absl::StatusOr<std::vector<state::NicRow>> Guests::NewNics(const v1::CreateGuest
   std::vector<state::NicRow> rows;
   for (const NicSpec& asked : specs) {
     if (!relaxed) RETURN_IF_ERROR(devices::CheckConfinedNic(asked));
+    RETURN_IF_ERROR(CheckAdminOnly(AdminOnlyNic(asked), caller));
     ASSIGN_OR_RETURN(NicSpec spec, CompleteNic(asked));
     const std::string device = devices::NicName(spec.device);
     if (FindNicRow(rows, device) != nullptr) {
@@ -89,10 +92,15 @@ absl::Status Guests::CheckNicsConfined(const std::vector<state::NicRow>& nics) {
 }
 
 absl::StatusOr<v1::Device> Guests::PlugNic(const GuestPtr& guest, const std::string& text, bool live_only,
-                                           const std::string& request_id) {
+                                           const std::string& request_id, const Caller& caller) {
   const GuestView view = table_->View(guest);
   const std::string noun = absl::StrCat("guest ", view.row.name);
+  // Its kernel is in the host's network, with umld's permissions.
+  if (view.row.relaxed) {
+    RETURN_IF_ERROR(Annotate(NeedsAdmin(caller, "an interface of a guest that is not confined"), noun));
+  }
   ASSIGN_OR_RETURN(const NicSpec asked, devices::ParseNicSpec(text));
+  RETURN_IF_ERROR(Annotate(CheckAdminOnly(AdminOnlyNic(asked), caller), noun));
   const std::string device = devices::NicName(asked.device);
   if (!request_id.empty()) {
     ASSIGN_OR_RETURN(auto earlier, store_->FindOperationByRequestId(request_id));

@@ -27,6 +27,7 @@
 #include "devices/memory/memory_spec.h"
 #include "kernel/kernel_inspect.h"
 #include "spdlog/spdlog.h"
+#include "umld/admin_only.h"
 #include "umld/image_name.h"
 #include "umld/labels.h"
 #include "umld/trust.h"
@@ -37,6 +38,8 @@ namespace {
 
 constexpr uint64_t kDefaultMemory = uint64_t{128} << 20;
 constexpr char kRelaxedGuest[] = "a guest that is not confined";
+// It runs with umld's permissions.
+constexpr char kRelaxedGuestsKernel[] = "the kernel of a guest that is not confined";
 constexpr int kDefaultPage = 100, kMaxPage = 1000;
 
 absl::Status Invalid(absl::string_view message, const char* reason, const std::string& subject,
@@ -56,17 +59,14 @@ absl::Status CheckKernelArguments(const google::protobuf::RepeatedPtrField<std::
                                   "\" is empty, too long or contains a space or a control character"),
                      "INVALID_KERNEL_ARGUMENT", argument.substr(0, 80), "give each argument on its own");
     }
-    // These two are for anybody: `console=` names where the kernel's messages go, and notifications are passed on.
+    RETURN_IF_ERROR(CheckAdminOnly(AdminOnlyArgument(argument), caller));
+    // These two are no device and no mconsole: `console=` names where the kernel's messages go, and notifications are
+    // passed on.
     if (absl::StartsWith(argument, "console=")) continue;
     if (absl::string_view listener = argument; absl::ConsumePrefix(&listener, kNotifyArgument)) {
-      RETURN_IF_ERROR(NeedsAdmin(caller, "to have notifications sent to a socket of the host (mconsole=notify:)"));
       if (absl::StartsWith(listener, "/")) continue;
       return Invalid(absl::StrCat("kernel argument \"", argument, "\" names no socket"), "INVALID_KERNEL_ARGUMENT",
                      argument, "write mconsole=notify:PATH with an absolute path");
-    }
-    // vmcore opens it, at every boot.
-    if (absl::StartsWith(argument, "initrd=")) {
-      RETURN_IF_ERROR(NeedsAdmin(caller, "to give a guest an initrd by its path"));
     }
     const bool is_nic = (absl::StartsWith(argument, "eth") || absl::StartsWith(argument, "vec")) &&
                         argument.size() > 3 && absl::ascii_isdigit(argument[3]);
@@ -377,7 +377,7 @@ absl::StatusOr<state::GuestRow> Guests::NewRow(const v1::CreateGuestRequest& req
   row.created_ns = absl::ToUnixNanos(absl::Now());
   ASSIGN_OR_RETURN(row.disks, NewDisks(request, !wanted.image().empty(), caller));
   ASSIGN_OR_RETURN(row.consoles, NewConsoles(request, caller));
-  ASSIGN_OR_RETURN(row.nics, NewNics(request, row.relaxed));
+  ASSIGN_OR_RETURN(row.nics, NewNics(request, row.relaxed, caller));
   return row;
 }
 
@@ -469,9 +469,11 @@ absl::StatusOr<v1::Guest> Guests::Update(const GuestPtr& guest, const v1::Update
         RETURN_IF_ERROR(devices::CheckMemory(wanted.memory_bytes()));
         row.memory_bytes = wanted.memory_bytes();
       } else if (path == "kernel") {
+        if (row.relaxed) RETURN_IF_ERROR(NeedsAdmin(caller, kRelaxedGuestsKernel));
         row.kernel = wanted.kernel();
         RETURN_IF_ERROR(CheckKernel(row.kernel, caller));
       } else if (path == "kernel_args") {
+        if (row.relaxed) RETURN_IF_ERROR(NeedsAdmin(caller, kRelaxedGuestsKernel));
         RETURN_IF_ERROR(CheckKernelArguments(wanted.kernel_args(), caller));
         row.kernel_args.assign(wanted.kernel_args().begin(), wanted.kernel_args().end());
       } else if (path == "description") {

@@ -138,11 +138,12 @@ class Guests {
   void ResumeConsoleChange(const GuestPtr& guest, const state::OperationRow& operation);
 
   // -- guest_nics.cc
-  absl::StatusOr<std::vector<state::NicRow>> NewNics(const v1::CreateGuestRequest& request, bool relaxed);
+  absl::StatusOr<std::vector<state::NicRow>> NewNics(const v1::CreateGuestRequest& request, bool relaxed,
+                                                     const Caller& caller);
   // Whether a guest with these can be confined.
   static absl::Status CheckNicsConfined(const std::vector<state::NicRow>& nics);
   absl::StatusOr<v1::Device> PlugNic(const GuestPtr& guest, const std::string& spec, bool live_only,
-                                     const std::string& request_id);
+                                     const std::string& request_id, const Caller& caller);
   absl::Status UnplugNic(const GuestPtr& guest, const std::string& device, bool live_only,
                          const std::string& request_id);
   absl::StatusOr<v1::Device> QueryNic(const GuestPtr& guest, const std::string& device);

@@ -7,15 +7,9 @@
 
 #include <cerrno>
 #include <chrono>
-#include <map>
-#include <set>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
-#include "absl/strings/strip.h"
 #include "base/byte_size.h"
 #include "base/file.h"
 #include "base/process.h"
@@ -26,6 +20,7 @@
 #include "image/tool.h"
 #include "spdlog/spdlog.h"
 #include "umld/appliance.h"
+#include "umld/identity_report.h"
 
 namespace umld {
 namespace {
@@ -33,7 +28,6 @@ namespace {
 constexpr absl::Duration kPatience = absl::Seconds(60);
 constexpr uint64_t kMemory = uint64_t{128} << 20;
 constexpr off_t kReportBytes = 64 << 10;
-constexpr char kBegin[] = "umld-identity 1", kEnd[] = "end";
 constexpr char kFilesystemSize[] = "8M";
 constexpr size_t kLogTail = 2000;
 // With less than this left, what went wrong went wrong for want of it.
@@ -41,13 +35,6 @@ constexpr uint64_t kFull = 1 << 20;
 
 // All kinds that sshd has had since DSA; of one that has none of a kind, nothing is written.
 constexpr std::pair<const char*, const char*> kKeys[] = {{"rsa", "3072"}, {"ecdsa", "256"}, {"ed25519", ""}};
-
-constexpr char kUnchanged[] = "its identity inside (machine-id, ssh host keys, host name) could not be made new: ";
-
-absl::Status Unchanged(absl::string_view why) {
-  return MakeError(absl::StatusCode::kAborted, absl::StrCat(kUnchanged, why),
-                   {"IDENTITY_UNCHANGED", "", "with --same-identity the clone keeps that of its source"});
-}
 
 // To the guest that writes to it, a full disk of the host is one that fails; other programs have their own words for
 // it.
@@ -58,7 +45,7 @@ absl::Status OrFull(const absl::Status& status, const std::string& folder) {
   if (left >= kFull) return status;
   return MakeError(
       absl::StatusCode::kResourceExhausted,
-      absl::StrCat(kUnchanged, "No space left on the filesystem of ", folder, " (", HumanByteSize(left), ")"),
+      absl::StrCat(kIdentityUnchanged, "No space left on the filesystem of ", folder, " (", HumanByteSize(left), ")"),
       {"NO_SPACE", folder, "free some space there, and ask again"});
 }
 
@@ -129,87 +116,6 @@ absl::Status SyncFile(const std::string& path) {
   return fd.ok() && fsync(fd.get()) == 0 ? absl::OkStatus() : ErrnoError(errno, absl::StrCat("sync ", path));
 }
 
-// For people; what is not here has no word of its own.
-absl::string_view Noun(absl::string_view what) {
-  static const auto* const kNouns = new std::map<absl::string_view, absl::string_view>{
-      {"machine-id", "machine-id"},
-      {"hostname", "host name"},
-      {"random-seed", "random seed"},
-  };
-  const auto found = kNouns->find(what);
-  return found == kNouns->end() ? "" : found->second;
-}
-
-// "rsa" of "ssh_host_rsa_key".
-std::string KeyKind(absl::string_view what) {
-  if (!absl::ConsumePrefix(&what, "ssh_host_") || !absl::ConsumeSuffix(&what, "_key")) return "";
-  for (const auto& [kind, bits] : kKeys) {
-    if (what == kind) return kind;
-  }
-  return what == "dsa" ? "dsa" : "other";
-}
-
-struct Changes {
-  std::set<std::string> things, keys, kept, lost;
-  bool no_etc = false;
-};
-
-absl::Status Take(absl::string_view line, Changes* changes) {
-  const std::pair<absl::string_view, absl::string_view> words = absl::StrSplit(line, absl::MaxSplits(' ', 1));
-  const std::string kind = KeyKind(words.second), noun(Noun(words.second));
-  if (line == "no-etc") {
-    changes->no_etc = true;
-  } else if (line == "unmountable") {
-    return Unchanged("no filesystem on its root disk can be mounted");
-  } else if (line == "no-keys") {
-    return MakeError(
-        absl::StatusCode::kFailedPrecondition,
-        "it has ssh host keys, and ssh-keygen, which would make new ones, is missing or fails (umld's log says which)",
-        {"TOOL_MISSING", "ssh-keygen", "install the package openssh-client, or give --same-identity"});
-  } else if (words.first == "changed" && !kind.empty()) {
-    changes->keys.insert(kind);
-  } else if (words.first == "changed" && !noun.empty()) {
-    changes->things.insert(noun);
-  } else if (words.first == "kept" && (!kind.empty() || !noun.empty())) {
-    changes->kept.insert(noun.empty() ? absl::StrCat("ssh host key (", kind, ")") : noun);
-  } else if (words.first == "lost" && !kind.empty()) {
-    changes->lost.insert(kind);
-  } else {
-    return Unchanged("a change did not reach the disk: see umld's log");
-  }
-  return absl::OkStatus();
-}
-
-}  // namespace
-
-absl::StatusOr<std::vector<std::string>> ReadIdentityReport(absl::string_view report, const std::string& new_name) {
-  std::vector<absl::string_view> lines = absl::StrSplit(report.substr(0, report.find('\0')), '\n', absl::SkipEmpty());
-  if (lines.size() < 2 || lines.front() != kBegin || lines.back() != kEnd) {
-    return Unchanged("the guest that was to do it has not said what it did: see umld's log");
-  }
-  Changes changes;
-  for (size_t i = 1; i + 1 < lines.size(); ++i) RETURN_IF_ERROR(Take(lines[i], &changes));
-  std::vector<std::string> notes;
-  if (changes.things.count("machine-id") > 0) notes.emplace_back("it makes a new machine-id at its first start");
-  if (!changes.keys.empty()) notes.push_back(absl::StrCat("new ssh host keys: ", absl::StrJoin(changes.keys, ", ")));
-  if (!changes.lost.empty()) {
-    notes.push_back(
-        absl::StrCat("removed, as none can be made anew: ssh host keys: ", absl::StrJoin(changes.lost, ", ")));
-  }
-  if (changes.things.count("host name") > 0) notes.push_back(absl::StrCat("its host name is ", new_name));
-  if (!changes.kept.empty()) {
-    notes.push_back(absl::StrCat("left as it was, for it is no plain file: ", absl::StrJoin(changes.kept, ", ")));
-  }
-  if (notes.empty() && changes.no_etc) {
-    notes.emplace_back("its root disk has no /etc: nothing inside to change");
-  } else if (notes.empty()) {
-    notes.emplace_back("nothing inside to change: no machine-id, ssh host key or host name of its own");
-  }
-  return notes;
-}
-
-namespace {
-
 absl::StatusOr<std::vector<std::string>> Renew(const DaemonConfig& config, const GuestRuntime& runtime,
                                                KernelCatalog* catalog, const IdentityJob& job) {
   const std::string root = job.folder + "/root", answer = job.folder + "/report";
@@ -230,7 +136,7 @@ absl::StatusOr<std::vector<std::string>> Renew(const DaemonConfig& config, const
   row.disks[2].path = answer;
   row.disks[2].unit = 2;
   const absl::Status ran = RunAppliance(config, runtime, catalog, row, job.run_dir, job.folder, kPatience);
-  absl::StatusOr<std::vector<std::string>> notes = Unchanged(ran.message());
+  absl::StatusOr<std::vector<std::string>> notes = IdentityUnchanged(ran.message());
   if (ran.ok()) {
     ASSIGN_OR_RETURN(const std::string report, ReadFile(answer, kReportBytes));
     notes = ReadIdentityReport(report, job.new_name);

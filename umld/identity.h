@@ -4,9 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
 #include "state/rows.h"
 #include "umld/daemon_config.h"
 #include "umld/guest_runtime.h"
@@ -33,9 +31,6 @@ struct IdentityJob {
 // seconds.
 absl::StatusOr<std::vector<std::string>> RenewIdentity(const DaemonConfig& config, const GuestRuntime& runtime,
                                                        KernelCatalog* catalog, const IdentityJob& job);
-
-// From what init has reported, which may be anything at all if the disk's filesystem took that guest over. Pure.
-absl::StatusOr<std::vector<std::string>> ReadIdentityReport(absl::string_view report, const std::string& new_name);
 
 }  // namespace umld
 
