@@ -66,6 +66,10 @@ std::vector<std::string> LibraryFolders(const std::string& interpreter) {
   return folders;
 }
 
+// What a guest is shown because its kernel says that it needs it, is what everybody on the host may read: the kernel
+// may be anybody's, and may be another one by the time it is run.
+bool IsForAll(const struct stat& info) { return S_ISREG(info.st_mode) && (info.st_mode & S_IROTH) != 0; }
+
 // The libraries of the program in `fd`, and theirs, added to `files`.
 absl::Status AddLibraries(int fd, const std::string& path, const std::vector<std::string>& folders,
                           std::vector<std::string>* files) {
@@ -88,6 +92,10 @@ absl::Status AddLibraries(int fd, const std::string& path, const std::vector<std
                        {"LIBRARY_NOT_FOUND", path, "install the package that has it"});
     }
     if (std::find(files->begin(), files->end(), found) != files->end()) continue;
+    struct stat info = {};
+    if (fstat(library.get(), &info) != 0 || !IsForAll(info)) {
+      return NotAKernel(path, absl::StrCat("its library ", found, " is not for everybody to read"));
+    }
     if (files->size() == kMaxFiles) return NotAKernel(path, "it needs too many libraries");
     // The interpreter is a library of libc's too, and is there already under the name that the program gives it.
     if (SameFile(library.get(), files->front())) continue;
@@ -110,7 +118,9 @@ absl::StatusOr<std::vector<std::string>> KernelLibraries(const std::string& path
   std::vector<std::string> files;
   if (interpreter->empty()) return files;
   struct stat info = {};
-  if (stat(interpreter->c_str(), &info) != 0 || info.st_uid != 0 || (info.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+  UniqueFd loader(open(interpreter->c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (fstat(loader.get(), &info) != 0 || info.st_uid != 0 || (info.st_mode & (S_IWGRP | S_IWOTH)) != 0 ||
+      !IsForAll(info) || !ElfFile::Read(loader.get()).ok()) {
     return NotAKernel(path, absl::StrCat("its interpreter ", *interpreter, " is not this system's"));
   }
   files.push_back(*interpreter);

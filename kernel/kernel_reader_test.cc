@@ -14,6 +14,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "base/process.h"
 #include "base/status.h"
@@ -165,6 +166,24 @@ TEST_F(KernelReaderTest, DebiansKernelNeedsWhatItsLoaderSays) {
   // Static, and not a program at all.
   EXPECT_THAT(*KernelLibraries(Write(Kernel({}))), IsEmpty());
   EXPECT_FALSE(KernelLibraries(Write("#!/bin/sh\n")).ok());
+}
+
+// Its guest is shown what it says that it needs: that must be nothing that not everybody on the host may read.
+TEST_F(KernelReaderTest, WhatAKernelNeedsIsTheSystemsAndForAll) {
+  std::ostringstream program;
+  program << std::ifstream("/bin/true", std::ios::binary).rdbuf();
+  ASSERT_TRUE(KernelLibraries(Write(program.str())).ok());
+  auto with = [&](const std::string& there, std::string instead) {
+    instead.resize(there.size());
+    return std::string(
+        KernelLibraries(Write(absl::StrReplaceAll(program.str(), {{there, instead}}))).status().message());
+  };
+  const std::string loader = "/lib64/ld-linux-x86-64.so.2";
+  EXPECT_THAT(with(loader, "/etc/shadow"), HasSubstr("its interpreter /etc/shadow is not this system's"));
+  EXPECT_THAT(with(loader, "/etc/passwd"), HasSubstr("its interpreter /etc/passwd is not this system's"));
+  EXPECT_THAT(with(loader, "/nonexistent"), HasSubstr("its interpreter /nonexistent"));
+  EXPECT_THAT(with("libc.so.6", "../x.so.6"), HasSubstr("damaged"));
+  EXPECT_THAT(with("libc.so.6", ".."), HasSubstr("is not for everybody to read"));
 }
 
 TEST_F(KernelReaderTest, OnlyWholeLinesOfAConfigurationCount) {
