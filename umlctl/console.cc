@@ -69,9 +69,8 @@ absl::Status Console(Session& session, const Words& words) {
   bool first = true;
   const absl::Status status =
       RunConsole(*client, options, STDIN_FILENO, STDOUT_FILENO, [&session, &first](const std::string& line) {
-        // The guest may have left the cursor anywhere, and in raw mode a newline alone does not go back to the margin.
         const bool on_terminal = session.out_is_terminal() && session.shows_progress();
-        session.Note(on_terminal && !first ? "\r\n" + line + "\r" : line);
+        session.Note(line, /*raw_terminal=*/on_terminal && !first);
         first = false;
       });
   return status.ok() ? status : NamingGuest(status, guest);

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "umlctl/address.h"
+#include "umlctl/printable.h"
 
 namespace umld::umlctl {
 namespace {
@@ -39,10 +40,10 @@ void Session::Say(absl::string_view line) {
   streams_.out << line << "\n" << std::flush;
 }
 
-void Session::Note(absl::string_view line) {
+void Session::Note(absl::string_view line, bool raw_terminal) {
   absl::MutexLock lock(&mutex_);
   progress_.Clear();
-  streams_.err << line << "\n" << std::flush;
+  streams_.err << (raw_terminal ? "\r\n" : "") << Printable(line) << (raw_terminal ? "\r\n" : "\n") << std::flush;
 }
 
 void Session::Warn(const std::vector<std::string>& warnings, absl::string_view guest) {

@@ -53,8 +53,9 @@ class Session {
 
   // A line of result.
   void Say(absl::string_view line);
-  // A line beside the result, on stderr.
-  void Note(absl::string_view line);
+  // A line beside the result, on stderr. It may be the words of strangers: a guest's, an archive's. `raw_terminal`: the
+  // cursor may be anywhere, and a newline alone does not go back to the margin.
+  void Note(absl::string_view line, bool raw_terminal = false);
   // "warning: LINE" each, on stderr; with a guest's name before it unless that is empty.
   void Warn(const std::vector<std::string>& warnings, absl::string_view guest = "");
   // Prints an error and makes the exit code the highest of those reported.
