@@ -412,6 +412,12 @@ TEST_F(LayersTest, BadContainerImages) {
   EXPECT_EQ(reason(), "BAD_CONTAINER_IMAGE");
   Write("oci/index.json", "[1,2,3]");
   EXPECT_EQ(reason(), "BAD_CONTAINER_IMAGE");
+  // Deeper than a stack, as a manifest and as its platform.
+  const std::string deep = std::string(1 << 20, '[') + std::string(1 << 20, ']');
+  for (const std::string& descriptor : {deep, "{\"platform\":" + deep + "}"}) {
+    Index({descriptor});
+    EXPECT_EQ(reason(), "BAD_CONTAINER_IMAGE");
+  }
   Index({Descriptor(Manifest({}))});
   EXPECT_EQ(reason(), "BAD_CONTAINER_IMAGE");
   // A layer that is not what its name says.

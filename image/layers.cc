@@ -29,7 +29,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr size_t kMaxJson = 16 << 20;
+constexpr size_t kMaxJson = 4 << 20;
 constexpr size_t kMaxLayers = 1000;
 constexpr int kMaxIndexes = 4;
 
@@ -235,26 +235,28 @@ absl::StatusOr<std::string> BlobPath(const std::string& digest) {
   return absl::StrCat("blobs/sha256/", digits);
 }
 
-// The one manifest, or the one for this kind of machine.
-absl::StatusOr<Json> PickManifest(const Json& index) {
+// The one manifest, or the one for this kind of machine; within `index`. Nothing of a stranger's JSON is copied: that
+// takes stack for each level of it.
+absl::StatusOr<const Json*> PickManifest(const Json& index) {
   const Json* const manifests = List(index, "manifests");
   if (manifests == nullptr || manifests->empty()) return BadImage("its index names no manifest");
+  const Json none;
   std::vector<const Json*> fitting;
   for (const Json& manifest : *manifests) {
-    const Json platform = manifest.is_object() && manifest.contains("platform") ? manifest["platform"] : Json();
+    const Json& platform = manifest.is_object() && manifest.contains("platform") ? manifest["platform"] : none;
     const std::string machine = Text(platform, "architecture"), system = Text(platform, "os");
     // What says nothing fits anything; an attestation says "unknown".
     if (platform.is_null() || (machine == "amd64" && system == "linux")) fitting.push_back(&manifest);
   }
   if (fitting.empty()) return BadImage("there is none for linux/amd64 in it");
   if (fitting.size() > 1) return BadImage("there are several images in it");
-  return *fitting[0];
+  return fitting[0];
 }
 
 absl::StatusOr<Layers> OciLayers(const std::shared_ptr<Blobs>& blobs, Json index) {
   for (int depth = 0; depth < kMaxIndexes; ++depth) {
-    ASSIGN_OR_RETURN(const Json chosen, PickManifest(index));
-    ASSIGN_OR_RETURN(const std::string path, BlobPath(Text(chosen, "digest")));
+    ASSIGN_OR_RETURN(const Json* const chosen, PickManifest(index));
+    ASSIGN_OR_RETURN(const std::string path, BlobPath(Text(*chosen, "digest")));
     ASSIGN_OR_RETURN(Json manifest, blobs->ReadJson(path));
     const Json* const layers = List(manifest, "layers");
     if (layers == nullptr) {
