@@ -196,7 +196,7 @@ class FileArchive final : public EntrySource {
   absl::Status ForEach(const EntryVisitor& visit) override {
     FdBytes bytes(fd_);
     bytes_ = &bytes;
-    const absl::Status status = ReadArchive(bytes, visit);
+    absl::Status status = ReadArchive(bytes, visit);
     bytes_ = nullptr;
     return status;
   }

@@ -6,8 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <climits>
-#include <cstdlib>
+#include <iterator>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
@@ -49,30 +48,33 @@ absl::Status CheckElf(int fd, const std::string& path) {
 }
 
 // Where this system's loader looks; what it finds by its cache is in these too.
-std::vector<std::string> LibraryFolders(const std::string& interpreter) {
-  std::vector<std::string> folders = {"/lib/x86_64-linux-gnu",
-                                      "/usr/lib/x86_64-linux-gnu",
-                                      "/lib64",
-                                      "/usr/lib64",
-                                      "/lib",
-                                      "/usr/lib",
-                                      "/usr/local/lib/x86_64-linux-gnu",
-                                      "/usr/local/lib"};
-  char resolved[PATH_MAX] = {};
-  if (realpath(interpreter.c_str(), resolved) != nullptr) {
-    const absl::string_view file = resolved;
-    folders.emplace_back(file.substr(0, file.rfind('/')));
-  }
-  return folders;
+constexpr absl::string_view kLibraryFolders[] = {"/lib/x86_64-linux-gnu",
+                                                 "/usr/lib/x86_64-linux-gnu",
+                                                 "/lib64",
+                                                 "/usr/lib64",
+                                                 "/lib",
+                                                 "/usr/lib",
+                                                 "/usr/local/lib/x86_64-linux-gnu",
+                                                 "/usr/local/lib"};
+
+// Neither a FIFO nor a device is opened: it could wait, or do something.
+absl::StatusOr<UniqueFd> OpenKernel(const std::string& path) {
+  UniqueFd handle(open(path.c_str(), O_PATH | O_CLOEXEC));
+  struct stat info = {};
+  if (!handle.ok() || fstat(handle.get(), &info) != 0) return OpenError(errno, path);
+  if (S_ISDIR(info.st_mode)) return NotAKernel(path, "it is a directory");
+  if (!S_ISREG(info.st_mode)) return NotAKernel(path, "it is not a regular file");
+  UniqueFd fd(open(absl::StrCat("/proc/self/fd/", handle.get()).c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!fd.ok()) return OpenError(errno, path);
+  return fd;
 }
 
-// What a guest is shown because its kernel says that it needs it, is what everybody on the host may read: the kernel
-// may be anybody's, and may be another one by the time it is run.
+// What a guest is shown because its kernel says that it needs it, is the system's, and what everybody on the host may
+// read: the kernel may be anybody's, and another one by the time it is run.
 bool IsForAll(const struct stat& info) { return S_ISREG(info.st_mode) && (info.st_mode & S_IROTH) != 0; }
 
 // The libraries of the program in `fd`, and theirs, added to `files`.
-absl::Status AddLibraries(int fd, const std::string& path, const std::vector<std::string>& folders,
-                          std::vector<std::string>* files) {
+absl::Status AddLibraries(int fd, const std::string& path, std::vector<std::string>* files) {
   constexpr size_t kMaxFiles = 256;
   const absl::StatusOr<ElfFile> program = ElfFile::Read(fd);
   if (!program.ok()) return NotAKernel(path, program.status().message());
@@ -81,7 +83,7 @@ absl::Status AddLibraries(int fd, const std::string& path, const std::vector<std
   for (const std::string& name : *needed) {
     UniqueFd library;
     std::string found;
-    for (const std::string& folder : folders) {
+    for (absl::string_view folder : kLibraryFolders) {
       found = absl::StrCat(folder, "/", name);
       library.reset(open(found.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
       if (library.ok()) break;
@@ -100,7 +102,7 @@ absl::Status AddLibraries(int fd, const std::string& path, const std::vector<std
     // The interpreter is a library of libc's too, and is there already under the name that the program gives it.
     if (SameFile(library.get(), files->front())) continue;
     files->push_back(found);
-    RETURN_IF_ERROR(AddLibraries(library.get(), path, folders, files));
+    RETURN_IF_ERROR(AddLibraries(library.get(), path, files));
   }
   return absl::OkStatus();
 }
@@ -109,23 +111,23 @@ absl::Status AddLibraries(int fd, const std::string& path, const std::vector<std
 
 absl::StatusOr<std::vector<std::string>> KernelLibraries(const std::string& path) {
   constexpr char kLoaderCache[] = "/etc/ld.so.cache";
-  UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (!fd.ok()) return OpenError(errno, path);
+  ASSIGN_OR_RETURN(const UniqueFd fd, OpenKernel(path));
   const absl::StatusOr<ElfFile> program = ElfFile::Read(fd.get());
   if (!program.ok()) return NotAKernel(path, program.status().message());
   const absl::StatusOr<std::string> interpreter = program->Interpreter();
   if (!interpreter.ok()) return NotAKernel(path, interpreter.status().message());
   std::vector<std::string> files;
   if (interpreter->empty()) return files;
+  const std::string folder = interpreter->substr(0, interpreter->rfind('/'));
   struct stat info = {};
-  UniqueFd loader(open(interpreter->c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (fstat(loader.get(), &info) != 0 || info.st_uid != 0 || (info.st_mode & (S_IWGRP | S_IWOTH)) != 0 ||
-      !IsForAll(info) || !ElfFile::Read(loader.get()).ok()) {
+  if (std::find(std::begin(kLibraryFolders), std::end(kLibraryFolders), folder) == std::end(kLibraryFolders) ||
+      stat(interpreter->c_str(), &info) != 0 || info.st_uid != 0 || (info.st_mode & (S_IWGRP | S_IWOTH)) != 0 ||
+      !IsForAll(info)) {
     return NotAKernel(path, absl::StrCat("its interpreter ", *interpreter, " is not this system's"));
   }
   files.push_back(*interpreter);
   if (access(kLoaderCache, R_OK) == 0) files.push_back(kLoaderCache);
-  RETURN_IF_ERROR(AddLibraries(fd.get(), path, LibraryFolders(*interpreter), &files));
+  RETURN_IF_ERROR(AddLibraries(fd.get(), path, &files));
   return files;
 }
 
@@ -135,19 +137,14 @@ absl::Status InspectKernel(const std::string& path) {
                      absl::StrCat("the kernel's path \"", path, "\" is not absolute"),
                      {"INVALID_KERNEL_PATH", path, "begin it with '/'"});
   }
-  UniqueFd handle(open(path.c_str(), O_PATH | O_CLOEXEC));
-  struct stat info = {};
-  if (!handle.ok() || fstat(handle.get(), &info) != 0) return OpenError(errno, path);
-  if (S_ISDIR(info.st_mode)) return NotAKernel(path, "it is a directory");
-  if (!S_ISREG(info.st_mode)) return NotAKernel(path, "it is not a regular file");
+  const absl::StatusOr<UniqueFd> fd = OpenKernel(path);
+  if (!fd.ok() && !absl::IsPermissionDenied(fd.status())) return fd.status();
   if (faccessat(AT_FDCWD, path.c_str(), X_OK, AT_EACCESS) != 0) {
     return MakeError(absl::StatusCode::kPermissionDenied, absl::StrCat("the kernel ", path, " is not executable here"),
                      {"KERNEL_NOT_EXECUTABLE", path, absl::StrCat("chmod a+rx ", path, ", or name another kernel")});
   }
-  // What was looked at is what is opened; opening a path again could meet a FIFO.
-  UniqueFd fd(open(absl::StrCat("/proc/self/fd/", handle.get()).c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (!fd.ok()) return OpenError(errno, path);
-  return CheckElf(fd.get(), path);
+  RETURN_IF_ERROR(fd.status());
+  return CheckElf(fd->get(), path);
 }
 
 }  // namespace umld::kernel

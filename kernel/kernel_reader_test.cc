@@ -182,6 +182,7 @@ TEST_F(KernelReaderTest, WhatAKernelNeedsIsTheSystemsAndForAll) {
   EXPECT_THAT(with(loader, "/etc/shadow"), HasSubstr("its interpreter /etc/shadow is not this system's"));
   EXPECT_THAT(with(loader, "/etc/passwd"), HasSubstr("its interpreter /etc/passwd is not this system's"));
   EXPECT_THAT(with(loader, "/nonexistent"), HasSubstr("its interpreter /nonexistent"));
+  EXPECT_THAT(with(loader, "/lib64/../etc/passwd"), HasSubstr("its interpreter /lib64/../etc/passwd"));
   EXPECT_THAT(with("libc.so.6", "../x.so.6"), HasSubstr("damaged"));
   EXPECT_THAT(with("libc.so.6", ".."), HasSubstr("is not for everybody to read"));
 }

@@ -222,6 +222,24 @@ TEST_F(CallerTest, WhatIsForAdminsIsRefused) {
   EXPECT_TRUE(Denied(As({"set", "web1", "--kernel", "deb"}), "not confined"));
   EXPECT_TRUE(Denied(As({"set", "web1", "--arg", "init=/bin/sh"}), "not confined"));
   EXPECT_TRUE(Denied(As({"clone", "web1", "web3"}), "not confined"));
+  // Nor which kernel that is.
+  EXPECT_TRUE(Denied(As({"kernel", "default", "deb"}), "web1"));
+  ASSERT_TRUE(Ok(host_.Run({"set", "web1", "--kernel", "deb"})));
+  ASSERT_TRUE(Ok(As({"kernel", "default", "deb"}))) << "nobody follows it";
+  ASSERT_TRUE(Ok(As({"kernel", "default", "system"})));
+  EXPECT_TRUE(Denied(As({"kernel", "delete", "deb"}), "web1"));
+  // As it runs, whatever is to be from its next start on.
+  ASSERT_TRUE(Ok(host_.Run({"start", "web1"})));
+  ASSERT_TRUE(Ok(As({"set", "web1", "--confinement", "strict"})));
+  EXPECT_TRUE(Denied(As({"plug", "web1", "ubdb=data"}), "not confined"));
+  EXPECT_TRUE(Denied(As({"plug", "web1", "vec0:transport=raw,ifname=eth0"}), "not confined"));
+  EXPECT_TRUE(Denied(As({"set", "web1", "--kernel", "system"}), "not confined"));
+  EXPECT_TRUE(Denied(As({"kernel", "delete", "deb"}), "web1"));
+  const CommandResult raw = As({"mconsole", "web1", "config\tvec0:transport=raw,ifname=eth0"});
+  EXPECT_NE(raw.exit_code, kOk);
+  EXPECT_THAT(raw.err, HasSubstr("behind umld's back"));
+  ASSERT_TRUE(Ok(host_.Run({"stop", "web1"})));
+  EXPECT_TRUE(Ok(As({"plug", "web1", "ubdb=data"}))) << "it is confined from now on";
 }
 
 // The copy is umld's own; what is read and what is replaced is theirs.

@@ -44,6 +44,7 @@ absl::Status OpenWindow(const Session& session, const Words& words) {
   if (words.read_only) command.push_back("--read-only");
   if (words.take_over) command.push_back("--take-over");
   std::vector<char*> argv;
+  argv.reserve(command.size() + 1);
   for (std::string& word : command) argv.push_back(word.data());
   argv.push_back(nullptr);
   const char* chosen = std::getenv("TERMINAL");

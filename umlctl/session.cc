@@ -43,7 +43,7 @@ void Session::Say(absl::string_view line) {
 void Session::Note(absl::string_view line, bool raw_terminal) {
   absl::MutexLock lock(&mutex_);
   progress_.Clear();
-  streams_.err << (raw_terminal ? "\r\n" : "") << Printable(line) << (raw_terminal ? "\r\n" : "\n") << std::flush;
+  streams_.err << (raw_terminal ? "\r\n" : "") << PrintableLine(line) << (raw_terminal ? "\r\n" : "\n") << std::flush;
 }
 
 void Session::Warn(const std::vector<std::string>& warnings, absl::string_view guest) {

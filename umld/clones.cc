@@ -264,6 +264,7 @@ absl::Status Clones::ChangeIdentity(Work* work) {
   job.old_name = work->source_row.name;
   job.new_name = work->name;
   job.kernel = work->row.kernel;
+  job.relaxed = work->row.relaxed;
   job.root_flags = work->plan.root_flags;
   job.root = root->row;
   job.folder = Folder(work->operation.id) + "/identity";

@@ -157,7 +157,7 @@ absl::Status Guests::ChangeConsole(const GuestPtr& guest, const std::string& dev
   if (view.alive) {
     auto reply = set(channels, /*undo=*/false);
     if (!reply.ok()) {
-      const absl::Status refused = Annotate(reply.status(), noun);
+      absl::Status refused = Annotate(reply.status(), noun);
       operations_->Finish(begun.row, refused);
       return refused;
     }

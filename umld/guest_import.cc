@@ -161,7 +161,7 @@ absl::Status GuestImports::Import::TakeWishes(const v1::GuestArchive& manifest) 
   // An archive is a stranger's word: what it may be let near to is said here.
   const bool was_relaxed = guest.confinement() == v1::RELAXED, was_trusted = guest.trust() == v1::TRUSTED;
   guest.set_confinement(options_.confinement());
-  guest.set_trust(options_.trust());
+  guest.set_trust(options_.trust() == v1::TRUSTED ? v1::TRUSTED : v1::UNTRUSTED);
   if (was_trusted && options_.trust() == v1::TRUST_UNSPECIFIED) {
     notes_.push_back("it was trusted where it came from, which holds there alone: --trust trusted");
   }

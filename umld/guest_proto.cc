@@ -178,6 +178,10 @@ void FillFacts(const GuestView& view, const std::string& run_dir, bool summary, 
 
 }  // namespace
 
+bool GuestView::may_be_relaxed() const {
+  return row.relaxed || (alive && (!facts.has_vmcore() || facts.confinement() != vmcore::v1::CONFINEMENT_STRICT));
+}
+
 v1::GuestState GuestView::state() const {
   if (alive && !unreachable_reason.empty()) return v1::UNREACHABLE;
   if (alive) {

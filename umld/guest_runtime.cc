@@ -198,6 +198,7 @@ absl::Status GuestRuntime::LaunchCold(const GuestPtr& guest, const vmcore::v1::L
     changed.alive = true;
     changed.facts.Clear();
     changed.facts.set_state(vmcore::v1::STATE_STARTING);
+    changed.facts.set_confinement(launch.confinement());
     changed.facts.mutable_vmcore()->set_pid(spawned.child.pid);
     changed.facts.mutable_config()->set_kernel(launch.config().kernel());
     changed.facts.mutable_config()->set_kernel_name(launch.config().kernel_name());

@@ -39,6 +39,8 @@ struct GuestView {
   uint64_t operation = 0;  // under way, 0: none
   v1::GuestState state() const;
   std::string name() const { return "guests/" + row.name; }
+  // Not confined: by its row, or as it runs until its next start. True as well while its vmcore has not said.
+  bool may_be_relaxed() const;
 };
 
 // The identity of a guest within this daemon; what it holds is reached through GuestTable alone.

@@ -458,8 +458,10 @@ absl::StatusOr<v1::Guest> Guests::Update(const GuestPtr& guest, const v1::Update
   const v1::Guest& wanted = request.guest();
   std::vector<std::string> paths(request.update_mask().paths().begin(), request.update_mask().paths().end());
   if (paths.empty()) return Invalid("update_mask is empty", "INVALID_UPDATE_MASK", wanted.name(), "name the fields");
+  const bool runs_relaxed = table_->View(guest).may_be_relaxed();
   GuestTable::Change change;
   change.edit = [&](state::GuestRow& row) -> absl::Status {
+    const bool relaxed = row.relaxed || runs_relaxed;
     if (!wanted.etag().empty() && wanted.etag() != absl::StrCat(row.version)) {
       return MakeError(absl::StatusCode::kAborted, absl::StrCat("guest ", row.name, " has been changed by another"),
                        {"ETAG_MISMATCH", wanted.name(), "get it again and repeat the change"});
@@ -469,11 +471,11 @@ absl::StatusOr<v1::Guest> Guests::Update(const GuestPtr& guest, const v1::Update
         RETURN_IF_ERROR(devices::CheckMemory(wanted.memory_bytes()));
         row.memory_bytes = wanted.memory_bytes();
       } else if (path == "kernel") {
-        if (row.relaxed) RETURN_IF_ERROR(NeedsAdmin(caller, kRelaxedGuestsKernel));
+        if (relaxed) RETURN_IF_ERROR(NeedsAdmin(caller, kRelaxedGuestsKernel));
         row.kernel = wanted.kernel();
         RETURN_IF_ERROR(CheckKernel(row.kernel, caller));
       } else if (path == "kernel_args") {
-        if (row.relaxed) RETURN_IF_ERROR(NeedsAdmin(caller, kRelaxedGuestsKernel));
+        if (relaxed) RETURN_IF_ERROR(NeedsAdmin(caller, kRelaxedGuestsKernel));
         RETURN_IF_ERROR(CheckKernelArguments(wanted.kernel_args(), caller));
         row.kernel_args.assign(wanted.kernel_args().begin(), wanted.kernel_args().end());
       } else if (path == "description") {

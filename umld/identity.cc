@@ -127,7 +127,7 @@ absl::StatusOr<std::vector<std::string>> Renew(const DaemonConfig& config, const
   row.kernel = job.kernel;
   row.memory_bytes = kMemory;
   row.kernel_args = {"init=/init"};
-  row.relaxed = config.relaxed;
+  row.relaxed = job.relaxed;
   row.disks.resize(3);
   row.disks[0].path = root;
   row.disks[0].flags = "r";

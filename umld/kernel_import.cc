@@ -111,6 +111,7 @@ absl::StatusOr<OperationView> Kernels::Import(const v1::ImportKernelRequest& req
   }
   ASSIGN_OR_RETURN(const std::string id, ParseId(request.kernel_id()));
   RETURN_IF_ERROR(CheckNewId(id));
+  RETURN_IF_ERROR(CheckRelaxed(state::kKernelPrefix + id, caller));
   if (catalog_->Choose(state::kKernelPrefix + id).ok()) return Exists(id);
   if (request.description().size() > kMostDescription) {
     return MakeError(absl::StatusCode::kInvalidArgument, "the description is longer than 4,096 bytes",
@@ -260,10 +261,12 @@ absl::StatusOr<OperationView> Kernels::Build(const v1::BuildKernelRequest& reque
   }
   ASSIGN_OR_RETURN(const std::string id, ParseId(request.kernel_id().empty() ? kFastKernel : request.kernel_id()));
   RETURN_IF_ERROR(CheckNewId(id));
+  RETURN_IF_ERROR(CheckRelaxed(state::kKernelPrefix + id, caller));
   if (const std::string& source = request.source_path(); !source.empty() && source[0] != '/') {
     return MakeError(absl::StatusCode::kInvalidArgument, absl::StrCat("\"", source, "\" is not an absolute path"),
                      {"INVALID_PATH", source, "begin it with a slash"});
   }
+  if (!request.keep_default()) RETURN_IF_ERROR(CheckRelaxed("", caller));
   // A source's Makefile is run as umld.
   if (!request.source_path().empty()) RETURN_IF_ERROR(NeedsAdmin(caller, "to build a source of one's own"));
   state::OperationRow row;
@@ -299,7 +302,7 @@ absl::Status Kernels::RunBuild(const std::string& id, const v1::BuildKernelReque
     if (row.name != id) continue;
     // The same build would be the same file.
     if (!absl::StrContains(row.description, KeyText(build.key()))) return Exists(id);
-    if (!request.keep_default()) RETURN_IF_ERROR(SetDefault(state::kKernelPrefix + id).status());
+    if (!request.keep_default()) RETURN_IF_ERROR(SetDefault(state::kKernelPrefix + id, Caller()).status());
     operations_->Finish(operation, absl::OkStatus());
     return absl::OkStatus();
   }

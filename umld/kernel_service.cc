@@ -59,15 +59,18 @@ Reactor* KernelService::BuildKernel(Context* context, const v1::BuildKernelReque
 
 Reactor* KernelService::SetDefaultKernel(Context* context, const v1::SetDefaultKernelRequest* request,
                                          v1::Kernel* response) {
-  return AnswerOnPool<v1::Kernel>(context, pool_, response,
-                                  [=, this] { return kernels_->SetDefault(request->name()); });
+  return AnswerOnPool<v1::Kernel>(context, pool_, response, [=, this]() -> absl::StatusOr<v1::Kernel> {
+    ASSIGN_OR_RETURN(const Caller caller, CallerOf(*context));
+    return kernels_->SetDefault(request->name(), caller);
+  });
 }
 
 Reactor* KernelService::DeleteKernel(Context* context, const v1::DeleteKernelRequest* request,
                                      v1::DeleteKernelResponse* response) {
   return AnswerOnPool<v1::DeleteKernelResponse>(context, pool_, response,
                                                 [=, this]() -> absl::StatusOr<v1::DeleteKernelResponse> {
-                                                  RETURN_IF_ERROR(kernels_->Delete(request->name()));
+                                                  ASSIGN_OR_RETURN(const Caller caller, CallerOf(*context));
+                                                  RETURN_IF_ERROR(kernels_->Delete(request->name(), caller));
                                                   return v1::DeleteKernelResponse();
                                                 });
 }

@@ -204,8 +204,18 @@ absl::Status Kernels::Commit(const char* event_type, const std::string& id,
   return absl::OkStatus();
 }
 
-absl::StatusOr<v1::Kernel> Kernels::SetDefault(const std::string& name) {
+absl::Status Kernels::CheckRelaxed(const std::string& wish, const Caller& caller) const {
+  if (caller.is_admin()) return absl::OkStatus();
+  for (const GuestView& view : table_->Views()) {
+    if (!view.may_be_relaxed() || view.row.kernel != wish) continue;
+    return NeedsAdmin(caller, absl::StrCat("the kernel of guest ", view.row.name, ", which is not confined,"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<v1::Kernel> Kernels::SetDefault(const std::string& name, const Caller& caller) {
   ASSIGN_OR_RETURN(const std::string id, ParseId(name));
+  RETURN_IF_ERROR(CheckRelaxed("", caller));
   ASSIGN_OR_RETURN(const v1::Kernel kernel, GetById(id));
   if (!kernel.problem().empty()) {
     return MakeError(absl::StatusCode::kFailedPrecondition, absl::StrCat("kernel ", id, ": ", kernel.problem()),
@@ -273,8 +283,11 @@ void Kernels::RemoveUnneeded(const state::KernelRow& row) {
   }
 }
 
-absl::Status Kernels::Delete(const std::string& name) {
+absl::Status Kernels::Delete(const std::string& name, const Caller& caller) {
   ASSIGN_OR_RETURN(const std::string id, ParseId(name));
+  RETURN_IF_ERROR(CheckRelaxed(state::kKernelPrefix + id, caller));
+  ASSIGN_OR_RETURN(const KernelChoice by_default, catalog_->Choose(""));
+  if (by_default.name == state::kKernelPrefix + id) RETURN_IF_ERROR(CheckRelaxed("", caller));
   if (state::kKernelPrefix + id == state::kSystemKernel) {
     return MakeError(absl::StatusCode::kFailedPrecondition,
                      absl::StrCat("kernel system is ", config_->default_kernel, ", which umld was started with"),

@@ -287,9 +287,15 @@ bool Jail::Place(const Shown& file) const {
   const std::string path = Below(file.path);
   if (!MakeParents(path)) return false;
   if (file.device != 0) {
+    // All in one folder, whatever the guest makes of the way there meanwhile.
+    const size_t slash = path.rfind('/');
+    const UniqueFd folder(
+        open(slash == std::string::npos ? "." : path.substr(0, slash).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    const char* const node = path.c_str() + (slash == std::string::npos ? 0 : slash + 1);
     const timespec times[] = {{0, UTIME_OMIT}, file.changed};
-    return mknod(path.c_str(), file.mode, file.device) == 0 && lchown(path.c_str(), options_.uid, options_.uid) == 0 &&
-           utimensat(AT_FDCWD, path.c_str(), times, AT_SYMLINK_NOFOLLOW) == 0;
+    return mknodat(folder.get(), node, file.mode, file.device) == 0 &&
+           fchownat(folder.get(), node, options_.uid, options_.uid, AT_SYMLINK_NOFOLLOW) == 0 &&
+           utimensat(folder.get(), node, times, AT_SYMLINK_NOFOLLOW) == 0;
   }
   if (file.is_folder) {
     if (mkdir(path.c_str(), 0755) != 0 && errno != EEXIST) return false;

@@ -188,7 +188,7 @@ int main(int argc, char** argv) {
       return 1;
     }
     for (const umld::vmcore::v1::ConfinementPoint& point : confined->confinement_points()) {
-      if (!point.in_force()) std::printf("%s: %s\n", point.name().c_str(), point.detail().c_str());
+      if (!point.in_force()) std::printf("not in force: %s: %s\n", point.name().c_str(), point.detail().c_str());
     }
     return 0;
   }

@@ -11,14 +11,6 @@
 namespace umld::vmcore {
 namespace {
 
-bool IsDevice(absl::string_view text) {
-  text = absl::StripLeadingAsciiWhitespace(text);
-  for (absl::string_view kind : {"ubd", "con", "ssl", "mem"}) {
-    if (absl::StartsWith(text, kind)) return true;
-  }
-  return false;
-}
-
 absl::Status BehindOurBack(absl::string_view command) {
   return MakeError(absl::StatusCode::kFailedPrecondition,
                    absl::StrCat("\"", command, "\" would change a device behind umld's back"),
@@ -36,14 +28,11 @@ absl::StatusOr<RawCommand> JudgeRawCommand(absl::string_view command, bool force
     }
     return RawCommand::kPassOn;
   }
-  if (absl::ConsumePrefix(&rest, "config")) {
-    if (IsDevice(rest) && absl::StrContains(rest, '=')) return BehindOurBack(command);
-    return RawCommand::kPassOn;
+  // Whatever the device. Without a value it is a question.
+  if (absl::StartsWith(command, "config")) {
+    return absl::StrContains(command, '=') ? absl::StatusOr<RawCommand>(BehindOurBack(command)) : RawCommand::kPassOn;
   }
-  if (absl::ConsumePrefix(&rest, "remove")) {
-    if (IsDevice(rest)) return BehindOurBack(command);
-    return RawCommand::kPassOn;
-  }
+  if (absl::StartsWith(command, "remove")) return BehindOurBack(command);
   if (absl::StartsWith(command, "halt")) return RawCommand::kHalt;
   if (absl::StartsWith(command, "reboot")) return RawCommand::kReboot;
   if (absl::StartsWith(command, "stop")) return RawCommand::kPause;

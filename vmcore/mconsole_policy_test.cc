@@ -9,7 +9,7 @@ namespace {
 
 TEST(MconsolePolicyTest, MostCommandsArePassedOn) {
   for (const char* command : {"version", "help", "cad", "log hello", "proc uptime", "stack 1", "sysrq", "sysrq s",
-                              "config ubda", "config mem", "config con3", "remove eth0", ""}) {
+                              "config ubda", "config mem", "config con3", "config eth0", ""}) {
     auto judged = JudgeRawCommand(command, false);
     ASSERT_TRUE(judged.ok()) << command;
     EXPECT_EQ(*judged, RawCommand::kPassOn) << command;
@@ -34,8 +34,10 @@ TEST(MconsolePolicyTest, TheDeadlySysrqNeedsForce) {
 }
 
 TEST(MconsolePolicyTest, DevicesGoThroughPlug) {
-  for (const char* command : {"config ubdb=/x", "configubdb=/x", "config  ubd1r=/x,,s", "remove ubdb", "remove  ubd1",
-                              "config mem=-10M", "config con3=pts", "config  ssl0=null", "remove con3", "remove mem"}) {
+  for (const char* command :
+       {"config ubdb=/x", "configubdb=/x", "config  ubd1r=/x,,s", "remove ubdb", "remove  ubd1", "config mem=-10M",
+        "config con3=pts", "config  ssl0=null", "remove con3", "remove mem", "config\tvec0:transport=raw,ifname=eth0",
+        "configeth0=tuntap", "remove eth0", "removevec0"}) {
     absl::Status status = JudgeRawCommand(command, true).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << command;
     EXPECT_EQ(GetErrorDetail(status).reason, "USE_PLUG");
