@@ -16,9 +16,9 @@ absl::Status InspectKernel(const std::string& path);
 
 // What a kernel needs to be run: its program interpreter, that one's cache, and its libraries, as absolute paths; none
 // for one that is linked statically. Read from the files: the interpreter itself, asked with --list, would map what the
-// kernel tells it to. All are in the system's folders, and for everybody on the host to read: its guest gets to see them.
-// Blocks on the disk. kInvalidArgument: a library is missing, one of these is not the system's or not for everybody, or it is no
-// program.
+// kernel tells it to. All are in the system's library folders and for everybody on the host to read, since its guest
+// gets to see them. Blocks on the disk. kInvalidArgument: a library is missing, one of these is not the system's or not
+// for everybody, or it is no program.
 absl::StatusOr<std::vector<std::string>> KernelLibraries(const std::string& path);
 
 }  // namespace umld::kernel
