@@ -539,6 +539,8 @@ INSTANTIATE_TEST_SUITE_P(
         Control{"ipc", absl::StrCat("queue=", kQueue), "refused: No such file or directory", "done"},
         Control{"network", absl::StrCat("tcp=", kPort), "refused: Network is unreachable", "done"},
         Control{"landlock", "signal=1", "refused: Operation not permitted", "done", "uid"},
+        Control{"landlock", absl::StrCat("abstract=", kAbstract), "refused: Operation not permitted", "done",
+                "network"},
         Control{"read-only", "write=WORK/disk", "refused: Read-only file system", "done", "", {"--disk", "ubdbr=disk"}},
         Control{"read-only", "create=shown/ubdb", "refused: Read-only file system", "done", "uid capabilities"},
         Control{"memory-limit", "fill=/dev/shm", "80|79", "100"}, Control{"folder-limit", "fill=kernel", "0|1", "100"},

@@ -104,15 +104,16 @@ bool CountsByNamespace() {
 struct LandlockRuleset {
   uint64_t handled_access_fs, handled_access_net, scoped;
 };
-constexpr uint64_t kScopeSignals = 2;
+constexpr uint64_t kScopeAbstractSockets = 1, kScopeSignals = 2;
 constexpr int kFirstScopedAbi = 6;
 
 int LandlockAbi() { return static_cast<int>(syscall(444, nullptr, 0, 1)); }
 
-// Signals to nobody but the guest's own processes. Where the host has no Landlock the PID namespace alone keeps that.
-bool ScopeSignals() {
+// Signals and connections to nobody but the guest's own processes. Where the host has no Landlock the PID and the
+// network namespace alone keep that.
+bool ScopeToItself() {
   if (LandlockAbi() < kFirstScopedAbi) return true;
-  const LandlockRuleset ruleset = {0, 0, kScopeSignals};
+  const LandlockRuleset ruleset = {0, 0, kScopeAbstractSockets | kScopeSignals};
   UniqueFd fd(static_cast<int>(syscall(444, &ruleset, sizeof(ruleset), 0)));
   return fd.ok() && syscall(446, fd.get(), 0) == 0;
 }
@@ -423,7 +424,7 @@ const char* Jail::DropPrivileges() const {
   if (!IsRemoved("open-files") && !Limit(RLIMIT_NOFILE, kOpenFiles)) return "limit the open files";
   // No program that it runs gets more than it has.
   if (!IsRemoved("no_new_privs") && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return "set no_new_privs";
-  if (!IsRemoved("landlock") && !ScopeSignals()) return "landlock";
+  if (!IsRemoved("landlock") && !ScopeToItself()) return "landlock";
   return nullptr;
 }
 
@@ -448,7 +449,8 @@ void Jail::AddFacts(v1::Facts* facts) const {
       absl::StrCat(kOpenFiles, " open files, ", counts_processes_ ? absl::StrCat(kProcesses, " processes, ") : "",
                    "memory of its configured size"));
   add("landlock", landlock_,
-      landlock_ ? "signals to its own processes alone" : "this host has none of version 6 or later");
+      landlock_ ? "signals and abstract sockets of its own processes alone"
+                : "this host has none of version 6 or later");
 }
 
 }  // namespace umld::vmcore
