@@ -9,7 +9,10 @@
 #include <cerrno>
 #include <filesystem>
 #include <limits>
+#include <string>
 #include <system_error>
+#include <unordered_map>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
@@ -110,16 +113,88 @@ absl::Status SqliteStore::Commit(const std::function<absl::Status(Transaction&)>
   return scope.Commit();
 }
 
+// "guests/web1" of "guests/web1/disks/ubda".
+std::string OwnerOf(std::string subject) {
+  const size_t slash = subject.find('/');
+  if (slash != std::string::npos) subject.resize(std::min(subject.size(), subject.find('/', slash + 1)));
+  return subject;
+}
+
+using Counts = std::unordered_map<std::string, uint64_t>;
+
+absl::StatusOr<Counts> CountEvents(Database& database) {
+  Counts counts;
+  ASSIGN_OR_RETURN(Statement statement, database.Prepare("SELECT subject FROM events"));
+  while (true) {
+    ASSIGN_OR_RETURN(const bool more, statement.Step());
+    if (!more) return counts;
+    ++counts[OwnerOf(statement.Text(0))];
+  }
+}
+
+// How many each may have so that all have `most` together; those that have fewer leave the rest to the others.
+uint64_t FairShare(const Counts& counts, uint64_t most) {
+  std::vector<uint64_t> sorted;
+  for (const auto& [owner, count] : counts) sorted.push_back(count);
+  std::sort(sorted.begin(), sorted.end());
+  for (size_t i = 0; i < sorted.size(); ++i) {
+    const uint64_t share = most / (sorted.size() - i);
+    if (sorted[i] > share) return share;
+    most -= sorted[i];
+  }
+  return std::numeric_limits<uint64_t>::max();
+}
+
+// The oldest events of those that have more than their share.
+absl::StatusOr<std::vector<uint64_t>> EventsBeyondShares(Database& database, uint64_t most) {
+  std::vector<uint64_t> beyond;
+  ASSIGN_OR_RETURN(Counts too_many, CountEvents(database));
+  // At least a hundredth: guests that are long gone, each with a few events, must not keep those of the others out.
+  const uint64_t share = std::max({FairShare(too_many, most), most / 100, uint64_t{1}});
+  uint64_t left = 0;
+  for (auto& [owner, count] : too_many) {
+    count -= std::min(count, share);
+    left += count;
+  }
+  ASSIGN_OR_RETURN(Statement statement, database.Prepare("SELECT sequence, subject FROM events ORDER BY sequence"));
+  while (left > 0) {
+    ASSIGN_OR_RETURN(const bool more, statement.Step());
+    if (!more) break;
+    uint64_t& count = too_many[OwnerOf(statement.Text(1))];
+    if (count == 0) continue;
+    --count;
+    --left;
+    beyond.push_back(statement.Uint(0));
+  }
+  return beyond;
+}
+
+absl::Status PruneEvents(Database& database, uint64_t most) {
+  // There are no more than numbers, and that is known without reading them all.
+  ASSIGN_OR_RETURN(const auto range, ReadEventRange(database));
+  if (range.second - range.first < most) return absl::OkStatus();
+  // Of very many, which an earlier umld may have left, only the newest are worth being shared out.
+  constexpr uint64_t kWorth = 10;
+  if ((range.second - range.first) / kWorth > most) {
+    ASSIGN_OR_RETURN(Statement oldest, database.Prepare("DELETE FROM events WHERE sequence <= ?1"));
+    RETURN_IF_ERROR(oldest.Run(range.second - kWorth * most));
+  }
+  ASSIGN_OR_RETURN(const std::vector<uint64_t> beyond, EventsBeyondShares(database, most));
+  {
+    ASSIGN_OR_RETURN(Statement statement, database.Prepare("DELETE FROM events WHERE sequence = ?1"));
+    for (const uint64_t sequence : beyond) RETURN_IF_ERROR(statement.Run(sequence));
+  }
+  // The newest event that goes is the one after `most` newer ones; there may be none.
+  ASSIGN_OR_RETURN(Statement statement,
+                   database.Prepare("DELETE FROM events WHERE sequence <= "
+                                    "(SELECT sequence FROM events ORDER BY sequence DESC LIMIT 1 OFFSET ?1)"));
+  return statement.Run(std::min<uint64_t>(most, std::numeric_limits<int64_t>::max()));
+}
+
 absl::Status SqliteStore::Prune(uint64_t events, int64_t operations_before_ns) {
   absl::MutexLock lock(&write_mutex_);
   ASSIGN_OR_RETURN(ScopedTransaction scope, ScopedTransaction::Begin(*writer_, ScopedTransaction::Kind::kWrite));
-  {
-    // The newest event that goes is the one after `events` newer ones; there may be none.
-    ASSIGN_OR_RETURN(Statement statement,
-                     writer_->Prepare("DELETE FROM events WHERE sequence <= "
-                                      "(SELECT sequence FROM events ORDER BY sequence DESC LIMIT 1 OFFSET ?1)"));
-    RETURN_IF_ERROR(statement.Run(std::min<uint64_t>(events, std::numeric_limits<int64_t>::max())));
-  }
+  RETURN_IF_ERROR(PruneEvents(*writer_, events));
   {
     ASSIGN_OR_RETURN(Statement statement, writer_->Prepare("DELETE FROM operations WHERE done <> 0 AND ended_ns < ?1"));
     RETURN_IF_ERROR(statement.Run(operations_before_ns));

@@ -50,9 +50,11 @@ class Store {
                                                                    bool unfinished_only) = 0;
   // Oldest first, at most `limit`, with a sequence above `after`.
   virtual absl::StatusOr<std::vector<EventRow>> ListEvents(uint64_t after, int limit) = 0;
-  // First and last sequence kept; {0, 0} when there are none.
+  // First and last sequence kept; {0, 0} when there are none. What Prune has dropped may lie between them.
   virtual absl::StatusOr<std::pair<uint64_t, uint64_t>> EventRange() = 0;
-  // Drops all but the newest `events` events, operations done before `operations_before_ns`, in one commit.
+  // Drops operations done before `operations_before_ns`, and events until `events` are left, in one commit: first the
+  // oldest of each guest (image, ...) that has more than its share, so that one that makes many pushes its own out;
+  // then the oldest of all. The newest stays, unless `events` is 0.
   virtual absl::Status Prune(uint64_t events, int64_t operations_before_ns) = 0;
   // One trivial read: whether the database still answers.
   virtual absl::Status Ping() = 0;

@@ -2,6 +2,7 @@
 
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
@@ -109,10 +110,13 @@ class StoreTest : public testing::Test {
   absl::Status DeleteImage(const std::string& digest) {
     return store_->Commit([&](Transaction& transaction) { return transaction.DeleteImage(digest); });
   }
-  absl::Status AppendEvents(int count) {
+  absl::Status AppendEvents(int count) { return AppendEventsOf("guests/web1", count); }
+  absl::Status AppendEventsOf(const std::string& subject, int count) {
     return store_->Commit([&](Transaction& transaction) -> absl::Status {
       for (int i = 0; i < count; ++i) {
-        RETURN_IF_ERROR(transaction.AppendEvent(Event(absl::StrCat(i))).status());
+        EventRow event = Event(absl::StrCat(i));
+        event.subject = subject;
+        RETURN_IF_ERROR(transaction.AppendEvent(event).status());
       }
       return absl::OkStatus();
     });
@@ -549,6 +553,57 @@ TEST_F(StoreTest, EventsAreRangedAndPruned) {
   Reopen();
   ASSERT_TRUE(AppendEvents(1).ok());
   EXPECT_EQ(*store_->EventRange(), std::make_pair(uint64_t{11}, uint64_t{11})) << "a sequence was used again";
+}
+
+TEST_F(StoreTest, AGuestThatMakesManyEventsPushesOutItsOwn) {
+  ASSERT_TRUE(AppendEventsOf("guests/quiet", 1).ok());
+  ASSERT_TRUE(AppendEventsOf("guests/noisy", 50).ok());
+  ASSERT_TRUE(AppendEventsOf("guests/quiet/disks/ubdb", 1).ok());
+  ASSERT_TRUE(AppendEventsOf("guests/noisy/disks/ubdb", 50).ok());
+  ASSERT_TRUE(AppendEventsOf("guests/quiet", 1).ok());
+  ASSERT_TRUE(store_->Prune(20, 0).ok());
+  std::vector<uint64_t> kept;
+  const auto events = store_->ListEvents(0, 200);
+  for (const EventRow& event : *events) kept.push_back(event.sequence);
+  std::vector<uint64_t> expected = {1, 52};
+  for (uint64_t sequence = 86; sequence <= 103; ++sequence) expected.push_back(sequence);
+  EXPECT_EQ(kept, expected);
+  // Alone it may have all there is.
+  ASSERT_TRUE(AppendEventsOf("guests/noisy", 1).ok());
+  ASSERT_TRUE(store_->Prune(21, 0).ok());
+  EXPECT_THAT(*store_->ListEvents(0, 200), SizeIs(21));
+}
+
+// What an earlier umld has let grow without end.
+TEST_F(StoreTest, OfVeryManyEventsTheOldestGoAtOnce) {
+  ASSERT_TRUE(AppendEventsOf("guests/quiet", 1).ok());
+  ASSERT_TRUE(AppendEventsOf("guests/noisy", 300).ok());
+  ASSERT_TRUE(AppendEventsOf("guests/quiet", 1).ok());
+  ASSERT_TRUE(store_->Prune(10, 0).ok());
+  const auto events = store_->ListEvents(0, 200);
+  ASSERT_THAT(*events, SizeIs(10));
+  EXPECT_EQ(events->front().sequence, 293u);
+  EXPECT_EQ(events->back().subject, "guests/quiet");
+}
+
+TEST_F(StoreTest, EventsOfManyGuestsGoOldestFirst) {
+  for (int i = 0; i < 30; ++i) ASSERT_TRUE(AppendEventsOf(absl::StrCat("guests/gone", i), 1).ok());
+  ASSERT_TRUE(store_->Prune(10, 0).ok());
+  EXPECT_EQ(*store_->EventRange(), std::make_pair(uint64_t{21}, uint64_t{30}));
+  EXPECT_THAT(*store_->ListEvents(0, 200), SizeIs(10));
+}
+
+// However many others there are, a guest may have a hundredth of all.
+TEST_F(StoreTest, GuestsThatAreGoneDoNotCrowdOutTheOthers) {
+  for (int i = 0; i < 200; ++i) ASSERT_TRUE(AppendEventsOf(absl::StrCat("guests/gone", i), 1).ok());
+  ASSERT_TRUE(AppendEventsOf("guests/here", 5).ok());
+  ASSERT_TRUE(store_->Prune(200, 0).ok());
+  const auto events = store_->ListEvents(0, 300);
+  ASSERT_THAT(*events, SizeIs(200));
+  EXPECT_EQ(events->front().sequence, 3u);
+  EXPECT_EQ(events->at(197).subject, "guests/gone199");
+  EXPECT_EQ(events->at(198).sequence, 204u);
+  EXPECT_EQ(events->at(199).sequence, 205u);
 }
 
 TEST_F(StoreTest, PruneDropsOldDoneOperations) {

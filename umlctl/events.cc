@@ -3,7 +3,6 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
-#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/status.h"
 #include "umlctl/printable.h"
@@ -17,9 +16,6 @@ struct Options {
   std::string guest;
   bool follow = false;
 };
-
-// umld keeps 100,000 events; a little less, so that those that come meanwhile do not push the first one out.
-constexpr uint64_t kKept = 99'000;
 
 // A stream's columns cannot know what is still to come.
 constexpr char kLine[] = "%-19s  %-15s  %-24s  %s\n";
@@ -58,7 +54,7 @@ absl::Status PrintPast(Session& session, Client& client, const std::string& subj
   ASSIGN_OR_RETURN(const uint64_t last, LastSequence(client));
   if (last == 0) return absl::OkStatus();
   v1::WatchRequest request;
-  request.set_resume_token(absl::StrCat(last > kKept ? last - kKept : 0));
+  request.set_resume_token("0");
   request.set_skip_snapshot(true);
   return client.Watch(request, absl::InfiniteFuture(), [&](const v1::WatchResponse& response) {
     if (!response.has_event()) return session.out().good();

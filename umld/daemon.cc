@@ -64,6 +64,7 @@ constexpr int kRequestThreads = 32;
 constexpr int kFactsThreads = 8;
 constexpr absl::Duration kAdoptionPatience = absl::Seconds(3);
 constexpr uint64_t kEventsKept = 100'000;
+constexpr uint64_t kPruneEvery = 1000;  // times that events were published
 constexpr absl::Duration kOperationsKept = absl::Hours(24);
 
 // A folder of ours that nobody else may write to: one in /tmp might have been put there by another user.
@@ -247,12 +248,17 @@ class DaemonImpl final : public Daemon {
       absl::Status begun = kernels_->BuildUnlessThere();
       if (!begun.ok()) spdlog::warn("the fast kernel: {}", std::string(begun.message()));
     }
-    const int64_t old = absl::ToUnixNanos(absl::Now() - kOperationsKept);
-    facts_.Submit([this, old] {
-      absl::Status pruned = store_->Prune(kEventsKept, old);
-      if (!pruned.ok()) spdlog::warn("pruning the database: {}", std::string(pruned.message()));
+    facts_.Submit([this] { Prune(); });
+    // Listeners are called one after another.
+    events_->AddListener([this, published = uint64_t{0}]() mutable {
+      if (++published % kPruneEvery == 0) facts_.Submit([this] { Prune(); });
     });
     return absl::OkStatus();
+  }
+
+  void Prune() {
+    absl::Status pruned = store_->Prune(kEventsKept, absl::ToUnixNanos(absl::Now() - kOperationsKept));
+    if (!pruned.ok()) spdlog::warn("pruning the database: {}", std::string(pruned.message()));
   }
 
   void WatchSignals() {
@@ -299,7 +305,7 @@ class DaemonImpl final : public Daemon {
   // Three, so that nothing waits behind what may wait for a guest.
   WorkerPool operations_pool_;  // operations
   WorkerPool requests_;         // requests up to the point where they have become operations; kills
-  WorkerPool facts_;            // what guests report; the liveness test
+  WorkerPool facts_;            // what guests report; the liveness test; pruning
   std::unique_ptr<EventLog> events_;
   std::unique_ptr<Operations> operations_;
   std::unique_ptr<GuestTable> table_;

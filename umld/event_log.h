@@ -30,9 +30,10 @@ class EventLog {
 
   // The newest sequence that is visible.
   uint64_t LastSequence() const;
-  // Events after `after`, at most `limit`, oldest first. kOutOfRange: some of them are no longer kept.
-  // May block on the disk when they are old.
-  absl::StatusOr<std::vector<state::EventRow>> Read(uint64_t after, int limit);
+  enum class Gaps { kRefuse, kSkip };
+  // Events after `after`, at most `limit`, oldest first. kOutOfRange: some before the last of them are no longer kept,
+  // and `gaps` is kRefuse. May block on the disk when they are old.
+  absl::StatusOr<std::vector<state::EventRow>> Read(uint64_t after, int limit, Gaps gaps = Gaps::kRefuse);
 
   // Calls `changed` after every Publish that made something visible, on the publishing thread; it must not block.
   uint64_t AddListener(std::function<void()> changed);

@@ -19,9 +19,10 @@ class EventLogTest : public testing::Test {
     store_ = *state::Store::Open(std::string(mkdtemp(folder.data())) + "/umld.db");
     log_ = *EventLog::Create(store_.get());
   }
-  state::EventRow Commit(const std::string& type) {
+  state::EventRow Commit(const std::string& type, const std::string& subject = "") {
     state::EventRow event;
     event.type = type;
+    event.subject = subject;
     EXPECT_TRUE(store_
                     ->Commit([&](state::Transaction& transaction) {
                       absl::StatusOr<uint64_t> sequence = transaction.AppendEvent(event);
@@ -31,9 +32,9 @@ class EventLogTest : public testing::Test {
                     .ok());
     return event;
   }
-  std::string Types(uint64_t after) {
+  std::string Types(uint64_t after, EventLog::Gaps gaps = EventLog::Gaps::kRefuse) {
     std::string types;
-    const std::vector<state::EventRow> events = *log_->Read(after, 100);
+    const std::vector<state::EventRow> events = *log_->Read(after, 100, gaps);
     for (const state::EventRow& event : events) types += event.type;
     return types;
   }
@@ -72,6 +73,21 @@ TEST_F(EventLogTest, WhatIsNoLongerKeptIsSaidNotSkipped) {
   ASSERT_TRUE(store_->Prune(1, 0).ok());
   EXPECT_EQ(log_->Read(0, 10).status().code(), absl::StatusCode::kOutOfRange);
   EXPECT_EQ(Types(2), "c");
+}
+
+TEST_F(EventLogTest, WhatIsMissingInTheMiddleIsSaidToo) {
+  log_->Publish({Commit("a", "guests/quiet")});
+  for (const char* type : {"b", "c", "d", "e", "f"}) log_->Publish({Commit(type, "guests/noisy")});
+  ASSERT_TRUE(store_->Prune(3, 0).ok());
+  EXPECT_EQ(Types(0), "abcdef") << "the newest are in memory";
+  log_ = *EventLog::Create(store_.get());
+  for (const uint64_t after : {0u, 1u, 3u}) {
+    EXPECT_EQ(log_->Read(after, 10).status().code(), absl::StatusCode::kOutOfRange) << after;
+  }
+  EXPECT_EQ(Types(4), "ef");
+  EXPECT_EQ(Types(0, EventLog::Gaps::kSkip), "aef");
+  // Up to the gap nothing is missing.
+  EXPECT_EQ(log_->Read(0, 1)->size(), 1u);
 }
 
 }  // namespace

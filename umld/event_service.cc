@@ -40,12 +40,14 @@ class Watcher : public grpc::ServerWriteReactor<v1::WatchResponse>, public std::
   Watcher(EventLog* events, WorkerPool* pool, std::string subject)
       : events_(events), pool_(pool), subject_(std::move(subject)) {}
 
-  void Begin(std::deque<v1::WatchResponse> snapshot, uint64_t position) {
+  // Of the events up to `kept_until` those that are kept are sent; behind it none may be missing.
+  void Begin(std::deque<v1::WatchResponse> snapshot, uint64_t position, uint64_t kept_until) {
     {
       absl::MutexLock lock(&mutex_);
       self_ = shared_from_this();
       queue_ = std::move(snapshot);
       position_ = position;
+      kept_until_ = kept_until;
     }
     std::weak_ptr<Watcher> weak = shared_from_this();
     listener_ = events_->AddListener([weak] {
@@ -109,12 +111,14 @@ class Watcher : public grpc::ServerWriteReactor<v1::WatchResponse>, public std::
 
   void Fetch() {
     uint64_t position;
+    EventLog::Gaps gaps;
     {
       absl::MutexLock lock(&mutex_);
       fetch_again_ = false;
       position = position_;
+      gaps = position < kept_until_ ? EventLog::Gaps::kSkip : EventLog::Gaps::kRefuse;
     }
-    absl::StatusOr<std::vector<state::EventRow>> rows = events_->Read(position, kEventsPerRead);
+    absl::StatusOr<std::vector<state::EventRow>> rows = events_->Read(position, kEventsPerRead, gaps);
     bool more;
     {
       absl::MutexLock lock(&mutex_);
@@ -141,7 +145,7 @@ class Watcher : public grpc::ServerWriteReactor<v1::WatchResponse>, public std::
   absl::Mutex mutex_;
   std::deque<v1::WatchResponse> queue_ ABSL_GUARDED_BY(mutex_);
   v1::WatchResponse current_;  // of the write under way
-  uint64_t position_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t position_ ABSL_GUARDED_BY(mutex_) = 0, kept_until_ ABSL_GUARDED_BY(mutex_) = 0;
   bool writing_ ABSL_GUARDED_BY(mutex_) = false, fetching_ ABSL_GUARDED_BY(mutex_) = false;
   bool fetch_again_ ABSL_GUARDED_BY(mutex_) = false, cancelled_ ABSL_GUARDED_BY(mutex_) = false;
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
@@ -160,7 +164,7 @@ std::vector<GuestPtr> EventService::GuestsOf(const std::string& subject) const {
 grpc::ServerWriteReactor<v1::WatchResponse>* EventService::Watch(grpc::CallbackServerContext*,
                                                                  const v1::WatchRequest* request) {
   auto watcher = std::make_shared<Watcher>(events_, pool_, request->subject());
-  uint64_t position = events_->LastSequence();
+  uint64_t position = events_->LastSequence(), kept_until = 0;
   std::deque<v1::WatchResponse> queue;
   if (!request->resume_token().empty()) {
     uint64_t token = 0;
@@ -169,6 +173,8 @@ grpc::ServerWriteReactor<v1::WatchResponse>* EventService::Watch(grpc::CallbackS
                                 {"TOKEN_EXPIRED", "", "watch anew without a resume token"}));
       return watcher.get();
     }
+    // 0 is before the first event.
+    if (token == 0) kept_until = position;
     position = token;
   } else if (!request->skip_snapshot()) {
     // The position was read before the snapshot: what happens in between is told twice rather than not at all.
@@ -184,7 +190,7 @@ grpc::ServerWriteReactor<v1::WatchResponse>* EventService::Watch(grpc::CallbackS
     message.set_resume_token(absl::StrCat(position));
     queue.push_back(std::move(message));
   }
-  watcher->Begin(std::move(queue), position);
+  watcher->Begin(std::move(queue), position, kept_until);
   return watcher.get();
 }
 

@@ -19,6 +19,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "base/token_bucket.h"
 #include "base/unique_fd.h"
 #include "devices/console/console_pty.h"
 #include "vmcore/console.h"
@@ -48,7 +49,7 @@ class ChannelBackendTest : public testing::Test {
     folder_ = "/tmp/channel_backend_test.XXXXXX";
     EXPECT_NE(mkdtemp(folder_.data()), nullptr);
     loop_ = *EventLoop::Create();
-    console_ = Console::Create(loop_.get(), {"con3", 16 * 1024, folder_ + "/con3.log", 1 << 20});
+    console_ = Console::Create(loop_.get(), {"con3", 16 * 1024, folder_ + "/con3.log", 1 << 20, &log_allowance_});
     console_->Begin(*devices::ConsolePty::Open(24, 80));
   }
   ~ChannelBackendTest() override {
@@ -107,6 +108,7 @@ class ChannelBackendTest : public testing::Test {
   }
 
   std::string folder_;
+  TokenBucket log_allowance_{1 << 20, 1 << 20};
   std::unique_ptr<EventLoop> loop_;
   std::unique_ptr<Console> console_;
   std::unique_ptr<ChannelBackend> backend_;

@@ -35,7 +35,8 @@ std::unique_ptr<Console> Console::Create(EventLoop* loop, const Options& options
 
 void Console::MoveLog(const std::string& path, uint64_t rotate_bytes) {
   log_.reset();
-  if (auto log = devices::ConsoleLog::Open(path, rotate_bytes == 0 ? kDefaultRotate : rotate_bytes); log.ok()) {
+  auto log = devices::ConsoleLog::Open(path, rotate_bytes == 0 ? kDefaultRotate : rotate_bytes, log_allowance_);
+  if (log.ok()) {
     log_ = *std::move(log);
     log_->Append(Tail(0, history_.end_offset()));
   } else {
@@ -44,7 +45,10 @@ void Console::MoveLog(const std::string& path, uint64_t rotate_bytes) {
 }
 
 Console::Console(EventLoop* loop, const Options& options)
-    : loop_(loop), name_(options.name), history_(std::max(options.history_bytes, kMinHistory)) {}
+    : loop_(loop),
+      name_(options.name),
+      history_(std::max(options.history_bytes, kMinHistory)),
+      log_allowance_(options.log_allowance) {}
 
 Console::~Console() {
   if (pty_ != nullptr) loop_->Unwatch(pty_->master());

@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "base/event_loop.h"
+#include "base/token_bucket.h"
 #include "devices/console/console_history.h"
 #include "devices/console/console_log.h"
 #include "devices/console/console_pty.h"
@@ -40,6 +41,7 @@ class Console {
     uint32_t history_bytes = 0;
     std::string log_path;
     uint64_t log_rotate_bytes = 0;
+    TokenBucket* log_allowance = nullptr;  // see ConsoleLog; outlives the console
   };
   // With no pty yet. A log that cannot be opened is told on stderr and does without.
   static std::unique_ptr<Console> Create(EventLoop* loop, const Options& options);
@@ -134,6 +136,7 @@ class Console {
   devices::ConsoleHistory history_;
   std::unique_ptr<devices::ConsolePty> pty_;
   bool input_ = true, output_wanted_ = true;
+  TokenBucket* log_allowance_;
   std::unique_ptr<devices::ConsoleLog> log_;
   std::function<void()> output_;
   std::function<void()> deaf_;

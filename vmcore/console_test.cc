@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/event_loop.h"
+#include "base/token_bucket.h"
 
 namespace umld::vmcore {
 namespace {
@@ -43,7 +44,7 @@ class ConsoleTest : public testing::Test {
     folder_ = "/tmp/consoles_test.XXXXXX";
     EXPECT_NE(mkdtemp(folder_.data()), nullptr);
     loop_ = *EventLoop::Create();
-    console_ = Console::Create(loop_.get(), {"con0", 16 * 1024, folder_ + "/con0.log", 1 << 20});
+    console_ = Console::Create(loop_.get(), {"con0", 16 * 1024, folder_ + "/con0.log", 1 << 20, &log_allowance_});
     console_->Begin(*devices::ConsolePty::Open(24, 80));
   }
   ~ConsoleTest() override {
@@ -52,10 +53,11 @@ class ConsoleTest : public testing::Test {
   }
 
   // As the kernel would print it.
-  void Print(const std::string& text) {
+  void Print(const std::string& text) { PrintOn(console_.get(), text); }
+  void PrintOn(Console* console, const std::string& text) {
     for (size_t at = 0; at < text.size(); at += 1024) {
       std::string piece = text.substr(at, 1024);
-      ASSERT_EQ(write(console_->slave(), piece.data(), piece.size()), static_cast<ssize_t>(piece.size()));
+      ASSERT_EQ(write(console->slave(), piece.data(), piece.size()), static_cast<ssize_t>(piece.size()));
       RunFor(milliseconds(1));
     }
     RunFor(milliseconds(5));
@@ -86,6 +88,7 @@ class ConsoleTest : public testing::Test {
   }
 
   std::string folder_;
+  TokenBucket log_allowance_{0, 4096};  // so little that a test can use it up
   std::unique_ptr<EventLoop> loop_;
   std::unique_ptr<Console> console_;
 };
@@ -249,6 +252,18 @@ TEST_F(ConsoleTest, ShowsInputToThoseWhoWantIt) {
   console_->Writable(recording.viewer);
   EXPECT_GT(recorder.input.size(), 30000U);
   EXPECT_LT(recorder.input.size(), 34000U);
+}
+
+TEST_F(ConsoleTest, TheLogsOfTwoConsolesShareOneAllowance) {
+  std::unique_ptr<Console> other =
+      Console::Create(loop_.get(), {"con1", 16 * 1024, folder_ + "/con1.log", 1 << 20, &log_allowance_});
+  other->Begin(*devices::ConsolePty::Open(24, 80));
+  Print(std::string(3000, 'x'));
+  PrintOn(other.get(), std::string(3000, 'y'));
+  EXPECT_EQ(std::filesystem::file_size(folder_ + "/con0.log"), 3000U);
+  EXPECT_LE(std::filesystem::file_size(folder_ + "/con1.log"), 1096U);
+  // The log alone has a gap.
+  EXPECT_EQ(other->Tail(0, 4096), std::string(3000, 'y'));
 }
 
 }  // namespace

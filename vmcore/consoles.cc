@@ -95,9 +95,9 @@ Consoles::Line& Consoles::LineOf(const ConsoleDevice& device) {
 Console* Consoles::ConsoleOf(const ConsoleDevice& device, Line* line) {
   if (line->console == nullptr) {
     const std::string name = devices::ConsoleName(device);
-    line->console = Console::Create(
-        loop_,
-        {name, options_.history_bytes, absl::StrCat(options_.log_dir, "/", name, ".log"), options_.log_rotate_bytes});
+    line->console =
+        Console::Create(loop_, {name, options_.history_bytes, absl::StrCat(options_.log_dir, "/", name, ".log"),
+                                options_.log_rotate_bytes, &log_allowance_});
     line->console->OnDeaf(options_.nudge);
   }
   return line->console.get();

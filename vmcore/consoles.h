@@ -12,6 +12,8 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "base/event_loop.h"
+#include "base/token_bucket.h"
+#include "devices/console/console_log.h"
 #include "devices/console/console_pty.h"
 #include "devices/console/console_spec.h"
 #include "vmcore/change_queue.h"
@@ -110,6 +112,7 @@ class Consoles {
   Options options_;
   EventLoop::Clock::duration deadline_;
   MconsoleClient* mconsole_ = nullptr;
+  TokenBucket log_allowance_{devices::ConsoleLog::kBytesPerSecond, devices::ConsoleLog::kBurstBytes};
   std::map<devices::ConsoleDevice, Line> lines_;
   std::vector<Spare> spares_;
   size_t given_ = 0;  // spares that the running kernel began with

@@ -110,6 +110,7 @@ absl::Status Run() {
   close(kLaunchFd);
   UniqueFd lock = Inherit(kLockFd), control = Inherit(kControlFd);
   SetLogName(launch.config().name());
+  BoundLogFile();
   umask(0077);
   if (chdir(launch.run_dir().c_str()) != 0) return ErrnoError(errno, absl::StrCat("enter ", launch.run_dir()));
   // A kernel that is not confined has what umld's user has, and with it its supervisor.

@@ -36,8 +36,9 @@ absl::StatusOr<OpenedLog> OpenLog(const std::string& path) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<ConsoleLog>> ConsoleLog::Open(const std::string& path, uint64_t max_bytes) {
-  std::unique_ptr<ConsoleLog> log(new ConsoleLog(path, max_bytes));
+absl::StatusOr<std::unique_ptr<ConsoleLog>> ConsoleLog::Open(const std::string& path, uint64_t max_bytes,
+                                                             TokenBucket* allowance) {
+  std::unique_ptr<ConsoleLog> log(new ConsoleLog(path, max_bytes, allowance));
   RETURN_IF_ERROR(log->Reopen());
   return log;
 }
@@ -50,10 +51,11 @@ absl::Status ConsoleLog::Reopen() {
 }
 
 bool ConsoleLog::IsAllowed(size_t bytes, TokenBucket::Clock::time_point now) {
-  if (muted_ && allowed_.Available(now) < kResumeBytes) return false;
-  muted_ = !allowed_.Take(static_cast<double>(bytes), now);
-  if (muted_) why_ = "it prints without end";
-  return !muted_;
+  if (now < muted_until_) return false;
+  if (allowance_->Take(static_cast<double>(bytes), now)) return true;
+  muted_until_ = now + kGap;
+  why_ = "the guest prints without end";
+  return false;
 }
 
 void ConsoleLog::Append(absl::string_view bytes, TokenBucket::Clock::time_point now) {

@@ -1,6 +1,7 @@
 #ifndef UMLD_DEVICES_CONSOLE_CONSOLE_LOG_H_
 #define UMLD_DEVICES_CONSOLE_CONSOLE_LOG_H_
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -18,15 +19,16 @@ namespace umld::devices {
 // `max_bytes`. Mode 0600. Thread: its owner's. Waits for the host's page cache, never for the disk itself.
 class ConsoleLog {
  public:
-  // A guest that prints without end does not keep the host's disk busy: beyond this its log has gaps. It is far more
-  // than boots and crashes print.
+  // What a guest may write into the logs of all its consoles: one that prints without end does not keep the host's disk
+  // busy, and its logs have gaps. It is far more than boots and crashes print.
   static constexpr double kBytesPerSecond = 1 << 20, kBurstBytes = 16 << 20;
-  // Once there is a gap, it lasts until so much may be written again: not one line in two.
-  static constexpr double kResumeBytes = 1 << 20;
+  // So long is a gap at least: not one line in two.
+  static constexpr std::chrono::seconds kGap{1};
 
-  // Appends to an existing file. `path` is absolute, in an existing folder. Errors as ErrnoError; kFailedPrecondition:
-  // it is there and no regular file.
-  static absl::StatusOr<std::unique_ptr<ConsoleLog>> Open(const std::string& path, uint64_t max_bytes);
+  // Appends to an existing file. `path` is absolute, in an existing folder. `allowance` is the guest's: its logs share
+  // it, and it outlives them. Errors as ErrnoError; kFailedPrecondition: it is there and no regular file.
+  static absl::StatusOr<std::unique_ptr<ConsoleLog>> Open(const std::string& path, uint64_t max_bytes,
+                                                          TokenBucket* allowance);
 
   // Never fails, since a console must not stop for its log: what cannot be written (the disk is full, the folder is
   // gone, too much came at once) is dropped and counted, every further Append tries again, and a line in the log tells
@@ -40,7 +42,8 @@ class ConsoleLog {
   absl::Status Reopen();
 
  private:
-  ConsoleLog(std::string path, uint64_t max_bytes) : path_(std::move(path)), max_bytes_(max_bytes) {}
+  ConsoleLog(std::string path, uint64_t max_bytes, TokenBucket* allowance)
+      : path_(std::move(path)), max_bytes_(max_bytes), allowance_(allowance) {}
 
   bool Rotate();
   bool IsAllowed(size_t bytes, TokenBucket::Clock::time_point now);
@@ -49,12 +52,12 @@ class ConsoleLog {
 
   std::string path_;
   uint64_t max_bytes_;
+  TokenBucket* allowance_;
   uint64_t size_ = 0;
   uint64_t dropped_ = 0;
   uint64_t gap_ = 0;  // dropped, and not yet told in the log
   std::string why_;
-  TokenBucket allowed_{kBytesPerSecond, kBurstBytes};
-  bool muted_ = false;  // too much came
+  TokenBucket::Clock::time_point muted_until_;  // too much came
   UniqueFd fd_;
 };
 
