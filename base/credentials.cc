@@ -1,5 +1,6 @@
 #include "base/credentials.h"
 
+#include <linux/capability.h>
 #include <sys/fsuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -27,6 +28,24 @@ bool SetThreadUser(uid_t uid, gid_t gid) {
   setfsuid(uid);
   return static_cast<gid_t>(setfsgid(static_cast<gid_t>(-1))) == gid &&
          static_cast<uid_t>(setfsuid(static_cast<uid_t>(-1))) == uid;
+}
+
+// Those of this thread that are in force, bit by bit; nullopt: it cannot be told.
+std::optional<uint64_t> EffectiveCapabilities() {
+  __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {};
+  if (syscall(SYS_capget, &header, data) != 0) return std::nullopt;
+  return data[0].effective | uint64_t{data[1].effective} << 32U;
+}
+
+// What is permitted stays as it is.
+bool SetEffectiveCapabilities(uint64_t effective) {
+  __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {};
+  if (syscall(SYS_capget, &header, data) != 0) return false;
+  data[0].effective = static_cast<uint32_t>(effective);
+  data[1].effective = static_cast<uint32_t>(effective >> 32U);
+  return syscall(SYS_capset, &header, data) == 0;
 }
 
 absl::StatusOr<std::vector<gid_t>> OwnGroups() {
@@ -58,8 +77,13 @@ absl::StatusOr<ActingUser> ActingUser::Become(const std::optional<Credentials>& 
   ActingUser acting;
   if (!user.has_value() || user->uid == geteuid()) return acting;
   ASSIGN_OR_RETURN(acting.groups_, OwnGroups());
+  const std::optional<uint64_t> effective = EffectiveCapabilities();
+  if (!effective.has_value()) return ErrnoError(errno, "read our own capabilities");
+  acting.effective_ = *effective;
   acting.changed_ = true;
-  if (SetThreadGroups(user->groups) && SetThreadUser(user->uid, user->gid)) return acting;
+  if (SetThreadGroups(user->groups) && SetThreadUser(user->uid, user->gid) && SetEffectiveCapabilities(0)) {
+    return acting;
+  }
   return MakeError(absl::StatusCode::kPermissionDenied,
                    absl::StrCat("umld, which runs as uid ", geteuid(), ", cannot open files for uid ", user->uid),
                    {"CANNOT_ACT_FOR_USER", "", "ask as the user that umld runs as, or run umld as root"});
@@ -67,11 +91,12 @@ absl::StatusOr<ActingUser> ActingUser::Become(const std::optional<Credentials>& 
 
 ActingUser::~ActingUser() {
   if (!changed_) return;
+  const bool capabilities = SetEffectiveCapabilities(effective_);
   const bool user = SetThreadUser(geteuid(), getegid());
   absl::StatusOr<std::vector<gid_t>> now = OwnGroups();
   const bool groups = now.ok() && (*now == groups_ || SetThreadGroups(groups_));
   // Nothing that this thread does later may be done as somebody else.
-  if (!user || !groups) abort();
+  if (!capabilities || !user || !groups) abort();
 }
 
 absl::Status NameUser(const absl::Status& status, const std::optional<Credentials>& user) {

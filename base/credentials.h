@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <type_traits>
@@ -29,15 +30,17 @@ struct Credentials {
   static absl::StatusOr<Credentials> Parse(absl::string_view text);
 };
 
-// While it lives, this thread, and no other, opens files with the permissions of another user: capabilities that
-// overrule permissions are out of force. What it starts meanwhile (threads) has them too, so nothing is started.
+// While it lives, this thread, and no other, opens files with the permissions of another user: no capability is in
+// force, neither those that overrule permissions nor the one by which /proc/PID/root leads past all of them. What it
+// starts meanwhile (threads) has them too, so nothing is started.
 class ActingUser {
  public:
   // nullopt, and the user that we are: changes nothing. kPermissionDenied, CANNOT_ACT_FOR_USER: this process may not.
   static absl::StatusOr<ActingUser> Become(const std::optional<Credentials>& user);
   // Ends the process if it cannot become itself again.
   ~ActingUser();
-  ActingUser(ActingUser&& other) noexcept : changed_(other.changed_), groups_(std::move(other.groups_)) {
+  ActingUser(ActingUser&& other) noexcept
+      : changed_(other.changed_), groups_(std::move(other.groups_)), effective_(other.effective_) {
     other.changed_ = false;
   }
   ActingUser& operator=(ActingUser&&) = delete;
@@ -46,6 +49,7 @@ class ActingUser {
   ActingUser() = default;
   bool changed_ = false;
   std::vector<gid_t> groups_;  // our own
+  uint64_t effective_ = 0;     // capabilities, our own
 };
 
 // `status`, which came of acting for `user`, with the user named when it is about permissions: by the number, since

@@ -3,7 +3,9 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -67,6 +69,30 @@ class ActAsTest : public testing::Test {
   std::string folder_, secret_;
   const Credentials them_{4321, 4322, {4323}};
 };
+
+// A process may stand where they could not come: root's own way there is not theirs.
+TEST_F(ActAsTest, NoProcessLeadsPastClosedFolders) {
+  ASSERT_EQ(chmod(folder_.c_str(), 0700), 0);
+  const std::string inner = folder_ + "/inner";
+  ASSERT_EQ(mkdir(inner.c_str(), 0755), 0);
+  ASSERT_TRUE(UniqueFd(open((inner + "/file").c_str(), O_WRONLY | O_CREAT, 0644)).ok());
+  const UniqueFd here(open(".", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  ASSERT_EQ(chdir(inner.c_str()), 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    while (true) pause();
+  }
+  ASSERT_EQ(fchdir(here.get()), 0);
+  const std::string there = "/proc/" + std::to_string(child) + "/cwd/file";
+  EXPECT_TRUE(TryOpen(there).ok());
+  const absl::Status refused = ActAs(them_, [&] { return TryOpen(there); });
+  EXPECT_TRUE(absl::IsPermissionDenied(refused)) << refused;
+  EXPECT_TRUE(TryOpen(there).ok()) << "we are ourselves again";
+  kill(child, SIGKILL);
+  waitpid(child, nullptr, 0);
+  unlink((inner + "/file").c_str());
+  rmdir(inner.c_str());
+}
 
 TEST_F(ActAsTest, HasTheirPermissionsAndNotOurs) {
   ASSERT_TRUE(TryOpen(secret_).ok());

@@ -58,7 +58,8 @@ inline constexpr char kSystemKernel[] = "kernels/system";
 struct GuestRow {
   uint64_t id = 0;  // never reused
   std::string name;
-  std::string kernel;  // a path, "kernels/NAME", or empty: the default
+  std::string kernel;                                       // a path, "kernels/NAME", or empty: the default
+  std::optional<Credentials> kernel_opener = std::nullopt;  // of a path, as a disk's
   uint64_t memory_bytes = 0;
   std::string image;         // the name it was made from, or empty; that may since lead to another image
   std::string image_digest;  // the image it needs; empty: none

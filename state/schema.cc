@@ -208,6 +208,10 @@ constexpr const char* kMigrations[] = {
     R"sql(
       ALTER TABLE guests ADD COLUMN keeps_memory INTEGER NOT NULL DEFAULT 0;
     )sql",
+    // 14: whose permissions hold for a kernel that is a path. Who named those that are there, nobody knows any more.
+    R"sql(
+      ALTER TABLE guests ADD COLUMN kernel_opener TEXT NOT NULL DEFAULT '';
+    )sql",
 };
 
 absl::Status CheckOrigin(Database& database, int64_t version) {

@@ -66,6 +66,13 @@ absl::StatusOr<std::map<std::string, std::string>> LabelsFromJson(const std::str
   return labels;
 }
 
+// One that cannot be read is somebody who may open nothing.
+std::optional<Credentials> OpenerFrom(const std::string& text) {
+  if (text.empty()) return std::nullopt;
+  absl::StatusOr<Credentials> read = Credentials::Parse(text);
+  return read.ok() ? *std::move(read) : Credentials{65534, 65534, {}};
+}
+
 absl::StatusOr<GuestRow> GuestFrom(const std::string& path, const Statement& statement) {
   GuestRow guest;
   guest.id = statement.Uint(0);
@@ -90,6 +97,7 @@ absl::StatusOr<GuestRow> GuestFrom(const std::string& path, const Statement& sta
   ASSIGN_OR_RETURN(guest.labels, LabelsFromJson(path, guest.name, statement.Text(18)));
   guest.snapshot_id = statement.Uint(19);
   guest.keeps_memory = statement.Bool(20);
+  guest.kernel_opener = OpenerFrom(statement.Text(21));
   return guest;
 }
 
@@ -116,17 +124,13 @@ class GuestIndex {
 };
 
 void AddDisk(GuestRow& guest, const Statement& row) {
-  const std::string opener = row.Text(7);
   guest.disks.push_back({.unit = static_cast<uint32_t>(row.Uint(1)),
                          .path = row.Text(2),
                          .backing = row.Text(3),
                          .flags = row.Text(4),
                          .serial = row.Text(5),
-                         .managed = row.Bool(6)});
-  if (opener.empty()) return;
-  // One that cannot be read is somebody who may open nothing.
-  absl::StatusOr<Credentials> read = Credentials::Parse(opener);
-  guest.disks.back().opener = read.ok() ? *read : Credentials{65534, 65534, {}};
+                         .managed = row.Bool(6),
+                         .opener = OpenerFrom(row.Text(7))});
 }
 
 void AddConsole(GuestRow& guest, const Statement& row) {
@@ -199,7 +203,7 @@ absl::StatusOr<std::vector<GuestRow>> ReadGuests(Database& database) {
         Statement statement,
         database.Prepare("SELECT id, name, kernel, memory_bytes, image, kernel_args, description, "
                          "version, created_ns, wanted_running, relaxed, cpu_percent, memory_max, pids_max, trusted, "
-                         "disk_bps, disk_iops, image_digest, labels, snapshot_id, keeps_memory "
+                         "disk_bps, disk_iops, image_digest, labels, snapshot_id, keeps_memory, kernel_opener "
                          "FROM guests ORDER BY name"));
     RETURN_IF_ERROR(ForEachRow(statement, [&]() -> absl::Status {
       ASSIGN_OR_RETURN(GuestRow guest, GuestFrom(database.path(), statement));

@@ -77,13 +77,17 @@ absl::Status CheckKernel(Database& database, const GuestRow& guest) {
   return exists ? absl::OkStatus() : Annotate(NoKernel(name), absl::StrCat("guest ", guest.name));
 }
 
+std::string OpenerText(const std::optional<Credentials>& opener) {
+  return opener.has_value() ? opener->ToText() : std::string();
+}
+
 absl::Status InsertDisks(Database& database, uint64_t id, const std::vector<DiskRow>& disks) {
   ASSIGN_OR_RETURN(Statement insert,
                    database.Prepare("INSERT INTO disks (guest_id, unit, path, backing, flags, "
                                     "serial, managed, opener) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"));
   for (const DiskRow& disk : disks) {
     RETURN_IF_ERROR(insert.Run(id, disk.unit, disk.path, disk.backing, disk.flags, disk.serial, disk.managed,
-                               disk.opener.has_value() ? disk.opener->ToText() : std::string()));
+                               OpenerText(disk.opener)));
   }
   return absl::OkStatus();
 }
@@ -143,13 +147,14 @@ absl::Status DoInsertGuest(Database& database, const GuestRow& guest) {
   ASSIGN_OR_RETURN(Statement insert,
                    database.Prepare("INSERT INTO guests (name, kernel, memory_bytes, image, kernel_args, description, "
                                     "version, created_ns, wanted_running, relaxed, cpu_percent, memory_max, pids_max, "
-                                    "trusted, disk_bps, disk_iops, image_digest, labels, snapshot_id, keeps_memory) "
+                                    "trusted, disk_bps, disk_iops, image_digest, labels, snapshot_id, keeps_memory, "
+                                    "kernel_opener) "
                                     "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, "
-                                    "NULLIF(?17, ''), ?18, ?19, ?20)"));
+                                    "NULLIF(?17, ''), ?18, ?19, ?20, ?21)"));
   return insert.Run(guest.name, guest.kernel, guest.memory_bytes, guest.image, args, guest.description, guest.version,
                     guest.created_ns, guest.wanted_running, guest.relaxed, guest.cpu_percent, guest.memory_max,
                     guest.pids_max, guest.trusted, guest.disk_bps, guest.disk_iops, guest.image_digest,
-                    LabelsToJson(guest), guest.snapshot_id, guest.keeps_memory);
+                    LabelsToJson(guest), guest.snapshot_id, guest.keeps_memory, OpenerText(guest.kernel_opener));
 }
 
 absl::Status DoUpdateGuest(Database& database, const GuestRow& guest) {
@@ -163,11 +168,12 @@ absl::Status DoUpdateGuest(Database& database, const GuestRow& guest) {
                                     "created_ns = ?8, wanted_running = ?9, relaxed = ?10, cpu_percent = ?11, "
                                     "memory_max = ?12, pids_max = ?13, trusted = ?14, disk_bps = ?15, "
                                     "disk_iops = ?16, image_digest = NULLIF(?17, ''), labels = ?18, snapshot_id = ?19, "
-                                    "keeps_memory = ?20 WHERE id = ?21"));
+                                    "keeps_memory = ?20, kernel_opener = ?21 WHERE id = ?22"));
   RETURN_IF_ERROR(update.Run(guest.name, guest.kernel, guest.memory_bytes, guest.image, args, guest.description,
                              guest.version, guest.created_ns, guest.wanted_running, guest.relaxed, guest.cpu_percent,
                              guest.memory_max, guest.pids_max, guest.trusted, guest.disk_bps, guest.disk_iops,
-                             guest.image_digest, LabelsToJson(guest), guest.snapshot_id, guest.keeps_memory, guest.id));
+                             guest.image_digest, LabelsToJson(guest), guest.snapshot_id, guest.keeps_memory,
+                             OpenerText(guest.kernel_opener), guest.id));
   if (database.Changes() == 0) return NoGuest(guest.id, guest.name);
   RETURN_IF_ERROR(DeleteParts(database, guest.id));
   return InsertParts(database, guest.id, guest);

@@ -200,6 +200,7 @@ TEST_F(CallerTest, WhatIsForAdminsIsRefused) {
            {"--con", "con2=tty:/dev/tty1"},
            {"--con", "con2=port:80"},
            {"--nic", "vec0:transport=tap,host=8.8.8.1/1"},
+           {"--nic", "eth0=tuntap,enp9s0"},
        }) {
     std::vector<std::string> words = create;
     words.insert(words.end(), more.begin(), more.end());
@@ -215,13 +216,25 @@ TEST_F(CallerTest, WhatIsForAdminsIsRefused) {
   EXPECT_TRUE(Denied(As({"plug", "web1", "con2=tty:/dev/tty1"}), "terminal"));
   EXPECT_TRUE(Denied(As({"plug", "web1", "eth0=tuntap,,,192.0.2.1/24"}), "host's end"));
   EXPECT_TRUE(Denied(As({"mconsole", "web1", "config", "eth0=tuntap,,,192.0.2.1/24"}), "host's end"));
-  ASSERT_TRUE(Ok(host_.Run({"set", "web1", "--confinement", "relaxed", "--trust", "trusted"})));
+  EXPECT_TRUE(Denied(As({"plug", "web1", "eth0=tuntap,wg0"}), "tap"));
+  EXPECT_TRUE(Ok(As({"plug", "web1", "eth0=tuntap,tap-web1"})));
+  // It may have put something there before.
   ASSERT_TRUE(Ok(As({"disk", "create", "data", "--size", "1M"})));
+  ASSERT_TRUE(Ok(As({"plug", "web1", "ubdb=data"})));
+  EXPECT_TRUE(Refused(host_.Run({"set", "web1", "--confinement", "relaxed", "--trust", "trusted"}), kWrongState,
+                      {Theirs("data"), "unplug web1 ubdb"}));
+  ASSERT_TRUE(Ok(As({"unplug", "web1", "ubdb"})));
+  ASSERT_TRUE(Ok(host_.Run({"start", "web1"})));
+  ASSERT_TRUE(Ok(host_.Run({"stop", "web1"})));
+  ASSERT_TRUE(Ok(As({"snapshot", "create", "web1", "then"})));
+  ASSERT_TRUE(Ok(host_.Run({"set", "web1", "--confinement", "relaxed", "--trust", "trusted"})));
   EXPECT_TRUE(Denied(As({"plug", "web1", "ubdb=data"}), "not confined"));
   EXPECT_TRUE(Denied(As({"plug", "web1", "vec0:transport=raw,ifname=eth0"}), "not confined"));
   EXPECT_TRUE(Denied(As({"set", "web1", "--kernel", "deb"}), "not confined"));
   EXPECT_TRUE(Denied(As({"set", "web1", "--arg", "init=/bin/sh"}), "not confined"));
   EXPECT_TRUE(Denied(As({"clone", "web1", "web3"}), "not confined"));
+  EXPECT_TRUE(Denied(As({"disk", "commit", DiskOf(host_.Describe("web1"), "ubda")["path"], "--image", "stolen"}),
+                     "not confined"));
   // Nor which kernel that is.
   EXPECT_TRUE(Denied(As({"kernel", "default", "deb"}), "web1"));
   ASSERT_TRUE(Ok(host_.Run({"set", "web1", "--kernel", "deb"})));
@@ -233,13 +246,82 @@ TEST_F(CallerTest, WhatIsForAdminsIsRefused) {
   ASSERT_TRUE(Ok(As({"set", "web1", "--confinement", "strict"})));
   EXPECT_TRUE(Denied(As({"plug", "web1", "ubdb=data"}), "not confined"));
   EXPECT_TRUE(Denied(As({"plug", "web1", "vec0:transport=raw,ifname=eth0"}), "not confined"));
+  EXPECT_TRUE(Denied(As({"plug", "web1", "con2=port:9000"}), "not confined"));
+  EXPECT_TRUE(Denied(As({"console", "web1"}), "not confined")) << "who is root there is root here";
   EXPECT_TRUE(Denied(As({"set", "web1", "--kernel", "system"}), "not confined"));
   EXPECT_TRUE(Denied(As({"kernel", "delete", "deb"}), "web1"));
-  const CommandResult raw = As({"mconsole", "web1", "config\tvec0:transport=raw,ifname=eth0"});
-  EXPECT_NE(raw.exit_code, kOk);
-  EXPECT_THAT(raw.err, HasSubstr("behind umld's back"));
+  EXPECT_TRUE(Denied(As({"mconsole", "web1", "config\tvec0:transport=raw,ifname=eth0"}), "not confined"));
+  EXPECT_TRUE(Denied(As({"mconsole", "web1", "proc", "1/root/etc/shadow"}), "not confined"));
+  EXPECT_TRUE(Denied(As({"export", "web1", "stolen"}), "not confined"));
+  EXPECT_TRUE(Denied(As({"snapshot", "restore", "web1", "then", "--force"}), "not confined"));
+  EXPECT_TRUE(Ok(As({"logs", "web1", "con0"})));
   ASSERT_TRUE(Ok(host_.Run({"stop", "web1"})));
   EXPECT_TRUE(Ok(As({"plug", "web1", "ubdb=data"}))) << "it is confined from now on";
+  EXPECT_TRUE(Ok(As({"snapshot", "delete", "web1", "--all"})));
+}
+
+// A kernel by its path, at every boot: it is theirs to open, and no device or socket.
+TEST_F(CallerTest, ItsKernelIsOpenedAsItself) {
+  host_.BuildTiny();
+  ASSERT_TRUE(
+      Ok(host_.Shell("install -m 755 /usr/bin/linux.uml theirs/kernel; install -m 700 /usr/bin/linux.uml shut")));
+  ASSERT_TRUE(Ok(As({"create", "web1", "--image", "tiny", "--mem", "64M", "--kernel", Theirs("kernel")})));
+  ASSERT_TRUE(Ok(As({"start", "web1"})));
+  ASSERT_TRUE(Ok(host_.Shell("mv theirs/kernel theirs/kept; ln -s ../shut theirs/kernel")));
+  auto reboot_fails = [&] {
+    EXPECT_NE(host_.Run({"reboot", "web1"}).exit_code, kOk);
+    EXPECT_TRUE(host_.WaitForState("web1", "CRASHED"));
+    return host_.Describe("web1")["last_exit"]["reason"].get<std::string>();
+  };
+  EXPECT_THAT(reboot_fails(), AllOf(HasSubstr(Theirs("kernel")), HasSubstr(absl::StrCat("for uid ", kUser))));
+  EXPECT_TRUE(Denied(host_.Run({"start", "web1"}), Theirs("kernel")));
+  host_.Kill9();
+  ASSERT_TRUE(host_.Start());
+  EXPECT_TRUE(Denied(host_.Run({"start", "web1"}), Theirs("kernel"))) << "umld has not forgotten whose kernel it is";
+  // Who may open it may have it run.
+  ASSERT_TRUE(Ok(host_.Run({"set", "web1", "--kernel", Theirs("kernel")})));
+  ASSERT_TRUE(Ok(host_.Run({"start", "web1"})));
+  ASSERT_TRUE(Ok(host_.Run({"stop", "web1"})));
+
+  ASSERT_TRUE(Ok(host_.Shell("ln -sf kept theirs/kernel")));
+  ASSERT_TRUE(Ok(As({"set", "web1", "--kernel", Theirs("kernel")})));
+  ASSERT_TRUE(Ok(As({"start", "web1"})));
+  ASSERT_TRUE(Ok(host_.Shell("rm theirs/kernel; mkfifo -m 777 theirs/kernel")));
+  EXPECT_THAT(reboot_fails(), AllOf(HasSubstr(Theirs("kernel")), HasSubstr("not a regular file")));
+}
+
+// What is under a COW file, whoever's that is.
+TEST_F(CallerTest, BackingFilesAreOpenedAsItself) {
+  host_.BuildTiny();
+  ASSERT_TRUE(Ok(As({"disk", "create", "base", "--size", "1M"})));
+  ASSERT_TRUE(Ok(As({"create", "web1", "--image", "tiny", "--mem", "64M", "--disk", "ubdb=x.cow,base"})));
+  ASSERT_TRUE(Ok(As({"start", "web1"})));  // which makes the COW file
+  ASSERT_TRUE(Ok(As({"stop", "web1"})));
+  ASSERT_TRUE(Ok(As({"snapshot", "create", "web1", "s"})));
+  ASSERT_TRUE(Ok(As({"export", "web1", "whole", "--snapshot", "s"})));
+  ASSERT_TRUE(Ok(As({"unplug", "web1", "ubdb"})));
+  ASSERT_TRUE(Ok(As({"export", "web1", "unplugged", "--snapshot", "s"})));
+  // A file of root's that looks as the old one did.
+  ASSERT_TRUE(Ok(host_.Shell("touch -r theirs/base secret; mv theirs/base theirs/kept; ln -s ../secret theirs/base")));
+  EXPECT_TRUE(Denied(As({"export", "web1", "stolen", "--snapshot", "s"}), Theirs("base")));
+  EXPECT_TRUE(Ok(host_.Run({"export", "web1", "roots", "--snapshot", "s"}))) << "root may";
+  ASSERT_TRUE(Ok(host_.Shell("rm theirs/base; mv theirs/kept theirs/base")));
+
+  // A disk that umld opens gets nothing under it that a caller has put there.
+  ASSERT_TRUE(Ok(As({"snapshot", "delete", "web1", "--all"})));
+  ASSERT_TRUE(Ok(As({"create", "web2", "--image", "tiny", "--mem", "64M"})));
+  ASSERT_TRUE(Ok(As({"start", "web2"})));
+  ASSERT_TRUE(Ok(As({"stop", "web2"})));
+  const Json root = DiskOf(host_.Describe("web2"), "ubda");
+  const std::string cow = root["path"], image = root["backing"];
+  ASSERT_TRUE(Ok(As({"image", "export", "tiny", "copy"})));
+  EXPECT_TRUE(Denied(As({"disk", "rebase", cow, "copy", "--same-content"}), "no image"));
+  EXPECT_TRUE(Ok(As({"disk", "rebase", cow, image, "--same-content"})));
+  ASSERT_TRUE(Ok(As({"start", "web2"})));
+  ASSERT_TRUE(Ok(As({"stop", "web2"})));
+  ASSERT_TRUE(Ok(host_.Run({"set", "web2", "--confinement", "relaxed", "--trust", "trusted"})));
+  EXPECT_TRUE(Denied(As({"disk", "rebase", cow, image, "--same-content"}), "not confined"));
+  EXPECT_TRUE(Ok(host_.Run({"disk", "rebase", cow, Theirs("copy"), "--same-content"})));
 }
 
 // The copy is umld's own; what is read and what is replaced is theirs.

@@ -1,6 +1,7 @@
 // Guests that end badly: whatever kills them, the user reads why, nothing stray is left, and they can be started again.
 #include <signal.h>
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,7 @@
 namespace umld::tests {
 namespace {
 
+namespace fs = std::filesystem;
 using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
@@ -93,6 +95,19 @@ TEST_F(Crash, ItsInitEnds) {
   ASSERT_TRUE(host_->Create("web1", {"--arg", "init=/bin/true"}));
   StartToCrash("web1");
   ExpectCrashed("web1", "Kernel panic - not syncing: Attempted to kill init!");
+}
+
+// Debian's kernel takes too long to come up for that: a program of ours says what a faster one would say.
+TEST_F(Crash, OneThatRebootsOverAndOverIsEnded) {
+  ASSERT_TRUE(Ok(host_->Shell(
+      absl::StrCat("cp ", fs::absolute("tests/malicious_kernel").string(), " kernel && chmod 755 kernel"))));
+  ASSERT_TRUE(
+      Ok(host_->Run({"create", "web1", "--mem", "64M", "--kernel", host_->Work("kernel"), "--arg", "attack.reboot"})));
+  StartToCrash("web1");
+  ExpectCrashed("web1", "reboots over and over");
+  bool rebooted = false;
+  for (const Json& event : host_->Events("web1")) rebooted = rebooted || event["type"] == "guest.rebooted";
+  EXPECT_TRUE(rebooted) << "it was not let reboot at all";
 }
 
 TEST_F(Crash, KernelKilled) {

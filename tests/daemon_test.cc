@@ -1,8 +1,11 @@
 // umld itself when something is wrong with where it is started: it says so, ends, and leaves what it found as it was.
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <filesystem>
+#include <fstream>
 #include <memory>
 #include <string>
 #include <vector>
@@ -17,6 +20,7 @@
 namespace umld::tests {
 namespace {
 
+namespace fs = std::filesystem;
 using testing::AllOf;
 using testing::AnyOf;
 using testing::ElementsAre;
@@ -44,6 +48,20 @@ testing::AssertionResult DidNotStart(const CommandResult& result, const std::vec
   CommandResult same = result;
   same.exit_code = kUsage;
   return Refused(same, kUsage, texts);
+}
+
+// Of `umlctl host check`; null: it says nothing of that name.
+Json CheckOf(const Host& host, const std::string& name) {
+  const CommandResult result = host.Run({"host", "check", "-o", "json"});
+  const Json checks = Json::parse(result.out, nullptr, /*allow_exceptions=*/false);
+  if (!checks.is_array()) {
+    ADD_FAILURE() << result;
+    return nullptr;
+  }
+  for (const Json& check : checks) {
+    if (check["name"] == name) return check;
+  }
+  return nullptr;
 }
 
 TEST(Umld, ASecondOneOnTheSameStateDirectory) {
@@ -233,6 +251,51 @@ TEST(Umld, SaysWhatTheHostOffers) {
   EXPECT_THAT(check.exit_code, AnyOf(kOk, kSaidNo));
   EXPECT_THAT(check.out, HasSubstr("/usr/bin/linux.uml"));
   EXPECT_THAT(host.Run({"version"}).out, HasSubstr("umld"));
+  const Json confinement = CheckOf(host, "confinement");
+  ASSERT_TRUE(confinement.is_object()) << check;
+  EXPECT_EQ(confinement["ok"], true) << confinement;
+  EXPECT_THAT(confinement["detail"].get<std::string>(),
+              HasSubstr(getuid() == 0 ? "with uids of their own" : "in a user namespace"));
+  const Json limits = CheckOf(host, "limits");
+  ASSERT_TRUE(limits.is_object()) << check;
+  // An ordinary user has control groups only if somebody lends him some.
+  if (getuid() == 0) {
+    EXPECT_EQ(limits["ok"], true) << limits;
+  }
+}
+
+// A vmcore in a user namespace that may have no namespaces stands for a host that gives none.
+TEST(Umld, WhereNoGuestCanBeConfinedNoneStarts) {
+  std::string folder = "/tmp/daemon_test.XXXXXX";
+  ASSERT_NE(mkdtemp(folder.data()), nullptr);
+  chmod(folder.c_str(), 0755);
+  const std::string vmcore = folder + "/vmcore";
+  std::ofstream(vmcore) << "#!/bin/sh\n"
+                        << "exec unshare -Ur /bin/sh -c 'for kind in cgroup ipc mnt net pid user uts; do "
+                        << "echo 0 >/proc/sys/user/max_${kind}_namespaces; done; exec \"$0\" \"$@\"' "
+                        << fs::absolute("vmcore/vmcore").string() << " \"$@\"\n";
+  chmod(vmcore.c_str(), 0755);
+  {
+    HostOptions options;
+    options.umld_args = {"--vmcore", vmcore};
+    Host host(options);
+    ASSERT_TRUE(host.Start());
+    const Json check = CheckOf(host, "confinement");
+    ASSERT_TRUE(check.is_object());
+    EXPECT_EQ(check["ok"], false) << check;
+    EXPECT_THAT(check["detail"].get<std::string>(),
+                HasSubstr(getuid() == 0 ? "no namespaces of its own" : "no user namespace"));
+    EXPECT_THAT(check["remedy"].get<std::string>(),
+                AllOf(HasSubstr("user.max_"), HasSubstr("--confinement relaxed --trust trusted")));
+    const char* const refused = "this host does not let a guest be confined";
+    ASSERT_TRUE(host.Create("web1"));
+    EXPECT_TRUE(Refused(host.Run({"start", "web1"}), kSaidNo, {"web1", refused}));
+    const Json guest = host.Describe("web1");
+    EXPECT_EQ(guest["state"], "CRASHED");
+    EXPECT_THAT(guest["last_exit"]["reason"].get<std::string>(), HasSubstr(refused));
+    EXPECT_EQ(guest["last_exit"].value("last_lines", Json::array()), Json::array()) << "a kernel has run";
+  }
+  fs::remove_all(folder);
 }
 
 }  // namespace

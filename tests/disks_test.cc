@@ -110,6 +110,56 @@ TEST_F(Disks, EveryFlagAndTheSerialNumberReachTheKernel) {
   EXPECT_EQ(Inside("ls /sys/block | grep -c ubd"), "1\n");
 }
 
+TEST_F(Disks, WhatIsDiscardedTakesNoSpaceOfTheHost) {
+  ASSERT_TRUE(host_->CreateAndStart("web1"));
+  ASSERT_TRUE(Ok(host_->Shell("truncate -s 16M data.img")));
+  ASSERT_TRUE(Ok(Plug("ubdb=data.img")));
+  const auto space = [] {
+    struct stat info = {};
+    EXPECT_EQ(stat(host_->Work("data.img").c_str(), &info), 0);
+    return static_cast<uint64_t>(info.st_blocks) * 512;
+  };
+  EXPECT_EQ(Inside("dd if=/dev/urandom of=/dev/ubdb bs=1M count=8 conv=fsync 2>/dev/null && sync && echo written"),
+            "written\n");
+  EXPECT_GE(space(), 8 * kMiB);
+  EXPECT_EQ(Inside("blkdiscard /dev/ubdb && echo discarded"), "discarded\n");
+  EXPECT_LT(space(), kMiB);
+  EXPECT_EQ(host_->State("web1"), "RUNNING");
+  EXPECT_EQ(Inside("tr -d '\\0' </dev/ubdb | wc -c"), "0\n");
+}
+
+// Its processes may make no longer files than its disks are: each plug lets them.
+TEST_F(Disks, OnesThatAreLongerThanAllBeforeAreWrittenToTheirEnd) {
+  ASSERT_TRUE(host_->CreateAndStart("web1"));
+  ASSERT_TRUE(Ok(host_->Shell("truncate -s 2G a; truncate -s 3G b; truncate -s 1000000 odd")));
+  auto write_end = [&](const char* device) {
+    return Inside(absl::StrCat("d=/dev/", device,
+                               "; last=$(($(blockdev --getsz $d) - 1)); echo the end | dd of=$d bs=512 seek=$last "
+                               "conv=sync,notrunc,fsync 2>/dev/null; echo 3 >/proc/sys/vm/drop_caches; "
+                               "dd if=$d bs=512 skip=$last 2>/dev/null | head -n 1"));
+  };
+  ASSERT_TRUE(Ok(Plug("ubdb=a")));
+  EXPECT_EQ(write_end("ubdb"), "the end\n");
+  // Its processes come and go meanwhile.
+  EXPECT_EQ(
+      Inside("for i in 1 2 3; do (while [ ! -e /tmp/enough ]; do /bin/true; done) >/dev/null 2>&1 & done; echo on"),
+      "on\n");
+  ASSERT_TRUE(Ok(host_->Shell("for s in 4 5 6 7 8; do truncate -s ${s}G storm$s; done")));
+  for (int size = 4; size <= 8; ++size) {
+    EXPECT_TRUE(Ok(Plug(absl::StrCat("ubde=storm", size))));
+    EXPECT_TRUE(Ok(Unplug("ubde")));
+  }
+  EXPECT_EQ(Inside("touch /tmp/enough; echo off"), "off\n");
+  ASSERT_TRUE(Ok(Plug("ubdc=b.cow,b")));
+  EXPECT_EQ(write_end("ubdc"), "the end\n");
+  ASSERT_TRUE(Ok(Plug("ubdd=odd")));
+  EXPECT_EQ(write_end("ubdd"), "the end\n");
+  ASSERT_TRUE(Ok(host_->Run({"disk", "resize", "web1", "ubdb", "12G"})));
+  EXPECT_EQ(write_end("ubdb"), "the end\n");
+  EXPECT_EQ(host_->Shell("tail -c 512 a | head -n 1").out, "the end\n");
+  EXPECT_EQ(host_->State("web1"), "RUNNING");
+}
+
 TEST_F(Disks, ACowFileIsMadeAtThePlugAndKeepsItsBackingFile) {
   ASSERT_TRUE(host_->CreateAndStart("web1"));
   ASSERT_TRUE(Ok(host_->Shell("mke2fs -q base.img 4M && md5sum base.img > sum")));

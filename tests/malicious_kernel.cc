@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -115,9 +116,13 @@ std::string Capabilities() {
 std::string Identity() {
   uid_t real = 0, effective = 0, saved = 0;
   getresuid(&real, &effective, &saved);
+  gid_t real_group = 0, effective_group = 0, saved_group = 0;
+  getresgid(&real_group, &effective_group, &saved_group);
   char host[65] = {};
   gethostname(host, sizeof(host) - 1);
-  return std::to_string(real) + " " + std::to_string(effective) + " " + std::to_string(saved) + " on " + host;
+  return std::to_string(real) + " " + std::to_string(effective) + " " + std::to_string(saved) + " gids " +
+         std::to_string(real_group) + " " + std::to_string(effective_group) + " " + std::to_string(saved_group) +
+         " groups " + std::to_string(getgroups(0, nullptr)) + " on " + host;
 }
 
 // Again and again: init drops its capabilities while we begin.
@@ -136,6 +141,14 @@ std::string HardLimit(__rlimit_resource resource) {
   rlimit limit = {};
   getrlimit(resource, &limit);
   return limit.rlim_max == RLIM_INFINITY ? "unlimited" : std::to_string(limit.rlim_max);
+}
+
+// A file that is longer than anything it has, without a byte in it.
+std::string Lengthen(const std::string& path) {
+  const int fd = open(path.c_str(), O_WRONLY | O_CREAT, 0600);
+  const std::string outcome = Outcome(fd >= 0 && ftruncate(fd, off_t{1} << 40) == 0);
+  unlink(path.c_str());
+  return outcome;
 }
 
 // A control group's name is among those that this process sees itself in.
@@ -164,6 +177,21 @@ std::string OpenNode(const std::string& path) {
   return outcome;
 }
 
+// What a kernel says that is up and whose guest reboots at once.
+std::string Reboot() {
+  // The header of a notification that the mconsole is there: magic, version, kind, length.
+  const uint32_t announcement[] = {0xcafebabe, 2, 0, 0};
+  const int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  strcpy(address.sun_path, "kernel/notify.sock");
+  const ssize_t sent =
+      sendto(fd, announcement, sizeof(announcement), 0, reinterpret_cast<const sockaddr*>(&address), sizeof(address));
+  const std::string outcome = Outcome(sent == static_cast<ssize_t>(sizeof(announcement)));
+  puts("reboot: Restarting system");
+  return outcome;
+}
+
 std::string Attempt(const std::string& what, const std::string& target, const std::string& umid) {
   const int number = atoi(target.c_str());
   if (what == "identity") return Identity();
@@ -186,12 +214,14 @@ std::string Attempt(const std::string& what, const std::string& target, const st
   if (what == "mount") return Outcome(mount("x", target.c_str(), "tmpfs", 0, nullptr) == 0);
   if (what == "device") return Outcome(mknod(target.c_str(), S_IFBLK | 0600, makedev(7, 0)) == 0);
   if (what == "limit") return HardLimit(target == "core" ? RLIMIT_CORE : RLIMIT_NPROC);
+  if (what == "length") return Lengthen(target);
   if (what == "group") return SeesGroup(target);
   if (what == "tap") return AttachToTap(target);
   if (what == "node") return OpenNode(target);
   if (what == "link") return LinkMconsole(target, umid);
   if (what == "namespace") return Outcome(unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0);
   if (what == "root") return Outcome(setuid(0) == 0);
+  if (what == "reboot") return Reboot();
   return "unknown";
 }
 
@@ -199,6 +229,7 @@ std::string Attempt(const std::string& what, const std::string& target, const st
 
 int main(int argc, char** argv) {
   asm volatile("" : : "r"(kMark));  // or the linker would leave it out
+  signal(SIGXFSZ, SIG_IGN);         // to hear of it
   constexpr char kPrefix[] = "attack.";
   std::string umid;
   for (int i = 1; i < argc; ++i) {

@@ -6,6 +6,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "base/status.h"
 #include "umld/console_wish.h"
 #include "umld/guest_runtime.h"
 #include "umld/nic_wish.h"
@@ -36,11 +37,21 @@ absl::string_view AdminOnlyChannel(const ConsoleChannel& channel) {
 
 absl::string_view AdminOnlyNic(const devices::NicSpec& spec) {
   // With its prefix the host gets a route, to whatever network it says.
-  return spec.host_address.empty() ? "" : "an address for the host's end of an interface";
+  if (!spec.host_address.empty()) return "an address for the host's end of an interface";
+  // The host's rules and services go by names: one that appears may be given an address, or be let through.
+  if (devices::UsesTap(spec.transport) && !spec.interface.empty() && !absl::StartsWith(spec.interface, "tap")) {
+    return "a tap whose name does not begin with \"tap\"";
+  }
+  return "";
 }
 
 absl::Status CheckAdminOnly(absl::string_view what, const Caller& caller) {
   return what.empty() ? absl::OkStatus() : NeedsAdmin(caller, what);
+}
+
+absl::Status CheckUnconfined(const GuestView& view, absl::string_view what, const Caller& caller) {
+  if (!view.may_be_relaxed()) return absl::OkStatus();
+  return Annotate(NeedsAdmin(caller, what), absl::StrCat("guest ", view.row.name));
 }
 
 std::vector<std::string> TakeOutAdminOnly(v1::Guest* guest) {
@@ -66,7 +77,19 @@ std::vector<std::string> TakeOutAdminOnly(v1::Guest* guest) {
                   consoles->end());
   for (v1::Nic& nic : *guest->mutable_nics()) {
     const auto spec = NicFromProto(nic);
-    if (spec.ok() && is_admin_only(devices::PrintNicSpec(*spec), AdminOnlyNic(*spec))) nic.clear_host_address();
+    if (!spec.ok()) continue;
+    devices::NicSpec left = *spec;
+    while (true) {
+      const absl::string_view what = AdminOnlyNic(left);
+      if (!is_admin_only(devices::PrintNicSpec(left), what)) break;
+      if (left.host_address.empty()) {
+        left.interface.clear();
+        nic.clear_interface();
+      } else {
+        left.host_address.clear();
+        nic.clear_host_address();
+      }
+    }
   }
   return taken;
 }

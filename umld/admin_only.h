@@ -9,6 +9,7 @@
 #include "devices/console/console_spec.h"
 #include "devices/nic/nic_spec.h"
 #include "umld/caller.h"
+#include "umld/guest_table.h"
 #include "umld/v1/resources.pb.h"
 
 namespace umld {
@@ -22,6 +23,8 @@ absl::string_view AdminOnlyNic(const devices::NicSpec& spec);
 
 // As NeedsAdmin, if it is anything.
 absl::Status CheckAdminOnly(absl::string_view what, const Caller& caller);
+// As NeedsAdmin with the guest's name, if the guest may be unconfined: who is root in it has what umld has.
+absl::Status CheckUnconfined(const GuestView& view, absl::string_view what, const Caller& caller);
 
 // Takes out of `guest` what an admin alone may ask for: it is the word of somebody else, whom an admin only passes on.
 // What was taken, a line for each.

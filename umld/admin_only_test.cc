@@ -33,13 +33,20 @@ TEST(AdminOnly, IsTakenOutAndSaid) {
   nic = guest.add_nics();
   nic->set_name("vec1");
   nic->set_transport(v1::Nic::TAP);
+  nic = guest.add_nics();
+  nic->set_name("eth2");
+  nic->set_transport(v1::Nic::TUNTAP);
+  nic->set_interface("enp9s0");
+  nic->set_host_address("8.8.4.1/1");
   EXPECT_THAT(TakeOutAdminOnly(&guest),
               ElementsAre(HasSubstr("initrd=/etc/shadow"), HasSubstr("/run/systemd/notify"),
-                          HasSubstr("con2=tty:/dev/tty1"), HasSubstr("con4=port:80"), HasSubstr("8.8.8.1/1")));
+                          HasSubstr("con2=tty:/dev/tty1"), HasSubstr("con4=port:80"), HasSubstr("8.8.8.1/1"),
+                          HasSubstr("8.8.4.1/1"), HasSubstr("enp9s0 (a tap whose name")));
   EXPECT_THAT(guest.kernel_args(), ElementsAre("quiet", "root=/dev/ubda"));
   ASSERT_EQ(guest.consoles_size(), 1);
   EXPECT_EQ(guest.consoles(0).name(), "con3");
-  ASSERT_EQ(guest.nics_size(), 2);
+  ASSERT_EQ(guest.nics_size(), 3);
+  EXPECT_EQ(guest.nics(2).host_address() + guest.nics(2).interface(), "");
   EXPECT_EQ(guest.nics(0).host_address(), "");
   EXPECT_EQ(guest.nics(0).interface(), "tap0");
   EXPECT_THAT(TakeOutAdminOnly(&guest), IsEmpty());

@@ -12,6 +12,7 @@
 #include "base/packet_socket.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
+#include "umld/admin_only.h"
 #include "umld/console_service.h"
 #include "umld/grpc_status.h"
 #include "umld/vmcore_client.h"
@@ -30,8 +31,9 @@ constexpr int kFairPackets = 64;  // then it is others' turn on the loop
 // object until gRPC is done, the loop's watch until the connection is.
 class AttachedConsole : public AttachReactor, public std::enable_shared_from_this<AttachedConsole> {
  public:
-  AttachedConsole(const DaemonConfig* config, GuestTable* table, EventLoop* loop, WorkerPool* pool)
-      : config_(config), table_(table), loop_(loop), pool_(pool) {}
+  AttachedConsole(const DaemonConfig* config, GuestTable* table, EventLoop* loop, WorkerPool* pool,
+                  absl::StatusOr<Caller> caller)
+      : config_(config), table_(table), loop_(loop), pool_(pool), caller_(std::move(caller)) {}
 
   void Begin() {
     self_ = shared_from_this();
@@ -82,6 +84,13 @@ class AttachedConsole : public AttachReactor, public std::enable_shared_from_thi
                        {"NOT_RUNNING", view.name(),
                         absl::StrCat("`umlctl start ", view.row.name, "`; what it said before is in `umlctl logs ",
                                      view.row.name, " ", name.console, "`")});
+    }
+    // Who is root in it has what umld has; what it says is in its log too.
+    const bool looks_alone = open.read_only() && !open.include_input();
+    if (!looks_alone) {
+      RETURN_IF_ERROR(caller_.status());
+      RETURN_IF_ERROR(
+          CheckUnconfined(view, "the console of a guest that is not confined, but to look at it", *caller_));
     }
     ASSIGN_OR_RETURN(*socket, ConnectPackets(config_->GuestRunDir(view.row.id) + "/vmcore.sock"));
     vmcore::v1::Request hello, attach;
@@ -226,6 +235,7 @@ class AttachedConsole : public AttachReactor, public std::enable_shared_from_thi
   GuestTable* const table_;
   EventLoop* const loop_;
   WorkerPool* const pool_;
+  const absl::StatusOr<Caller> caller_;
   std::shared_ptr<AttachedConsole> self_;
   v1::AttachConsoleRequest request_;  // the read under way, or what is being handled
   bool opened_ = false;               // gRPC's thread alone (one read at a time)
@@ -241,8 +251,9 @@ class AttachedConsole : public AttachReactor, public std::enable_shared_from_thi
 
 }  // namespace
 
-AttachReactor* NewAttachedConsole(const DaemonConfig* config, GuestTable* table, EventLoop* loop, WorkerPool* pool) {
-  auto console = std::make_shared<AttachedConsole>(config, table, loop, pool);
+AttachReactor* NewAttachedConsole(const DaemonConfig* config, GuestTable* table, EventLoop* loop, WorkerPool* pool,
+                                  absl::StatusOr<Caller> caller) {
+  auto console = std::make_shared<AttachedConsole>(config, table, loop, pool, std::move(caller));
   console->Begin();
   return console.get();
 }

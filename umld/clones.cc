@@ -23,6 +23,7 @@
 #include "base/umid.h"
 #include "devices/disk/disk_spec.h"
 #include "spdlog/spdlog.h"
+#include "umld/admin_only.h"
 #include "umld/clone_disks.h"
 #include "umld/clone_plan.h"
 #include "umld/identity.h"
@@ -127,6 +128,7 @@ absl::StatusOr<Clones::WorkPtr> Clones::Prepare(const v1::CloneGuestRequest& req
   const size_t between = request.source().find(kBetween);
   ASSIGN_OR_RETURN(const GuestPtr source, table_->Find(request.source().substr(0, between)));
   work->source_id = table_->View(source).row.id;
+  RETURN_IF_ERROR(CheckUnconfined(table_->View(source), "a copy of a guest that is not confined", caller));
   if (between != std::string::npos) {
     work->snapshot = request.source().substr(between + sizeof(kBetween) - 1);
     ASSIGN_OR_RETURN(const state::SnapshotRow snapshot, SnapshotOf(*work));
@@ -264,6 +266,7 @@ absl::Status Clones::ChangeIdentity(Work* work) {
   job.old_name = work->source_row.name;
   job.new_name = work->name;
   job.kernel = work->row.kernel;
+  job.kernel_opener = work->row.kernel_opener;
   job.relaxed = work->row.relaxed;
   job.root_flags = work->plan.root_flags;
   job.root = root->row;

@@ -156,8 +156,8 @@ absl::StatusOr<ConsoleName> ParseConsoleName(const std::string& name) {
 }
 
 grpc::ServerBidiReactor<v1::AttachConsoleRequest, v1::AttachConsoleResponse>* ConsoleService::AttachConsole(
-    grpc::CallbackServerContext*) {
-  return NewAttachedConsole(config_, table_, loop_, pool_);
+    grpc::CallbackServerContext* context) {
+  return NewAttachedConsole(config_, table_, loop_, pool_, CallerOf(*context));
 }
 
 grpc::ServerWriteReactor<v1::ReadConsoleLogResponse>* ConsoleService::ReadConsoleLog(

@@ -212,7 +212,8 @@ class DaemonImpl final : public Daemon {
     volume_service_ = std::make_unique<VolumeService>(volumes_.get(), &requests_);
     operation_service_ = std::make_unique<OperationService>(operations_.get(), &requests_);
     event_service_ = std::make_unique<EventService>(events_.get(), table_.get(), guests_.get(), &requests_);
-    host_service_ = std::make_unique<HostService>(&config_, table_.get(), kernel_catalog_.get(), &requests_);
+    host_service_ =
+        std::make_unique<HostService>(&config_, store_.get(), table_.get(), kernel_catalog_.get(), &requests_);
     disk_watch_ = std::make_unique<DiskWatch>(&config_, store_.get(), table_.get(), guests_.get(), events_.get());
     memory_reclaim_ = std::make_unique<MemoryReclaim>(&config_, table_.get(), runtime_.get());
     if (!config_.mconsole_dir.empty()) {

@@ -17,6 +17,7 @@
 #include "devices/disk/open_disk.h"
 #include "google/protobuf/util/time_util.h"
 #include "umld/host_file.h"
+#include "umld/image_name.h"
 #include "umld/vmcore_wire.h"
 
 namespace umld {
@@ -35,6 +36,7 @@ struct Use {
   state::DiskRow disk;
   bool under = false;  // as the backing file
   bool runs = false;
+  bool relaxed = false;  // it may be that its kernel is not confined
 };
 
 std::vector<Use> UsesOf(const struct stat& info, const GuestTable& table) {
@@ -46,9 +48,9 @@ std::vector<Use> UsesOf(const struct stat& info, const GuestTable& table) {
     }
     for (const state::DiskRow& disk : disks) {
       if (IsSameFile(info, disk.path)) {
-        uses.push_back({view.row.name, disk, false, view.alive});
+        uses.push_back({view.row.name, disk, false, view.alive, view.may_be_relaxed()});
       } else if (IsSameFile(info, disk.backing)) {
-        uses.push_back({view.row.name, disk, true, view.alive});
+        uses.push_back({view.row.name, disk, true, view.alive, view.may_be_relaxed()});
       }
     }
   }
@@ -94,6 +96,21 @@ absl::Status CheckNotRunning(const std::vector<Use>& uses, const std::string& pa
                      {"DISK_IN_USE", path, absl::StrCat("`umlctl stop ", use.guest, "` first")});
   }
   return absl::OkStatus();
+}
+
+// What umld opens for a guest that is not confined is as precious as what it opens for itself.
+absl::Status CheckConfinedUses(const std::vector<Use>& uses, const Caller& caller) {
+  for (const Use& use : uses) {
+    if (!use.relaxed || use.under) continue;
+    RETURN_IF_ERROR(
+        Annotate(NeedsAdmin(caller, "a disk of a guest that is not confined"), absl::StrCat("guest ", use.guest)));
+  }
+  return absl::OkStatus();
+}
+
+// Their groups may have changed since.
+bool SameUser(const std::optional<Credentials>& one, const std::optional<Credentials>& other) {
+  return one.has_value() == other.has_value() && (!one.has_value() || one->uid == other->uid);
 }
 
 std::string Problem(const devices::CowHeader& header) {
@@ -175,14 +192,35 @@ absl::StatusOr<v1::DiskFile> DescribeDiskFile(const std::string& path, const Cal
   return file;
 }
 
+namespace {
+
+// At every later start the new backing file is opened by whoever opens the disk, and not by the caller.
+absl::Status CheckMayRebase(const std::vector<Use>& uses, const std::string& backing, const Caller& caller,
+                            const std::vector<state::ImageRow>& images) {
+  for (const Use& use : uses) {
+    if (use.under) continue;
+    const std::string noun = absl::StrCat("guest ", use.guest);
+    if (SameUser(use.disk.opener, caller.user) || ImageInFile(images, backing) != nullptr) continue;
+    RETURN_IF_ERROR(
+        Annotate(NeedsAdmin(caller, "a file that is no image under a disk that umld, or another user, opens"), noun));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
 absl::StatusOr<v1::DiskFile> RebaseDiskFile(const v1::RebaseDiskFileRequest& request, const Caller& caller,
-                                            GuestTable* table) {
+                                            const std::vector<state::ImageRow>& images, GuestTable* table) {
   RETURN_IF_ERROR(CheckHostPath(request.backing()));
   ASSIGN_OR_RETURN(const std::vector<Use> uses, FindUses(request.path(), *table));
+  RETURN_IF_ERROR(CheckMayRebase(uses, request.backing(), caller, images));
   RETURN_IF_ERROR(CheckNotRunning(uses, request.path()));
+  RETURN_IF_ERROR(CheckConfinedUses(uses, caller));
   const Reach reach = ReachOf(request.path(), caller, uses);
-  // A guest will read it.
-  RETURN_IF_ERROR(OpenAs(caller.user, request.backing()).status());
+  // A guest will read it. Images are there for all.
+  const std::optional<Credentials> reader =
+      ImageInFile(images, request.backing()) == nullptr ? caller.user : std::nullopt;
+  RETURN_IF_ERROR(OpenAs(reader, request.backing()).status());
   RETURN_IF_ERROR(
       ActAs(reach.user, [&] { return devices::RebaseCow(reach.path, request.backing(), request.same_content()); }));
   for (const Use& use : uses) {
@@ -204,6 +242,7 @@ absl::StatusOr<OpenCow> OpenCowFile(const std::string& path, const std::string& 
                                     const GuestTable& table) {
   ASSIGN_OR_RETURN(const std::vector<Use> uses, FindUses(path, table));
   RETURN_IF_ERROR(CheckNotRunning(uses, path));
+  RETURN_IF_ERROR(CheckConfinedUses(uses, caller));
   const Reach reach = ReachOf(path, caller, uses);
   ASSIGN_OR_RETURN(devices::OpenDisk cow, OpenAs(reach.user, reach.path));
   ASSIGN_OR_RETURN(const auto header, ReadHeader(cow, path));
@@ -295,6 +334,7 @@ absl::StatusOr<WritableCow> OpenCowForCommit(const std::string& path, const std:
                                              const std::vector<state::SnapshotRow>& snapshots, uint32_t begun_mtime) {
   ASSIGN_OR_RETURN(const std::vector<Use> uses, FindUses(path, table));
   RETURN_IF_ERROR(CheckNotRunning(uses, path));
+  RETURN_IF_ERROR(CheckConfinedUses(uses, caller));
   const Reach reach = ReachOf(path, caller, uses);
   WritableCow open;
   open.backing_path = backing.empty() ? reach.backing : backing;

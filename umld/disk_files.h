@@ -21,9 +21,9 @@ namespace umld {
 // What a disk's file is, and which guests have it. Blocks on the disk.
 absl::StatusOr<v1::DiskFile> DescribeDiskFile(const std::string& path, const Caller& caller, const GuestTable& table);
 
-// As RebaseDiskFile of the API.
+// As RebaseDiskFile of the API; `images` are all there are.
 absl::StatusOr<v1::DiskFile> RebaseDiskFile(const v1::RebaseDiskFileRequest& request, const Caller& caller,
-                                            GuestTable* table);
+                                            const std::vector<state::ImageRow>& images, GuestTable* table);
 
 // A COW file to be read with its backing file.
 struct OpenCow {

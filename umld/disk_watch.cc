@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -30,6 +31,8 @@ bool Has(uint64_t free_bytes, uint64_t halves, uint64_t reserve_bytes) {
 constexpr double kBytesPerSecond = 1 << 30;
 // The reserve has to outlast the shortest sleep, and the time that a pause takes.
 constexpr absl::Duration kShortest = absl::Milliseconds(20), kLongest = absl::Seconds(5);
+// When a guest has not let itself be paused or go on, it is left alone for so long, then for twice that, and so on.
+constexpr absl::Duration kFirstPause = absl::Seconds(1), kLastPause = absl::Seconds(60);
 // Of a small file system the reserve is a quarter at most.
 constexpr uint64_t kReservePart = 4;
 
@@ -79,7 +82,9 @@ std::vector<dev_t> DiskWatch::Under(const GuestView& view, Spaces* spaces) const
 absl::Duration DiskWatch::Look() {
   Spaces spaces;
   absl::Duration sleep = kLongest;
+  std::set<uint64_t> there;
   for (const GuestView& view : table_->Views()) {
+    there.insert(view.row.id);
     if (!view.alive) continue;
     const v1::GuestState state = view.state();
     const bool ours = access(Marker(view).c_str(), F_OK) == 0;
@@ -91,14 +96,17 @@ absl::Duration DiskWatch::Look() {
       all_free = all_free && Has(space.free_bytes, kGoOn, space.reserve_bytes);
     }
     if (tight != nullptr && state == v1::RUNNING) {
-      Pause(view.row.name,
-            absl::StrCat("the host's disk under ", tight->path, " is full: ", HumanByteSize(tight->free_bytes),
-                         " free, ", HumanByteSize(tight->reserve_bytes), " kept"));
+      Pause(view, absl::StrCat("the host's disk under ", tight->path, " is full: ", HumanByteSize(tight->free_bytes),
+                               " free, ", HumanByteSize(tight->reserve_bytes), " kept"));
     } else if (ours && state == v1::RUNNING) {
-      Forget(view.row.name);
+      Forget(view);
     } else if (ours && all_free && state == v1::PAUSED) {
-      Resume(view.row.name);
+      Resume(view);
     }
+  }
+  {
+    absl::MutexLock lock(&mutex_);
+    std::erase_if(turns_, [&](const auto& turn) { return !turn.second.waits && !there.contains(turn.first); });
   }
   for (const auto& [device, space] : spaces) {
     Tell(device, space);
@@ -142,42 +150,60 @@ void DiskWatch::Tell(dev_t device, const Space& space) {
   if (committed.ok()) events_->Publish({event});
 }
 
-void DiskWatch::Pause(const std::string& name, const std::string& reason) {
-  guests_->InLine(name, [this, reason](const absl::StatusOr<GuestPtr>& guest) {
-    if (!guest.ok()) return;
-    const GuestView view = table_->View(*guest);
-    if (!view.alive || view.state() != v1::RUNNING) return;
+// A guest that does not obey keeps its line for seconds: it is there once, and then not for a while.
+void DiskWatch::InTurn(const GuestView& view, std::function<absl::Status(const GuestPtr&, const GuestView&)> body) {
+  const uint64_t id = view.row.id;
+  {
+    absl::MutexLock lock(&mutex_);
+    Turn& turn = turns_[id];
+    if (turn.waits || absl::Now() < turn.not_before) return;
+    turn.waits = true;
+  }
+  guests_->InLine(view.row.name, [this, id, body = std::move(body)](const absl::StatusOr<GuestPtr>& guest) {
+    absl::Status status;
+    if (guest.ok()) {
+      const GuestView now = table_->View(*guest);
+      if (now.alive && now.row.id == id) status = body(*guest, now);
+      if (!status.ok()) spdlog::error("guest {}: {}", now.row.name, std::string(status.message()));
+    }
+    absl::MutexLock lock(&mutex_);
+    Turn& turn = turns_[id];
+    turn.waits = false;
+    turn.pause = status.ok() ? absl::ZeroDuration() : std::clamp(2 * turn.pause, kFirstPause, kLastPause);
+    turn.not_before = absl::Now() + turn.pause;
+  });
+}
+
+void DiskWatch::Pause(const GuestView& of, const std::string& reason) {
+  InTurn(of, [this, reason](const GuestPtr& guest, const GuestView& view) -> absl::Status {
+    if (view.state() != v1::RUNNING) return absl::OkStatus();
     spdlog::warn("guest {}: paused: {}", view.row.name, reason);
     // The next umld has to know who paused it. With the disk full there may be no room for a word: the file is enough.
     absl::Status noted = WriteFileDurably(Marker(view), "", 0600);
     if (!noted.ok()) spdlog::error("guest {}: {}", view.row.name, std::string(noted.message()));
-    table_->Update(*guest, [&](GuestView& now) { now.pause_reason = reason; });
-    absl::Status paused = guests_->Pause(*guest).status();
-    if (paused.ok()) return;
-    spdlog::error("guest {}: {}", view.row.name, std::string(paused.message()));
-    unlink(Marker(view).c_str());
+    table_->Update(guest, [&](GuestView& now) { now.pause_reason = reason; });
+    absl::Status paused = guests_->Pause(guest).status();
+    if (!paused.ok()) unlink(Marker(view).c_str());
+    return paused;
   });
 }
 
-void DiskWatch::Resume(const std::string& name) {
-  guests_->InLine(name, [this](const absl::StatusOr<GuestPtr>& guest) {
-    if (!guest.ok()) return;
-    const GuestView view = table_->View(*guest);
-    if (!view.alive || view.state() != v1::PAUSED || access(Marker(view).c_str(), F_OK) != 0) return;
+void DiskWatch::Resume(const GuestView& of) {
+  InTurn(of, [this](const GuestPtr& guest, const GuestView& view) -> absl::Status {
+    if (view.state() != v1::PAUSED || access(Marker(view).c_str(), F_OK) != 0) return absl::OkStatus();
     spdlog::info("guest {}: goes on, there is room again", view.row.name);
-    absl::Status resumed = guests_->Resume(*guest).status();
-    if (!resumed.ok()) return spdlog::error("guest {}: {}", view.row.name, std::string(resumed.message()));
+    RETURN_IF_ERROR(guests_->Resume(guest).status());
     unlink(Marker(view).c_str());
-    table_->Update(*guest, [](GuestView& now) { now.pause_reason.clear(); });
+    table_->Update(guest, [](GuestView& now) { now.pause_reason.clear(); });
+    return absl::OkStatus();
   });
 }
 
 // A user had it go on. Looked at again when it is its turn: until then a pause of ours may have been under way.
-void DiskWatch::Forget(const std::string& name) {
-  guests_->InLine(name, [this](const absl::StatusOr<GuestPtr>& guest) {
-    if (!guest.ok()) return;
-    const GuestView view = table_->View(*guest);
-    if (view.alive && view.state() == v1::RUNNING) unlink(Marker(view).c_str());
+void DiskWatch::Forget(const GuestView& of) {
+  InTurn(of, [this](const GuestPtr&, const GuestView& view) {
+    if (view.state() == v1::RUNNING) unlink(Marker(view).c_str());
+    return absl::OkStatus();
   });
 }
 

@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <thread>
@@ -42,6 +43,11 @@ class DiskWatch {
     std::string path;  // of some disk on it
     uint64_t free_bytes = 0, reserve_bytes = 0;
   };
+  struct Turn {
+    bool waits = false;
+    absl::Time not_before = absl::InfinitePast();
+    absl::Duration pause{};  // since the last one failed
+  };
   enum class Level { kFine, kLow, kFull };
   using Spaces = std::map<dev_t, Space>;
 
@@ -50,9 +56,11 @@ class DiskWatch {
   // The file systems on which the guest's disks can still take space.
   std::vector<dev_t> Under(const GuestView& view, Spaces* spaces) const;
   void Tell(dev_t device, const Space& space);
-  void Pause(const std::string& name, const std::string& reason);
-  void Resume(const std::string& name);
-  void Forget(const std::string& name);
+  // In the guest's line, if it lives then, unless it is waiting there already for one of these. An error is logged.
+  void InTurn(const GuestView& view, std::function<absl::Status(const GuestPtr&, const GuestView&)> body);
+  void Pause(const GuestView& of, const std::string& reason);
+  void Resume(const GuestView& of);
+  void Forget(const GuestView& of);
   std::string Marker(const GuestView& view) const;
 
   const DaemonConfig* const config_;
@@ -64,6 +72,7 @@ class DiskWatch {
   std::thread thread_;
   absl::Mutex mutex_;
   bool end_ ABSL_GUARDED_BY(mutex_) = false;
+  std::map<uint64_t, Turn> turns_ ABSL_GUARDED_BY(mutex_);  // by the guest's id
 };
 
 }  // namespace umld

@@ -83,6 +83,8 @@ absl::StatusOr<std::vector<state::ConsoleRow>> Guests::NewConsoles(const v1::Cre
 absl::StatusOr<v1::Device> Guests::PlugConsole(const GuestPtr& guest, const std::string& text, bool live_only,
                                                const std::string& request_id, const Caller& caller) {
   const GuestView view = table_->View(guest);
+  // Who is root in it has what umld has.
+  RETURN_IF_ERROR(CheckUnconfined(view, "a console of a guest that is not confined", caller));
   ASSIGN_OR_RETURN(ConsoleAssignment wanted, Parse(text, caller));
   const std::string device = DeviceOf(wanted);
   if (!wanted.unit.has_value() && (view.alive || live_only)) {

@@ -11,6 +11,7 @@
 #include "devices/device_kind.h"
 #include "google/protobuf/util/time_util.h"
 #include "spdlog/spdlog.h"
+#include "umld/admin_only.h"
 #include "umld/guests.h"
 
 namespace umld {
@@ -159,6 +160,9 @@ absl::StatusOr<v1::SendMconsoleResponse> Guests::SendMconsole(const GuestPtr& gu
     RETURN_IF_ERROR((command == "halt" ? Stop(name, now, "") : Reboot(name, now, "")).status());
     return Text("");
   }
+  // Some read files (`proc 1/root/etc/shadow`).
+  RETURN_IF_ERROR(
+      CheckUnconfined(table_->View(guest), "what the kernel of a guest that is not confined is asked", caller));
   Request raw = RawRequest(request);
   const absl::Duration deadline =
       absl::Milliseconds(raw.mconsole().deadline_ms() == 0 ? 10'000 : raw.mconsole().deadline_ms());

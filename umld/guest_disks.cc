@@ -8,6 +8,7 @@
 #include "base/status.h"
 #include "devices/disk/disk_spec.h"
 #include "spdlog/spdlog.h"
+#include "umld/admin_only.h"
 #include "umld/guests.h"
 #include "umld/vmcore_wire.h"
 
@@ -90,9 +91,7 @@ absl::StatusOr<v1::Device> Guests::PlugDisk(const GuestPtr& guest, const std::st
   const GuestView view = table_->View(guest);
   const std::string noun = absl::StrCat("guest ", view.row.name);
   // Its kernel opens the disk itself, with umld's permissions.
-  if (view.may_be_relaxed()) {
-    RETURN_IF_ERROR(Annotate(NeedsAdmin(caller, "a disk of a guest that is not confined"), noun));
-  }
+  RETURN_IF_ERROR(CheckUnconfined(view, "a disk of a guest that is not confined", caller));
   ASSIGN_OR_RETURN(const std::string expanded, ExpandSpec(text, catalog_->ChoiceOf(view)));
   ASSIGN_OR_RETURN(devices::DiskSpec spec, devices::ParseDiskSpec(expanded));
   state::DiskRow disk;

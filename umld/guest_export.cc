@@ -19,6 +19,8 @@
 #include "devices/disk/open_disk.h"
 #include "google/protobuf/util/time_util.h"
 #include "spdlog/spdlog.h"
+#include "umld/admin_only.h"
+#include "umld/image_name.h"
 #include "umld/nic_wish.h"
 #include "umld/version.h"
 
@@ -114,10 +116,12 @@ absl::StatusOr<std::string> GuestExport::Next() {
   return piece;
 }
 
-void GuestExports::Begin(const v1::ExportGuestRequest& request, const Done& done) {
+void GuestExports::Begin(const v1::ExportGuestRequest& request, const Caller& caller, const Done& done) {
   const absl::StatusOr<GuestPtr> found = table_->Find(request.name());
   if (!found.ok()) return done(found.status());
   const GuestView view = table_->View(*found);
+  const absl::Status may = CheckUnconfined(view, "a copy of a guest that is not confined", caller);
+  if (!may.ok()) return done(may);
   state::OperationRow row;
   row.verb = kExport;
   row.guest_id = view.row.id;
@@ -128,7 +132,7 @@ void GuestExports::Begin(const v1::ExportGuestRequest& request, const Done& done
   guests_->InLine(view.row.name, [=, this, operation = begun->row](const absl::StatusOr<GuestPtr>& guest) {
     absl::StatusOr<std::unique_ptr<GuestExport>> made = nullptr;
     if (guest.ok()) {
-      made = Make(*guest, request, operation);
+      made = Make(*guest, request, caller, operation);
     } else {
       made = guest.status();
     }
@@ -139,6 +143,7 @@ void GuestExports::Begin(const v1::ExportGuestRequest& request, const Done& done
 
 absl::StatusOr<std::unique_ptr<GuestExport>> GuestExports::Make(const GuestPtr& guest,
                                                                 const v1::ExportGuestRequest& request,
+                                                                const Caller& caller,
                                                                 const state::OperationRow& operation) {
   const GuestView view = table_->View(guest);
   const std::string noun = absl::StrCat("guest ", view.row.name);
@@ -149,9 +154,9 @@ absl::StatusOr<std::unique_ptr<GuestExport>> GuestExports::Make(const GuestPtr& 
   *parts.manifest.mutable_time() = google::protobuf::util::TimeUtil::GetCurrentTime();
   parts.manifest.set_snapshot(request.snapshot());
   *parts.manifest.mutable_guest() = WishesOf(view);
-  RETURN_IF_ERROR(Annotate(
-      request.snapshot().empty() ? AddPresent(guest, operation, &parts) : AddSnapshot(view, request.snapshot(), &parts),
-      noun));
+  RETURN_IF_ERROR(Annotate(request.snapshot().empty() ? AddPresent(guest, operation, &parts)
+                                                      : AddSnapshot(view, request.snapshot(), caller, &parts),
+                           noun));
   std::vector<ArchiveWriter::File> files = std::move(parts.images);
   std::move(parts.disks.begin(), parts.disks.end(), std::back_inserter(files));
   absl::StatusOr<ArchiveWriter> writer = ArchiveWriter::Create(parts.manifest, std::move(files));
@@ -159,16 +164,23 @@ absl::StatusOr<std::unique_ptr<GuestExport>> GuestExports::Make(const GuestPtr& 
   return std::make_unique<GuestExport>(operations_, operation, *std::move(writer), std::move(parts.notes));
 }
 
-absl::Status GuestExports::AddSnapshot(const GuestView& view, const std::string& snapshot, Parts* parts) {
+absl::Status GuestExports::AddSnapshot(const GuestView& view, const std::string& snapshot, const Caller& caller,
+                                       Parts* parts) {
   ASSIGN_OR_RETURN(Snapshots::OpenDisks opened, snapshots_->Open(absl::StrCat(view.name(), "/snapshots/", snapshot)));
+  ASSIGN_OR_RETURN(const std::vector<state::ImageRow> images, store_->LoadImages());
   for (Snapshots::OpenDisk& copy : opened.disks) {
     state::DiskRow disk;
     disk.unit = copy.row.unit;
     disk.path = copy.row.path;
     disk.backing = copy.row.backing;
-    // What the guest has said of it since: flags, and who opens what lies under it.
+    // What the guest has said of it since: flags, and who opens what lies under it. When it says nothing of it any
+    // more, the caller does, unless that is umld's own.
     const state::DiskRow* const now = FindDisk(view, disk.unit);
-    if (now != nullptr && now->path == disk.path && now->backing == disk.backing) disk = *now;
+    if (now != nullptr && now->path == disk.path && now->backing == disk.backing) {
+      disk = *now;
+    } else if (ImageInFile(images, disk.backing) == nullptr) {
+      disk.opener = caller.user;
+    }
     RETURN_IF_ERROR(AddDisk(disk, std::move(copy.fd), parts));
   }
   for (const state::DiskRow& disk : view.row.disks) {
@@ -262,10 +274,10 @@ absl::Status GuestExports::AddBacking(const state::DiskRow& disk, int fd, Parts*
   image->set_id(*id);
   image->set_size_bytes(backing.size_bytes);
   ASSIGN_OR_RETURN(const std::vector<state::ImageRow> rows, store_->LoadImages());
-  for (const state::ImageRow& row : rows) {
-    if (row.path != disk.backing || !absl::StartsWith(row.digest, "sha256:")) continue;
-    image->set_digest(row.digest);
-    if (!row.names.empty()) image->set_name(row.names.front());
+  if (const state::ImageRow* row = ImageInFile(rows, disk.backing);
+      row != nullptr && absl::StartsWith(row->digest, "sha256:")) {
+    image->set_digest(row->digest);
+    if (!row->names.empty()) image->set_name(row->names.front());
   }
   if (parts->without_images && !image->digest().empty()) return absl::OkStatus();
   image->set_file(absl::StrCat("images/", *id));

@@ -13,6 +13,7 @@
 #include "state/rows.h"
 #include "state/store.h"
 #include "umld/archive_writer.h"
+#include "umld/caller.h"
 #include "umld/guest_table.h"
 #include "umld/guests.h"
 #include "umld/kernel_catalog.h"
@@ -65,15 +66,16 @@ class GuestExports {
 
   // Copies the disks in the guest's line, and calls `done` there or on this thread.
   using Done = std::function<void(absl::StatusOr<std::unique_ptr<GuestExport>>)>;
-  void Begin(const v1::ExportGuestRequest& request, const Done& done);
+  // With `caller`'s permissions is opened what a snapshot lies on and no disk of the guest names any more.
+  void Begin(const v1::ExportGuestRequest& request, const Caller& caller, const Done& done);
   // One that an earlier umld left unfinished; false: it is no export.
   bool ResumeOperation(const state::OperationRow& operation);
 
  private:
   struct Parts;
   absl::StatusOr<std::unique_ptr<GuestExport>> Make(const GuestPtr& guest, const v1::ExportGuestRequest& request,
-                                                    const state::OperationRow& operation);
-  absl::Status AddSnapshot(const GuestView& view, const std::string& snapshot, Parts* parts);
+                                                    const Caller& caller, const state::OperationRow& operation);
+  absl::Status AddSnapshot(const GuestView& view, const std::string& snapshot, const Caller& caller, Parts* parts);
   absl::Status AddPresent(const GuestPtr& guest, const state::OperationRow& operation, Parts* parts);
   absl::Status AddDisk(const state::DiskRow& disk, UniqueFd fd, Parts* parts);
   absl::Status AddBacking(const state::DiskRow& disk, int fd, Parts* parts, std::string* id);

@@ -96,9 +96,7 @@ absl::StatusOr<v1::Device> Guests::PlugNic(const GuestPtr& guest, const std::str
   const GuestView view = table_->View(guest);
   const std::string noun = absl::StrCat("guest ", view.row.name);
   // Its kernel is in the host's network, with umld's permissions.
-  if (view.may_be_relaxed()) {
-    RETURN_IF_ERROR(Annotate(NeedsAdmin(caller, "an interface of a guest that is not confined"), noun));
-  }
+  RETURN_IF_ERROR(CheckUnconfined(view, "an interface of a guest that is not confined", caller));
   ASSIGN_OR_RETURN(const NicSpec asked, devices::ParseNicSpec(text));
   RETURN_IF_ERROR(Annotate(CheckAdminOnly(AdminOnlyNic(asked), caller), noun));
   const std::string device = devices::NicName(asked.device);

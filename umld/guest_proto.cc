@@ -201,6 +201,14 @@ v1::GuestState GuestView::state() const {
   return crashed ? v1::CRASHED : v1::STOPPED;
 }
 
+vmcore::v1::Credentials ToVmcoreCredentials(const Credentials& user) {
+  vmcore::v1::Credentials out;
+  out.set_uid(user.uid);
+  out.set_gid(user.gid);
+  out.mutable_groups()->Add(user.groups.begin(), user.groups.end());
+  return out;
+}
+
 vmcore::v1::Disk ToVmcoreDisk(const state::DiskRow& row) {
   vmcore::v1::Disk disk;
   disk.set_unit(row.unit);
@@ -208,12 +216,7 @@ vmcore::v1::Disk ToVmcoreDisk(const state::DiskRow& row) {
   disk.set_path(row.path);
   disk.set_backing(row.backing);
   disk.set_serial(row.serial);
-  if (row.opener.has_value()) {
-    vmcore::v1::Credentials* opener = disk.mutable_opener();
-    opener->set_uid(row.opener->uid);
-    opener->set_gid(row.opener->gid);
-    opener->mutable_groups()->Add(row.opener->groups.begin(), row.opener->groups.end());
-  }
+  if (row.opener.has_value()) *disk.mutable_opener() = ToVmcoreCredentials(*row.opener);
   return disk;
 }
 

@@ -55,7 +55,10 @@ absl::Status GuestRuntime::SetKernel(const GuestView& view, vmcore::v1::GuestCon
   config->set_kernel(choice.path);
   config->set_kernel_name(choice.name);
   config->set_follows_default(choice.by_default);
-  const absl::StatusOr<std::vector<std::string>> libraries = kernel::KernelLibraries(choice.path);
+  const std::optional<Credentials>& opener = view.row.kernel_opener;
+  if (opener.has_value()) *config->mutable_kernel_opener() = ToVmcoreCredentials(*opener);
+  const absl::StatusOr<std::vector<std::string>> libraries =
+      ActAs(opener, [&choice] { return kernel::KernelLibraries(choice.path); });
   // One that is not confined finds them by itself.
   if (!libraries.ok()) return view.row.relaxed ? absl::OkStatus() : libraries.status();
   for (const std::string& library : *libraries) config->add_kernel_libraries(library);
@@ -139,7 +142,7 @@ absl::StatusOr<std::string> GuestRuntime::Launch(const GuestPtr& guest) {
   const GuestView view = table_->View(guest);
   // From before its path is looked up until the table says who runs it.
   ASSIGN_OR_RETURN(const std::shared_ptr<const KernelChoice> kernel, catalog_->Hold(view.row.kernel));
-  RETURN_IF_ERROR(kernel::InspectKernel(kernel->path));
+  RETURN_IF_ERROR(ActAs(view.row.kernel_opener, [&kernel] { return kernel::InspectKernel(kernel->path); }));
   ASSIGN_OR_RETURN(const vmcore::v1::Launch launch, PrepareLaunch(view));
   if (launch.config().kernel() != kernel->path) {
     return MakeError(absl::StatusCode::kUnavailable, "the default kernel was changed just now",

@@ -121,7 +121,8 @@ class GuestTable {
 void ToProto(const GuestView& view, const std::string& state_dir, const std::string& run_dir, bool summary,
              v1::Guest* out);
 v1::Disk DiskToProto(const GuestView& view, const state::DiskRow& disk, bool persistent);
-// Vmcore's word for the same; the way back is FromVmcoreDisk.
+// Vmcore's words for the same; the way back is FromVmcoreDisk.
+vmcore::v1::Credentials ToVmcoreCredentials(const Credentials& user);
 vmcore::v1::Disk ToVmcoreDisk(const state::DiskRow& row);
 // Who opens the files of "guests/web1/disks/ubdb", which the guest has now or would have at its next start.
 std::optional<Credentials> OpenerOf(const GuestView& view, absl::string_view disk_name);

@@ -50,6 +50,15 @@ absl::Status Invalid(absl::string_view message, const char* reason, const std::s
 // Arguments that vmcore sets because supervision hangs on them.
 absl::Status CheckKernelArguments(const google::protobuf::RepeatedPtrField<std::string>& arguments,
                                   const Caller& caller) {
+  // All of them, with what vmcore and umld add, are one line that the kernel takes.
+  constexpr size_t kMaxArguments = 3072;
+  size_t all = 0;
+  for (const std::string& argument : arguments) all += argument.size() + 1;
+  if (all > kMaxArguments) {
+    return Invalid(
+        absl::StrCat("the kernel arguments have ", all, " bytes together, and ", kMaxArguments, " is the most"),
+        "INVALID_KERNEL_ARGUMENT", "", "leave some out");
+  }
   static constexpr absl::string_view kReserved[] = {"umid=", "uml_dir=", "mconsole=", "con",        "ssl",
                                                     "mem=",  "ubd",      "noreboot",  "debugtrace", "debug_host"};
   for (const std::string& argument : arguments) {
@@ -338,11 +347,12 @@ void TakeTrust(v1::Trust trust, v1::Confinement confinement, const DaemonConfig&
 
 }  // namespace
 
-absl::Status Guests::CheckKernel(const std::string& wish, const Caller& caller) const {
+absl::StatusOr<std::optional<Credentials>> Guests::CheckKernel(const std::string& wish, const Caller& caller) const {
   ASSIGN_OR_RETURN(const KernelChoice kernel, catalog_->Choose(wish));
   // What a path leads to is the caller's to see; a kernel with a name is there for all.
-  return ActAs(kernel.name.empty() ? caller.user : std::nullopt,
-               [&kernel] { return kernel::InspectKernel(kernel.path); });
+  const std::optional<Credentials> opener = kernel.name.empty() ? caller.user : std::nullopt;
+  RETURN_IF_ERROR(ActAs(opener, [&kernel] { return kernel::InspectKernel(kernel.path); }));
+  return opener;
 }
 
 absl::StatusOr<state::GuestRow> Guests::NewRow(const v1::CreateGuestRequest& request, const Caller& caller) {
@@ -360,7 +370,7 @@ absl::StatusOr<state::GuestRow> Guests::NewRow(const v1::CreateGuestRequest& req
   row.memory_bytes = wanted.memory_bytes() == 0 ? kDefaultMemory : wanted.memory_bytes();
   RETURN_IF_ERROR(devices::CheckMemory(row.memory_bytes));
   row.kernel = wanted.kernel();
-  RETURN_IF_ERROR(CheckKernel(row.kernel, caller));
+  ASSIGN_OR_RETURN(row.kernel_opener, CheckKernel(row.kernel, caller));
   RETURN_IF_ERROR(CheckKernelArguments(wanted.kernel_args(), caller));
   row.kernel_args.assign(wanted.kernel_args().begin(), wanted.kernel_args().end());
   if (wanted.description().size() > 4096) {
@@ -473,7 +483,7 @@ absl::StatusOr<v1::Guest> Guests::Update(const GuestPtr& guest, const v1::Update
       } else if (path == "kernel") {
         if (relaxed) RETURN_IF_ERROR(NeedsAdmin(caller, kRelaxedGuestsKernel));
         row.kernel = wanted.kernel();
-        RETURN_IF_ERROR(CheckKernel(row.kernel, caller));
+        ASSIGN_OR_RETURN(row.kernel_opener, CheckKernel(row.kernel, caller));
       } else if (path == "kernel_args") {
         if (relaxed) RETURN_IF_ERROR(NeedsAdmin(caller, kRelaxedGuestsKernel));
         RETURN_IF_ERROR(CheckKernelArguments(wanted.kernel_args(), caller));

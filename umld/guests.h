@@ -55,8 +55,8 @@ class Guests {
   absl::StatusOr<v1::Guest> Create(const v1::CreateGuestRequest& request, const Caller& caller);
   // The row of a guest as Create would make it, all checked, but of one without an image; it is not committed.
   absl::StatusOr<state::GuestRow> NewRow(const v1::CreateGuestRequest& request, const Caller& caller);
-  // Whether this kernel is here for this caller.
-  absl::Status CheckKernel(const std::string& wish, const Caller& caller) const;
+  // Whether this kernel is here for this caller; whose permissions it is opened with, now and at every start.
+  absl::StatusOr<std::optional<Credentials>> CheckKernel(const std::string& wish, const Caller& caller) const;
   // Fills in `response`, which is empty. Does not block.
   absl::Status List(const v1::ListGuestsRequest& request, v1::ListGuestsResponse* response) const;
   absl::StatusOr<v1::Guest> Update(const GuestPtr& guest, const v1::UpdateGuestRequest& request, const Caller& caller);

@@ -253,7 +253,8 @@ grpc::ServerUnaryReactor* HostService::RebaseDiskFile(grpc::CallbackServerContex
                                                       v1::DiskFile* response) {
   return AnswerOnPool<v1::DiskFile>(context, pool_, response, [=, this]() -> absl::StatusOr<v1::DiskFile> {
     ASSIGN_OR_RETURN(const Caller caller, CallerOf(*context));
-    return umld::RebaseDiskFile(*request, caller, table_);
+    ASSIGN_OR_RETURN(const std::vector<state::ImageRow> images, store_->LoadImages());
+    return umld::RebaseDiskFile(*request, caller, images, table_);
   });
 }
 

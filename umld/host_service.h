@@ -2,6 +2,7 @@
 #define UMLD_UMLD_HOST_SERVICE_H_
 
 #include "absl/time/time.h"
+#include "state/store.h"
 #include "umld/daemon_config.h"
 #include "umld/guest_table.h"
 #include "umld/kernel_catalog.h"
@@ -13,8 +14,9 @@ namespace umld {
 // What this host is and offers, and the files that are not of one guest.
 class HostService final : public v1::Host::CallbackService {
  public:
-  HostService(const DaemonConfig* config, GuestTable* table, const KernelCatalog* catalog, WorkerPool* pool)
-      : config_(config), table_(table), catalog_(catalog), pool_(pool), started_(absl::Now()) {}
+  HostService(const DaemonConfig* config, state::Store* store, GuestTable* table, const KernelCatalog* catalog,
+              WorkerPool* pool)
+      : config_(config), store_(store), table_(table), catalog_(catalog), pool_(pool), started_(absl::Now()) {}
   grpc::ServerUnaryReactor* GetHost(grpc::CallbackServerContext*, const v1::GetHostRequest*, v1::HostInfo*) override;
   grpc::ServerUnaryReactor* CreateDiskFile(grpc::CallbackServerContext*, const v1::CreateDiskFileRequest*,
                                            v1::DiskFile*) override;
@@ -25,6 +27,7 @@ class HostService final : public v1::Host::CallbackService {
 
  private:
   const DaemonConfig* const config_;
+  state::Store* const store_;
   GuestTable* const table_;
   const KernelCatalog* const catalog_;
   WorkerPool* const pool_;

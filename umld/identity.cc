@@ -125,6 +125,7 @@ absl::StatusOr<std::vector<std::string>> Renew(const DaemonConfig& config, const
   state::GuestRow row;
   row.name = "identity";
   row.kernel = job.kernel;
+  row.kernel_opener = job.kernel_opener;
   row.memory_bytes = kMemory;
   row.kernel_args = {"init=/init"};
   row.relaxed = job.relaxed;

@@ -18,8 +18,9 @@ namespace umld {
 
 struct IdentityJob {
   std::string old_name, new_name;
-  std::string kernel;      // as in a guest's row
-  bool relaxed = false;    // as in the row of the guest whose kernel it is
+  std::string kernel;  // as in a guest's row, with the next two
+  std::optional<Credentials> kernel_opener;
+  bool relaxed = false;
   std::string root_flags;  // with which the guest mounts its root; may be empty
   state::DiskRow root;     // nobody uses it meanwhile; its unit does not matter
   std::string folder;      // of this job, exists; what it needs is put there and left to the caller

@@ -77,4 +77,10 @@ absl::StatusOr<const state::ImageRow*> FindImage(const std::vector<state::ImageR
   return found;
 }
 
+const state::ImageRow* ImageInFile(const std::vector<state::ImageRow>& images, absl::string_view path) {
+  const auto found =
+      std::find_if(images.begin(), images.end(), [path](const state::ImageRow& image) { return image.path == path; });
+  return found == images.end() ? nullptr : &*found;
+}
+
 }  // namespace umld

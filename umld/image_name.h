@@ -18,6 +18,8 @@ absl::StatusOr<std::string> ParseImageName(absl::string_view text);
 // The image that a name, or the beginning of a digest ("sha256:1a2b3c", at least 6 digits), leads to. Points into
 // `images`. kNotFound; kInvalidArgument: neither, or AMBIGUOUS_DIGEST. Pure.
 absl::StatusOr<const state::ImageRow*> FindImage(const std::vector<state::ImageRow>& images, absl::string_view text);
+// The image whose file this is, by its path; nullptr: none.
+const state::ImageRow* ImageInFile(const std::vector<state::ImageRow>& images, absl::string_view path);
 
 // Whether it was a digest that was given, not a name.
 bool IsDigest(absl::string_view text);

@@ -20,6 +20,8 @@ constexpr double kIdleShare = 0.01;
 constexpr uint64_t kWorthBytes = uint64_t{8} << 20;
 // So much work may have freed something: it is asked again, although it takes no more host memory than before.
 constexpr absl::Duration kWorked = absl::Milliseconds(100);
+// All guests are asked by one thread: one that answers slowly gets no more than about this part of it.
+constexpr int kShare = 10;
 // vmcore takes half a minute at most, and the guest's kernel ten seconds to leave a request unanswered.
 constexpr absl::Duration kPatience = absl::Seconds(90);
 
@@ -69,7 +71,8 @@ void MemoryReclaim::ThreadMain() {
 
 void MemoryReclaim::LookAt(const GuestPtr& guest, const GuestView& view) {
   if (!IsEligible(view)) {
-    watches_.erase(view.row.id);
+    // What it has taken of our time is not forgotten.
+    if (const auto known = watches_.find(view.row.id); known != watches_.end()) known->second.kernel = {};
     return;
   }
   const ProcessIdentity kernel = ToIdentity(view.facts.kernel());
@@ -78,18 +81,19 @@ void MemoryReclaim::LookAt(const GuestPtr& guest, const GuestView& view) {
   const auto [found, is_new] = watches_.try_emplace(view.row.id);
   Watch& watch = found->second;
   if (is_new || watch.kernel != kernel) {
-    watch = {kernel, now, cpu};
+    watch = {.kernel = kernel, .time = now, .cpu = cpu, .not_before = watch.not_before};
     return;
   }
   const bool idle = cpu - watch.cpu < kIdleShare * (now - watch.time);
   watch.time = now;
   watch.cpu = cpu;
-  if (!idle) return;
+  if (!idle || now < watch.not_before) return;
   const uint64_t host_bytes = kernel::HostMemoryOf(kernel);
   if (watch.asked && host_bytes < watch.host_bytes_left + kWorthBytes && cpu - watch.cpu_when_asked < kWorked) return;
   Ask(guest, view);
   // It has worked for that too.
   watch.time = absl::Now();
+  watch.not_before = watch.time + kShare * (watch.time - now);
   watch.cpu = watch.cpu_when_asked = UsageOf(kernel).cpu;
   watch.host_bytes_left = kernel::HostMemoryOf(kernel);
   watch.asked = true;

@@ -43,6 +43,7 @@ class MemoryReclaim {
     bool asked = false;
     absl::Duration cpu_when_asked{};
     uint64_t host_bytes_left = 0;  // afterwards
+    absl::Time not_before = absl::InfinitePast();
   };
 
   void ThreadMain();

@@ -86,7 +86,7 @@ absl::Status SnapshotRestore::StageDisk(const state::DiskRow& disk) const {
     if (is_there && !same_owner && fchown(to.get(), old.st_uid, old.st_gid) != 0) {
       return ErrnoError(errno, absl::StrCat("give ", staged, " the owner of ", disk.path));
     }
-    if (fchmod(to.get(), is_there ? old.st_mode & 07777 : 0600) != 0) return ErrnoError(errno, staged);
+    if (fchmod(to.get(), is_there ? old.st_mode & 0777 : 0600) != 0) return ErrnoError(errno, staged);
     if (fsync(to.get()) != 0) return ErrnoError(errno, absl::StrCat("sync ", staged));
     return SyncFolder(FolderOf(staged));
   });

@@ -1,6 +1,7 @@
 #include "umld/snapshot_service.h"
 
 #include "base/status.h"
+#include "umld/caller.h"
 #include "umld/grpc_status.h"
 #include "umld/operation_service.h"
 
@@ -38,7 +39,8 @@ Reactor* SnapshotService::GetSnapshot(Context* context, const v1::GetSnapshotReq
 Reactor* SnapshotService::RestoreSnapshot(Context* context, const v1::RestoreSnapshotRequest* request,
                                           v1::Operation* response) {
   return AnswerOnPool<v1::Operation>(context, pool_, response, [=, this]() -> absl::StatusOr<v1::Operation> {
-    ASSIGN_OR_RETURN(OperationView view, snapshots_->Restore(*request));
+    ASSIGN_OR_RETURN(const Caller caller, CallerOf(*context));
+    ASSIGN_OR_RETURN(OperationView view, snapshots_->Restore(*request, caller));
     return ToProto(view);
   });
 }

@@ -17,6 +17,7 @@
 #include "base/status.h"
 #include "base/umid.h"
 #include "spdlog/spdlog.h"
+#include "umld/admin_only.h"
 #include "umld/labels.h"
 #include "umld/snapshot_restore.h"
 #include "umld/snapshot_views.h"
@@ -332,9 +333,11 @@ void Snapshots::UndoCreate(const state::OperationRow& operation) {
 
 // ---------------------------------------------------------------- restore
 
-absl::StatusOr<OperationView> Snapshots::Restore(const v1::RestoreSnapshotRequest& request) {
+absl::StatusOr<OperationView> Snapshots::Restore(const v1::RestoreSnapshotRequest& request, const Caller& caller) {
   ASSIGN_OR_RETURN(const Found found, Find(request.name()));
   const GuestView view = table_->View(found.guest);
+  // Of a time when others may have been root in it.
+  RETURN_IF_ERROR(CheckUnconfined(view, "what is on a disk of a guest that is not confined", caller));
   RestoreStep step;
   step.snapshot = found.row.id;
   step.force = request.force();

@@ -11,6 +11,7 @@
 #include "base/unique_fd.h"
 #include "state/rows.h"
 #include "state/store.h"
+#include "umld/caller.h"
 #include "umld/daemon_config.h"
 #include "umld/guest_runtime.h"
 #include "umld/guest_table.h"
@@ -47,7 +48,7 @@ class Snapshots {
   // Commit the intent and return; the operation says how it ends.
   absl::StatusOr<OperationView> Create(const v1::CreateSnapshotRequest& request);
   absl::StatusOr<OperationView> CreateSet(const v1::CreateSnapshotsRequest& request);
-  absl::StatusOr<OperationView> Restore(const v1::RestoreSnapshotRequest& request);
+  absl::StatusOr<OperationView> Restore(const v1::RestoreSnapshotRequest& request, const Caller& caller);
   absl::StatusOr<v1::ListSnapshotsResponse> List(const v1::ListSnapshotsRequest& request);
   absl::StatusOr<v1::Snapshot> Get(const std::string& name);
   // `done` is called in the guest's line.

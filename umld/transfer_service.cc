@@ -17,9 +17,12 @@ namespace {
 // The next piece is made when the last one has been taken.
 class ExportStream final : public grpc::ServerWriteReactor<v1::ExportGuestResponse> {
  public:
-  ExportStream(GuestExports* exports, WorkerPool* pool, const v1::ExportGuestRequest& request) : pool_(pool) {
-    pool_->Submit([this, exports, request] {
-      exports->Begin(request, [this](absl::StatusOr<std::unique_ptr<GuestExport>> begun) {
+  ExportStream(GuestExports* exports, WorkerPool* pool, const absl::StatusOr<Caller>& caller,
+               const v1::ExportGuestRequest& request)
+      : pool_(pool) {
+    pool_->Submit([this, exports, caller, request] {
+      if (!caller.ok()) return Finish(ToGrpc(caller.status()));
+      exports->Begin(request, *caller, [this](absl::StatusOr<std::unique_ptr<GuestExport>> begun) {
         if (!begun.ok()) return Finish(ToGrpc(begun.status()));
         export_ = *std::move(begun);
         message_.set_total_bytes(export_->total_bytes());
@@ -104,9 +107,9 @@ class ImportStream final : public grpc::ServerReadReactor<v1::ImportGuestRequest
 
 }  // namespace
 
-grpc::ServerWriteReactor<v1::ExportGuestResponse>* TransferService::ExportGuest(grpc::CallbackServerContext*,
+grpc::ServerWriteReactor<v1::ExportGuestResponse>* TransferService::ExportGuest(grpc::CallbackServerContext* context,
                                                                                 const v1::ExportGuestRequest* request) {
-  return new ExportStream(exports_, pool_, *request);
+  return new ExportStream(exports_, pool_, CallerOf(*context), *request);
 }
 
 grpc::ServerReadReactor<v1::ImportGuestRequest>* TransferService::ImportGuest(grpc::CallbackServerContext* context,

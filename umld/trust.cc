@@ -7,6 +7,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "base/status.h"
+#include "devices/disk/disk_spec.h"
 
 namespace umld {
 namespace {
@@ -51,6 +52,28 @@ absl::Status CheckArgument(const state::GuestRow& guest, absl::string_view argum
   return absl::OkStatus();
 }
 
+absl::Status OthersFile(const state::GuestRow& guest, const std::string& path, uid_t uid, absl::string_view way_out) {
+  return MakeError(absl::StatusCode::kFailedPrecondition,
+                   absl::StrCat("guest ", guest.name, " cannot be relaxed: ", path, " was named by uid ", uid,
+                                ", and would be opened by umld's user"),
+                   {"OTHERS_FILE", path, std::string(way_out)});
+}
+
+// It opens its files itself, as umld's user, whatever their names lead to by then.
+absl::Status CheckOwnFiles(const state::GuestRow& guest) {
+  if (guest.kernel_opener.has_value()) {
+    return OthersFile(guest, guest.kernel, guest.kernel_opener->uid,
+                      absl::StrCat("name it yourself: umlctl set ", guest.name, " --kernel ", guest.kernel));
+  }
+  for (const state::DiskRow& disk : guest.disks) {
+    if (!disk.opener.has_value()) continue;
+    const std::string device = devices::DiskName(disk.unit);
+    return OthersFile(guest, disk.path, disk.opener->uid,
+                      absl::StrCat("`umlctl unplug ", guest.name, " ", device, "`, and plug it yourself"));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status CheckTrust(const state::GuestRow& guest) {
@@ -58,6 +81,7 @@ absl::Status CheckTrust(const state::GuestRow& guest) {
     return NeedsTrust(guest, "cannot be relaxed: who has root in it could reach all that umld's own user can",
                       "leave it strict, or say that you trust who has root in it: --trust trusted");
   }
+  if (guest.relaxed) RETURN_IF_ERROR(CheckOwnFiles(guest));
   for (const std::string& argument : guest.kernel_args) RETURN_IF_ERROR(CheckArgument(guest, argument));
   return absl::OkStatus();
 }

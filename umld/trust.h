@@ -10,7 +10,9 @@ namespace umld {
 //
 // What a strict guest's kernel can do (loadable modules, /dev/mem, hostfs) is not asked for: it makes the kernel's
 // process easier to take over from inside, and the jail is made for one that has been taken over.
-// kFailedPrecondition TRUST_REQUIRED: it needs to be trusted. HOSTFS_SHARE: a share that would not be one.
+// kFailedPrecondition TRUST_REQUIRED: it needs to be trusted. OTHERS_FILE: it is relaxed, and its kernel or a disk is
+// to be opened as another user, which a kernel that is not confined does not do. HOSTFS_SHARE: a share that would not
+// be one.
 absl::Status CheckTrust(const state::GuestRow& guest);
 
 }  // namespace umld

@@ -36,6 +36,24 @@ TEST(TrustTest, RelaxedIsForTrustedGuests) {
   EXPECT_EQ(Reason(Guest(true, false)), "TRUST_REQUIRED");
 }
 
+TEST(TrustTest, RelaxedGuestsHaveNoFilesOfOthers) {
+  for (const bool relaxed : {false, true}) {
+    const std::string reason = relaxed ? "OTHERS_FILE" : "";
+    state::GuestRow guest = Guest(relaxed, true);
+    guest.kernel = "/home/somebody/linux";
+    EXPECT_EQ(Reason(guest), "");
+    guest.kernel_opener = Credentials{1000, 1000, {}};
+    EXPECT_EQ(Reason(guest), reason);
+    guest.kernel_opener.reset();
+    guest.disks.resize(1);
+    guest.disks[0].path = "/home/somebody/disk";
+    guest.disks[0].opener = Credentials{1000, 1000, {}};
+    EXPECT_EQ(Reason(guest), reason);
+    guest.disks[0].opener.reset();
+    EXPECT_EQ(Reason(guest), "");
+  }
+}
+
 TEST(TrustTest, UmlsSeccompModeIsForTrustedGuests) {
   for (const char* on : {"seccomp=on", "seccomp=auto", "seccomp="}) {
     EXPECT_EQ(Reason(Guest(false, false, on)), "TRUST_REQUIRED") << on;

@@ -19,11 +19,16 @@ inline devices::DiskSpec FromMessage(const v1::Disk& disk) {
   return {disk.unit(), disk.flags(), disk.path(), disk.backing(), disk.serial()};
 }
 
-// Who opens the disk's files; nullopt: this process as it is. Pure.
+inline Credentials FromMessage(const v1::Credentials& user) {
+  return {user.uid(), user.gid(), {user.groups().begin(), user.groups().end()}};
+}
+
+// Who opens the disk's files, or the kernel; nullopt: this process as it is. Pure.
 inline std::optional<Credentials> OpenerOf(const v1::Disk& disk) {
-  if (!disk.has_opener()) return std::nullopt;
-  const v1::Credentials& opener = disk.opener();
-  return Credentials{opener.uid(), opener.gid(), {opener.groups().begin(), opener.groups().end()}};
+  return disk.has_opener() ? std::optional(FromMessage(disk.opener())) : std::nullopt;
+}
+inline std::optional<Credentials> KernelOpenerOf(const v1::GuestConfig& config) {
+  return config.has_kernel_opener() ? std::optional(FromMessage(config.kernel_opener())) : std::nullopt;
 }
 
 // The host files of a guest's disks, by unit.

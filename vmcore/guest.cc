@@ -1,17 +1,23 @@
 #include "vmcore/guest.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <filesystem>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "base/credentials.h"
 #include "base/file.h"
 #include "base/process.h"
 #include "base/status.h"
+#include "base/unique_fd.h"
 #include "vmcore/disk_message.h"
 #include "vmcore/kernel_command_line.h"
 #include "vmcore/kernel_disk.h"
@@ -54,6 +60,20 @@ v1::State WireState(LifeState state) {
 void SetProcess(const ProcessIdentity& process, v1::ProcessId* message) {
   message->set_pid(process.pid);
   message->set_start_ticks(process.start_ticks);
+}
+
+// A file that this user may read.
+absl::StatusOr<devices::FileId> FindKernel(const std::string& path) {
+  const UniqueFd file(open(path.c_str(), O_PATH | O_CLOEXEC));
+  struct stat info = {};
+  if (!file.ok() || fstat(file.get(), &info) != 0) return ErrnoError(errno, path);
+  if (!S_ISREG(info.st_mode)) {
+    return MakeError(absl::StatusCode::kFailedPrecondition, absl::StrCat("the kernel ", path, " is not a regular file"),
+                     {"NOT_A_UML_KERNEL", path, "give the guest another kernel (umlctl set GUEST --kernel ...)"});
+  }
+  const UniqueFd readable(open(absl::StrCat("/proc/self/fd/", file.get()).c_str(), O_RDONLY | O_CLOEXEC));
+  if (!readable.ok()) return ErrnoError(errno, path);
+  return devices::IdOf(info);
 }
 
 LifeEvent EventOf(EndKind kind) {
@@ -124,7 +144,10 @@ absl::Status Guest::ShowKernel() {
   if (jail_ == nullptr) return absl::OkStatus();
   const std::string shown = std::filesystem::absolute(kShownFolder).string();
   RETURN_IF_ERROR(jail_->Show(kShownFolder, shown, Jail::Access::kReadOnly));
-  RETURN_IF_ERROR(jail_->Show(kKernelFolder, config_.kernel(), Jail::Access::kReadOnly));
+  // A path may lead elsewhere by now: to what its user may open, and to a file alone.
+  const std::optional<Credentials> opener = KernelOpenerOf(config_);
+  ASSIGN_OR_RETURN(const devices::FileId kernel, ActAs(opener, [this] { return FindKernel(config_.kernel()); }));
+  RETURN_IF_ERROR(jail_->Show(kKernelFolder, config_.kernel(), Jail::Access::kReadOnly, Jail::Checked{opener, kernel}));
   const bool of_this_kernel = config_.kernel_libraries_size() > 0;
   for (const std::string& library : of_this_kernel ? config_.kernel_libraries() : launch_.kernel_libraries()) {
     RETURN_IF_ERROR(jail_->Show(kKernelFolder, library, Jail::Access::kReadOnly));
@@ -271,8 +294,8 @@ void Guest::OnKernelGone(const KernelEnd& end) {
   stop_stage_ = stop_ == nullptr ? "" : std::string(stop_->stage());
   Log(absl::StrCat("kernel ", kernel_.pid, " ended: ", last_end_.reason));
   ForgetKernel();
-  if (last_end_.kind == EndKind::kRebooted && lifecycle_.state() == LifeState::kRunning &&
-      reboots_.TooMany(EventLoop::Clock::now())) {
+  const bool unasked = lifecycle_.state() == LifeState::kRunning || lifecycle_.state() == LifeState::kPaused;
+  if (last_end_.kind == EndKind::kRebooted && unasked && reboots_.TooMany(EventLoop::Clock::now())) {
     last_end_.kind = EndKind::kCrashed;
     last_end_.reason = "reboots over and over";
   }

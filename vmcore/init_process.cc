@@ -93,8 +93,11 @@ void DefaultSignals() {
                       CloseRange(kFirstFreeFd, ~0U, CLOSE_RANGE_CLOEXEC);
   // Before Linux 5.11, which confines nobody either, they are closed by the exec: all are made so.
   if (!closed && spec.jail != nullptr) Fail(socket, "close all descriptors");
-  // Every panic is an abort: no core files of a guest's memory in the runtime directory.
-  rlimit no_core = {0, 0};
+  // Every panic is an abort: no core files of a guest's memory in the runtime directory. Not 0: with that, a program of
+  // the host to which core dumps are piped (core_pattern) would be run, as root and with what the guest is. 1 forbids
+  // both.
+  rlimit no_core = {}, now = {};
+  if (getrlimit(RLIMIT_CORE, &now) == 0) no_core.rlim_cur = no_core.rlim_max = std::min<rlim_t>(1, now.rlim_max);
   if (!IsRemoved("core") && setrlimit(RLIMIT_CORE, &no_core) != 0) Fail(socket, "forbid core files");
   // The guest's memory begins where the host puts the heap, and the kernel's array of struct page begins at the end of
   // the program: a random gap of up to 800 MiB between them would take up to 14 MiB of every guest's memory. UML's text

@@ -19,8 +19,13 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
+#include <system_error>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "base/file.h"
 #include "base/status.h"
 #include "vmcore/jail_controls.h"
 #include "vmcore/kernel_paths.h"
@@ -91,6 +96,31 @@ bool Limit(__rlimit_resource resource, rlim_t value) {
   return setrlimit(resource, &limit) == 0;
 }
 
+// As it can be raised while the guest runs. That the guest does not is the filter's.
+bool LimitFileSize(uint64_t bytes) {
+  rlimit limit = {};
+  if (getrlimit(RLIMIT_FSIZE, &limit) != 0) return false;
+  limit.rlim_cur = std::min<rlim_t>(bytes, limit.rlim_max);
+  return setrlimit(RLIMIT_FSIZE, &limit) == 0;
+}
+
+// Of all its threads. It may end meanwhile.
+std::vector<pid_t> ChildrenOf(pid_t pid) {
+  constexpr size_t kMost = 1 << 20;
+  std::vector<pid_t> children;
+  std::error_code gone;
+  std::filesystem::directory_iterator task(absl::StrCat("/proc/", pid, "/task"), gone);
+  for (; !gone && task != std::filesystem::directory_iterator(); task.increment(gone)) {
+    const absl::StatusOr<std::string> text = ReadFile(task->path().string() + "/children", kMost);
+    if (!text.ok()) continue;
+    for (absl::string_view word : absl::StrSplit(*text, ' ', absl::SkipWhitespace())) {
+      pid_t child = 0;
+      if (absl::SimpleAtoi(word, &child)) children.push_back(child);
+    }
+  }
+  return children;
+}
+
 // Whether a user namespace's processes are counted for themselves. Before Linux 5.14 an ordinary user's guests would
 // share one limit.
 bool CountsByNamespace() {
@@ -146,6 +176,7 @@ absl::Status Jail::Prepare(uint64_t memory_bytes) {
   KernelGone();
   shown_.clear();
   options_.memory_bytes = memory_bytes;
+  file_bytes_ = memory_bytes + kMemorySlack;
   // Mounted nowhere: it goes with the last of us that holds it, and the host's mounts stay as they are.
   UniqueFd context(fsopen("tmpfs", FSOPEN_CLOEXEC));
   if (!context.ok()) return Refused("open a tmpfs");
@@ -279,6 +310,47 @@ void Jail::Hide(const std::string& key) {
   shown_.erase(gone, shown_.end());
 }
 
+absl::Status Jail::AllowFileSize(uint64_t bytes) {
+  if (bytes <= file_bytes_) return absl::OkStatus();
+  if (kernel_mounts_.ok()) {
+    const pid_t child = fork();
+    if (child == 0) RaiseFileLimits(bytes);
+    int status = 0;
+    while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    }
+    if (child < 0 || status != 0) {
+      return MakeError(absl::StatusCode::kUnavailable,
+                       "the guest's processes could not be let write so large a file, or they become too many",
+                       {"FILE_LIMIT", "", "try again, or stop the guest and attach the disk before its next start"});
+    }
+  }
+  file_bytes_ = bytes;
+  return absl::OkStatus();
+}
+
+void Jail::RaiseFileLimits(uint64_t bytes) const {
+  // Those that have disks open are there from the kernel's first moment on, before all stubs.
+  std::vector<pid_t> processes = ChildrenOf(init_);
+  for (size_t i = 0; i < processes.size() && processes.size() <= kProcesses; ++i) {
+    const std::vector<pid_t> children = ChildrenOf(processes[i]);
+    processes.insert(processes.end(), children.begin(), children.end());
+  }
+  // Who has all of a process's ids may change its limits, up to the hard one. A stub that is born meanwhile writes no
+  // disk.
+  const bool theirs =
+      options_.uid == 0 || (setgroups(0, nullptr) == 0 && setresgid(options_.uid, options_.uid, options_.uid) == 0 &&
+                            setresuid(options_.uid, options_.uid, options_.uid) == 0);
+  if (!theirs || processes.empty()) _exit(1);
+  for (pid_t pid : processes) {
+    rlimit limit = {};
+    // One that has ended meanwhile is no failure, and a limit that is none is not the guest's.
+    if (prlimit(pid, RLIMIT_FSIZE, nullptr, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) continue;
+    limit.rlim_cur = std::min(std::max<rlim_t>(limit.rlim_cur, bytes), limit.rlim_max);
+    if (prlimit(pid, RLIMIT_FSIZE, &limit, nullptr) != 0 && errno != ESRCH) _exit(1);
+  }
+  _exit(0);
+}
+
 absl::Status Jail::Give(const std::string& path) const {
   if (options_.uid == 0 || lchown(path.c_str(), options_.uid, options_.uid) == 0) return absl::OkStatus();
   return ErrnoError(errno, absl::StrCat("give ", path, " to the guest"));
@@ -320,6 +392,7 @@ absl::Status Jail::Inside(const Action& action) {
 }
 
 absl::Status Jail::KernelStarted(pid_t init) {
+  init_ = init;
   for (Shown& file : shown_) file.tree.reset();
   kernel_mounts_.reset(open(absl::StrCat("/proc/", init, "/ns/mnt").c_str(), O_RDONLY | O_CLOEXEC));
   return kernel_mounts_.ok() ? absl::OkStatus() : ErrnoError(errno, "open the guest's mount namespace");
@@ -421,6 +494,7 @@ const char* Jail::DropPrivileges() const {
   }
   if (counts_processes_ && !IsRemoved("processes") && !Limit(RLIMIT_NPROC, kProcesses)) return "limit the processes";
   if (!IsRemoved("capabilities") && !SetCapabilities(0)) return "drop the capabilities";
+  if (!IsRemoved("file-size") && !LimitFileSize(file_bytes_)) return "limit the size of files";
   if (!IsRemoved("open-files") && !Limit(RLIMIT_NOFILE, kOpenFiles)) return "limit the open files";
   // No program that it runs gets more than it has.
   if (!IsRemoved("no_new_privs") && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return "set no_new_privs";
@@ -447,7 +521,7 @@ void Jail::AddFacts(v1::Facts* facts) const {
   add("capabilities", true, "none, and none to be had (no_new_privs)");
   add("limits", true,
       absl::StrCat(kOpenFiles, " open files, ", counts_processes_ ? absl::StrCat(kProcesses, " processes, ") : "",
-                   "memory of its configured size"));
+                   "files no longer than its disks, memory of its configured size"));
   add("landlock", landlock_,
       landlock_ ? "signals and abstract sockets of its own processes alone"
                 : "this host has none of version 6 or later");

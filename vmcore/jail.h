@@ -62,6 +62,10 @@ class Jail {
   // kAborted, FILE_REPLACED: it is another file than was checked.
   absl::Status Show(const std::string& key, const std::string& path, Access access,
                     const std::optional<Checked>& checked = std::nullopt);
+  // The kernel's processes make no file longer than the longest that was allowed since Prepare, nor than its memory:
+  // for those that start and those that run. Blocks for as long as it takes to look at those. kUnavailable FILE_LIMIT:
+  // one could not be told; nothing is allowed that was not.
+  absl::Status AllowFileSize(uint64_t bytes);
   // Takes away what was shown for `key` and for no other. The kernel keeps what it has open. Nothing shown: fine.
   void Hide(const std::string& key);
   // Makes a file of ours in kKernelFolder the guest's.
@@ -110,6 +114,8 @@ class Jail {
   absl::StatusOr<Shown> Open(const std::string& path, Access access, const std::optional<Checked>& checked);
   // A user namespace that maps the file's owner to the guest, as mount_setattr wants it.
   absl::StatusOr<int> OwnerMap(uid_t uid, gid_t gid);
+  // Of the processes that run. In a process of its own, which takes the guest's uid.
+  [[noreturn]] void RaiseFileLimits(uint64_t bytes) const;
   // In the current mount namespace, below the current root or working directory.
   bool Place(const Shown& file) const;
   // Runs in the kernel's mount namespace, and comes back.
@@ -122,6 +128,8 @@ class Jail {
   UniqueFd home_, root_, run_dir_;  // the mount namespace we are in, its root as we see it, and working directory
   UniqueFd kernel_folder_;          // the mount that is kKernelFolder
   UniqueFd kernel_mounts_;          // the kernel's mount namespace, while it runs
+  pid_t init_ = 0;                  // while it runs
+  uint64_t file_bytes_ = 0;
   bool landlock_ = false;
   bool counts_processes_ = false;  // a limit of processes is this guest's alone
 };

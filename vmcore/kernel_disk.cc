@@ -43,6 +43,7 @@ absl::Status Prepare(const v1::Disk& disk, devices::DiskFile file, Jail* jail, b
   }
   if (jail == nullptr) return absl::OkStatus();
   const bool read_only = !file.writable || absl::StrContains(spec.flags, 'r');
+  if (!read_only) RETURN_IF_ERROR(jail->AllowFileSize(file.file_bytes));
   const std::string key = devices::DiskName(spec.unit);
   RETURN_IF_ERROR(jail->Show(key, spec.path, read_only ? Jail::Access::kReadOnly : Jail::Access::kReadWrite,
                              Jail::Checked{opener, file.path}));

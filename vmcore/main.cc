@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -105,6 +106,15 @@ void RecordFailure(const v1::Launch& launch, const absl::Status& failure) {
   if (absl::Status status = WriteExitRecord(exit); !status.ok()) Log(status.message());
 }
 
+// Who has none, not even a hard limit, could not give the kernel its one byte (RunKernel in init_process.cc). An
+// ordinary user may not.
+void LetCoreLimitBeOne() {
+  rlimit core = {};
+  if (getrlimit(RLIMIT_CORE, &core) != 0 || core.rlim_max != 0) return;
+  core.rlim_max = 1;
+  setrlimit(RLIMIT_CORE, &core);
+}
+
 absl::Status Run() {
   ASSIGN_OR_RETURN(v1::Launch launch, ReadLaunch());
   close(kLaunchFd);
@@ -113,6 +123,7 @@ absl::Status Run() {
   BoundLogFile();
   umask(0077);
   if (chdir(launch.run_dir().c_str()) != 0) return ErrnoError(errno, absl::StrCat("enter ", launch.run_dir()));
+  LetCoreLimitBeOne();
   // A kernel that is not confined has what umld's user has, and with it its supervisor.
   absl::Status status = launch.confinement() == v1::CONFINEMENT_STRICT ? DropUnneededCapabilities() : absl::OkStatus();
   if (status.ok()) status = Supervise(launch, lock, std::move(control));

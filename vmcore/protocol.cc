@@ -1,5 +1,8 @@
 #include "vmcore/protocol.h"
 
+#include <string>
+
+#include "absl/strings/str_cat.h"
 #include "base/status.h"
 
 namespace umld::vmcore {
@@ -14,14 +17,27 @@ absl::StatusOr<v1::Frame> DecodeFrame(absl::string_view packet) {
   return frame;
 }
 
+namespace {
+
+// Not in the middle of a character.
+std::string Cut(absl::string_view text) {
+  constexpr size_t kMost = 8192;
+  if (text.size() <= kMost) return std::string(text);
+  size_t end = kMost;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0U) == 0x80U) --end;
+  return absl::StrCat(text.substr(0, end), "...");
+}
+
+}  // namespace
+
 v1::Error ToWireError(const absl::Status& status) {
   v1::Error error;
   ErrorDetail detail = GetErrorDetail(status);
   error.set_code(static_cast<int32_t>(status.code()));
-  error.set_message(std::string(status.message()));
-  error.set_reason(detail.reason);
-  error.set_subject(detail.subject);
-  error.set_hint(detail.hint);
+  error.set_message(Cut(status.message()));
+  error.set_reason(Cut(detail.reason));
+  error.set_subject(Cut(detail.subject));
+  error.set_hint(Cut(detail.hint));
   return error;
 }
 

@@ -19,7 +19,8 @@ std::string EncodeFrame(const v1::Frame& frame);
 // kDataLoss: no Frame.
 absl::StatusOr<v1::Frame> DecodeFrame(absl::string_view packet);
 
-// A Status on the wire and back, with its ErrorDetail. Do not call ToWireError with an OK status.
+// A Status on the wire and back, with its ErrorDetail. Do not call ToWireError with an OK status. A long text, which is
+// the guest's, is cut: it has to fit into a packet.
 v1::Error ToWireError(const absl::Status& status);
 absl::Status FromWireError(const v1::Error& error);
 

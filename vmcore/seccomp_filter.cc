@@ -54,6 +54,10 @@ absl::Status AddRule(const Context& context, const CallRule& rule) {
         if (result != 0) break;
       }
       break;
+    case CallRule::If::kNull:
+      result =
+          seccomp_rule_add_exact(context.get(), action, number, 1, SCMP_CMP64(rule.argument, SCMP_CMP_EQ, uint64_t{0}));
+      break;
     case CallRule::If::kNoBits:
     case CallRule::If::kAllBits: {
       const uint64_t mask = rule.values[0];

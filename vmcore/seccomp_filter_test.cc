@@ -3,14 +3,17 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <linux/audit.h>
+#include <linux/falloc.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -192,8 +195,31 @@ TEST(SeccompFilterTest, ArgumentsAreLookedAt) {
   ExpectForbidden("prctl", [] { return syscall(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0); });
   ExpectForbidden("prctl", [] { return syscall(SYS_prctl, PR_SET_SECCOMP, 1, 0, 0, 0); });
   ExpectForbidden("fcntl", [] { return syscall(SYS_fcntl, 0, F_SETLEASE, F_RDLCK); });
-  ExpectForbidden("prlimit64", [] { return syscall(SYS_prlimit64, getppid(), 0, 0, 0); });
-  ExpectAllowed("prlimit64", 0, [] { return syscall(SYS_prlimit64, 0, 0, 0, 0); });
+  // Its limits stay what they are, but for its stack's. The other half of a pointer counts too.
+  static const rlimit some = {1 << 20, 1 << 20};
+  for (const int resource : {RLIMIT_FSIZE, RLIMIT_CORE, RLIMIT_NOFILE, RLIMIT_NPROC}) {
+    ExpectForbidden("prlimit64", [=] { return syscall(SYS_prlimit64, 0, resource, &some, 0); });
+    ExpectAllowed("prlimit64", 0, [=] { return syscall(SYS_prlimit64, 0, resource, 0, 0); });
+  }
+  ExpectForbidden("prlimit64", [] { return syscall(SYS_prlimit64, 0, RLIMIT_CORE, uint64_t{1} << 32U, 0); });
+  ExpectForbidden("prlimit64", [] { return syscall(SYS_prlimit64, getppid(), RLIMIT_STACK, &some, 0); });
+  ExpectAllowed("prlimit64", 0, [] { return syscall(SYS_prlimit64, 0, RLIMIT_STACK, &some, 0); });
+  // A disk is the guest's file, which others on the host see: it does not run as its owner, and takes no space behind
+  // its end.
+  for (const mode_t mode : {04755U, 02755U, 06755U}) {
+    ExpectAllowed("fchmod", EPERM, [=] { return fchmod(0, mode); });
+    ExpectAllowed("chmod", EPERM, [=] { return chmod("/nowhere", mode); });
+  }
+  ExpectAllowed("chmod", ENOENT, [] { return chmod("/nowhere", 0777); });
+  ExpectForbidden("fallocate", [] { return fallocate(0, 0, 0, 4096); });
+  ExpectForbidden("fallocate", [] { return fallocate(0, FALLOC_FL_KEEP_SIZE, 0, 4096); });
+  ExpectAllowed("fallocate", EOPNOTSUPP,
+                [] { return fallocate(0, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, 0, 4096); });
+  ExpectAllowed("fallocate", EBADF, [] { return fallocate(99, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096); });
+  ExpectAllowed("mmap", ENOMEM, [] {
+    return mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0) == MAP_FAILED ? -1 : 0;
+  });
+  ExpectForbidden("memfd_create", [] { return syscall(SYS_memfd_create, "x", MFD_HUGETLB); });
 }
 
 TEST(SeccompFilterTest, OtherTablesOfNumbersAreCaught) {
@@ -330,7 +356,8 @@ TEST(SeccompFilterTest, TheListIsOfKnownCallsWithReasons) {
     EXPECT_TRUE(groups.insert(group.name).second) << group.name;
     EXPECT_GT(strlen(group.reason), 20U) << group.name;
     for (const CallRule& rule : group.rules) {
-      EXPECT_EQ(rule.values.empty(), rule.condition == CallRule::If::kAlways) << rule.name;
+      const bool has_none = rule.condition == CallRule::If::kAlways || rule.condition == CallRule::If::kNull;
+      EXPECT_EQ(rule.values.empty(), has_none) << rule.name;
       EXPECT_TRUE(!rule.next.has_value() || rule.condition == CallRule::If::kEquals) << rule.name;
     }
   }

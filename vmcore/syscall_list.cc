@@ -3,12 +3,15 @@
 #include <asm/ldt.h>
 #include <asm/prctl.h>
 #include <fcntl.h>
+#include <linux/falloc.h>
 #include <linux/fs.h>
 #include <linux/if_tun.h>
 #include <linux/ptrace.h>
 #include <sched.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -43,8 +46,9 @@ std::vector<CallGroup> MakeList() {
            {"arch_prctl", If::kEquals, 0, {ARCH_SET_GS, ARCH_SET_FS, ARCH_GET_FS, ARCH_GET_GS}},
            // CET, asked by the loader: not supported here is a good answer.
            {"arch_prctl", If::kEquals, 0, {0x3001}},
-           // Its own limits only (stack, core): the pid is 0.
-           {"prlimit64", If::kEquals, 0, {0}},
+           // Limits are read, and of its own the stack's is set. Not the one of its files, which is vmcore's to raise,
+           // nor the one of core dumps (RunKernel in init_process.cc).
+           {"prlimit64", If::kNull, 2}, {"prlimit64", If::kEquals, 0, {0}, 0, false, RLIMIT_STACK},
            // The C library falls back to clone, whose flags can be looked at.
            {"clone3", If::kAlways, 0, {}, ENOSYS},
        }},
@@ -52,15 +56,21 @@ std::vector<CallGroup> MakeList() {
        "Guest memory is a file mapped into the kernel and, by stubs, into each of the guest's processes; memory that is "
        "given back is cut out of the file (MADV_REMOVE).",
        {
-           {"mmap"}, {"munmap"}, {"mprotect"}, {"mremap"}, {"madvise"},
+           // No huge pages: the host's are set aside for somebody else, and no control group counts them as memory.
+           {"mmap", If::kNoBits, 3, {MAP_HUGETLB}}, {"mmap", If::kAllBits, 3, {MAP_HUGETLB}, ENOMEM},
+           {"munmap"}, {"mprotect"}, {"mremap"}, {"madvise"},
        }},
       {"files",
        "Disks, the memory file, its umid folder, and reading /proc/cpuinfo and the like where there is one.",
        {
            {"open"}, {"openat"}, {"close"}, {"read"}, {"write"}, {"readv"}, {"writev"}, {"pread64"}, {"pwrite64"},
            {"lseek"}, {"stat"}, {"fstat"}, {"lstat"}, {"newfstatat"}, {"statfs"}, {"fstatfs"}, {"fsync"}, {"fdatasync"},
-           {"ftruncate"}, {"fallocate"}, {"getdents64"}, {"getcwd"}, {"chdir"}, {"mkdir"}, {"rmdir"}, {"unlink"},
+           {"ftruncate"}, {"getdents64"}, {"getcwd"}, {"chdir"}, {"mkdir"}, {"rmdir"}, {"unlink"},
            {"dup"}, {"dup2"}, {"pipe"}, {"pipe2"},
+           // Discard. With zeroes written by the host the guest could take space beyond a file's end, where no limit is
+           // asked: it writes them itself, as on a file system that does not know how.
+           {"fallocate", If::kEquals, 1, {FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE}},
+           {"fallocate", If::kEquals, 1, {FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE}, EOPNOTSUPP},
            {"fcntl", If::kEquals, 1, {F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_SETFL}},
            // Locks of disks.
            {"fcntl", If::kEquals, 1, {F_GETLK, F_SETLK, F_SETLKW}},
@@ -70,7 +80,11 @@ std::vector<CallGroup> MakeList() {
       {"hostfs",
        "What a hostfs share does on behalf of the guest beyond the above. Where it may do it is the jail's to say.",
        {
-           {"rename"}, {"link"}, {"symlink"}, {"truncate"}, {"chmod"}, {"fchmod"}, {"chown"}, {"lchown"}, {"fchown"},
+           {"rename"}, {"link"}, {"symlink"}, {"truncate"}, {"chown"}, {"lchown"}, {"fchown"},
+           // A disk is the guest's file, and on the host it is a file as any: not one that runs as its owner.
+           {"chmod", If::kNoBits, 1, {S_ISUID | S_ISGID}}, {"fchmod", If::kNoBits, 1, {S_ISUID | S_ISGID}},
+           {"chmod", If::kAllBits, 1, {S_ISUID}, EPERM}, {"fchmod", If::kAllBits, 1, {S_ISUID}, EPERM},
+           {"chmod", If::kAllBits, 1, {S_ISGID}, EPERM}, {"fchmod", If::kAllBits, 1, {S_ISGID}, EPERM},
            {"utime"}, {"utimes"}, {"utimensat"}, {"readlinkat"}, {"unlinkat"}, {"renameat2"},
            // Pipes, sockets and plain files. The bit of S_IFCHR is in both kinds of devices: the guest is told no.
            {"mknod", If::kNoBits, 1, {S_IFCHR}}, {"mknodat", If::kNoBits, 2, {S_IFCHR}},
@@ -130,7 +144,7 @@ std::vector<CallGroup> MakeList() {
       {"newer kernels",
        "UML of 6.13 and later runs its stubs from a program in a memory file. Read in its source, not run.",
        {
-           {"memfd_create"}, {"execveat"}, {"close_range"},
+           {"memfd_create", If::kNoBits, 1, {MFD_HUGETLB}}, {"execveat"}, {"close_range"},
        }},
   };
 }

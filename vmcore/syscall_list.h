@@ -15,6 +15,7 @@ struct CallRule {
     kEquals,   // the argument, as an int, is one of `values`
     kNoBits,   // it has none of the bits of values[0]
     kAllBits,  // it has all of them
+    kNull,     // it is a null pointer
   };
   const char* name;
   If condition = If::kAlways;

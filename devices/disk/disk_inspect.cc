@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "absl/strings/str_cat.h"
@@ -34,6 +35,9 @@ absl::Status CowError(absl::string_view message, const std::string& path, absl::
 bool StatNamed(const std::string& path, struct stat* info) {
   return fstatat(AT_FDCWD, path.c_str(), info, AT_NO_AUTOMOUNT) == 0;
 }
+
+// The kernel writes whole ones.
+uint64_t ToSectors(uint64_t bytes) { return (bytes + 511) / 512 * 512; }
 
 absl::Status CheckRaw(const DiskSpec& spec, const OpenDisk& disk) {
   if (spec.flags.find('d') != std::string::npos) return absl::OkStatus();
@@ -130,7 +134,9 @@ absl::Status InspectExistingCow(const DiskSpec& spec, const OpenDisk& cow, const
                     "name a file that does not exist yet, or a COW file; leave out the backing file for a plain disk");
   }
   file->header_backing = (*header)->backing;
-  return CheckHeader(spec, **header, cow, backing);
+  RETURN_IF_ERROR(CheckHeader(spec, **header, cow, backing));
+  file->file_bytes = std::max(cow.size_bytes, ToSectors(LayOutCow(**header).file_bytes));
+  return absl::OkStatus();
 }
 
 absl::Status InspectCow(const DiskSpec& spec, DiskAccess access, DiskFile* file) {
@@ -170,6 +176,7 @@ absl::StatusOr<DiskFile> InspectDisk(const DiskSpec& spec) {
   RETURN_IF_ERROR(CheckRaw(spec, disk));
   file.path = IdOf(disk.info);
   file.size_bytes = disk.size_bytes;
+  file.file_bytes = ToSectors(disk.size_bytes);
   if (file.data) {
     // The kernel takes the size from the backing file that the header names, flag d or not.
     ASSIGN_OR_RETURN(const std::string start, ReadStart(disk, spec.path, kCowHeaderBytes));

@@ -33,6 +33,7 @@ struct DiskFile {
   // this, the kernel writes that path into the header; with flag r it cannot, and the disk does not open.
   std::string header_backing;
   uint64_t size_bytes = 0;  // the guest's capacity, before the kernel rounds it up to 512
+  uint64_t file_bytes = 0;  // how long the file at `path` gets when the guest has written all it may
   bool create_cow = false;  // the COW file does not exist yet; CreateCow makes it
   bool writable = false;    // no flag r
   bool shared = false;      // flag c
