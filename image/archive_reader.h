@@ -32,12 +32,14 @@ class FdBytes final : public ByteSource {
   uint64_t position_ = 0;
 };
 
-// Goes through a tar (ustar, GNU, pax; plain or packed by gzip, xz, zstd, bzip2, lzma) in this process, with
-// libarchive; nothing is written anywhere. kInvalidArgument BAD_ARCHIVE: it is none, or is cut short or damaged.
-absl::Status ReadArchive(ByteSource& bytes, const EntryVisitor& visit);
+// Goes through a tar (ustar, GNU, pax; plain or packed once, by gzip, xz, zstd or bzip2) in this process, with
+// libarchive and liblzma; nothing is written anywhere. What is unpacked may be endless: `may_go_on` is asked for every
+// few hundred KiB of it, also of what the visitor does not read. kInvalidArgument BAD_ARCHIVE: it is none, is cut short
+// or damaged, is packed twice, takes more than 256 MiB to unpack, or has more than 1 MiB of headers for one entry.
+absl::Status ReadArchive(ByteSource& bytes, const EntryVisitor& visit, const MayGoOn& may_go_on);
 
 // The same over a file, again and again. `fd` outlives it.
-std::unique_ptr<EntrySource> ArchiveSource(int fd);
+std::unique_ptr<EntrySource> ArchiveSource(int fd, MayGoOn may_go_on);
 
 }  // namespace umld::image
 

@@ -19,6 +19,10 @@ namespace umld::image {
 // the work with that error.
 using StepProgress = std::function<absl::Status(const std::string& what, uint64_t done, uint64_t total)>;
 
+// Asked now and then in work that may be long and cannot say how far it is; an error from it ends the work with that
+// error. May be null.
+using MayGoOn = std::function<absl::Status()>;
+
 // What an archive or a folder says of one file of a root filesystem.
 struct Entry {
   std::string path;  // as it stands there; nothing has been checked

@@ -182,10 +182,13 @@ void Sum(const Node& folder, std::map<const Node*, bool>& seen, Scan* scan) {
 absl::StatusOr<std::string> FirstName(int fd) {
   std::string first;
   FdBytes bytes(fd);
-  const absl::Status status = ReadArchive(bytes, [&](const Entry& entry, EntryData&) {
-    first = entry.path;
-    return absl::CancelledError("seen");
-  });
+  const absl::Status status = ReadArchive(
+      bytes,
+      [&](const Entry& entry, EntryData&) {
+        first = entry.path;
+        return absl::CancelledError("seen");
+      },
+      nullptr);
   if (first.empty()) RETURN_IF_ERROR(status);
   return first;
 }
@@ -319,6 +322,29 @@ absl::Status ImportTree(const std::vector<std::unique_ptr<EntrySource>>& layers,
 
 namespace {
 
+// Where the work cannot tell how far it is, what was told last is told again, for whoever wants it to end.
+class Work {
+ public:
+  explicit Work(const StepProgress& progress) : progress_(progress), report_(tell_) {}
+  Work(const Work&) = delete;
+  Work& operator=(const Work&) = delete;
+  const StepProgress& progress() const { return tell_; }
+  const MayGoOn& may_go_on() const { return may_go_on_; }
+
+ private:
+  const StepProgress& progress_;
+  std::string what_ = "reading";
+  uint64_t done_ = 0, total_ = 0;
+  const StepProgress tell_ = [this](const std::string& what, uint64_t done, uint64_t total) {
+    what_ = what;
+    done_ = done;
+    total_ = total;
+    return progress_ ? progress_(what, done, total) : absl::OkStatus();
+  };
+  Reporter report_;
+  const MayGoOn may_go_on_ = [this] { return report_(what_, done_, total_); };
+};
+
 using AsReader = std::function<absl::Status(const std::function<absl::Status()>&)>;
 
 // What reads a source with other permissions. Nothing but the source is opened meanwhile.
@@ -378,13 +404,14 @@ absl::Status ImportDisk(int source, const std::string& output, const ImportOptio
 absl::Status Import(int source, const std::string& output, const ImportOptions& options, const StepProgress& progress) {
   const AsReader as_reader =
       options.as_reader ? options.as_reader : [](const std::function<absl::Status()>& read) { return read(); };
+  Work work(progress);
   std::vector<std::unique_ptr<EntrySource>> layers;
   switch (options.format) {
     case Format::kRaw:
     case Format::kQcow2:
-      return ImportDisk(source, output, options, progress);
+      return ImportDisk(source, output, options, work.progress());
     case Format::kTar:
-      layers.push_back(ArchiveSource(source));
+      layers.push_back(ArchiveSource(source, work.may_go_on()));
       break;
     case Format::kFolder:
       layers.push_back(FolderSource(source));
@@ -392,7 +419,7 @@ absl::Status Import(int source, const std::string& output, const ImportOptions& 
     case Format::kOci:
     case Format::kDocker:
       RETURN_IF_ERROR(as_reader([&]() -> absl::Status {
-        ASSIGN_OR_RETURN(layers, FindLayers(source));
+        ASSIGN_OR_RETURN(layers, FindLayers(source, work.may_go_on()));
         return absl::OkStatus();
       }));
       break;
@@ -401,7 +428,7 @@ absl::Status Import(int source, const std::string& output, const ImportOptions& 
     layer = std::make_unique<ActingSource>(std::move(layer), as_reader);
   }
   const bool layered = options.format == Format::kOci || options.format == Format::kDocker;
-  return ImportTree(layers, layered, output, options.size_bytes, progress);
+  return ImportTree(layers, layered, output, options.size_bytes, work.progress());
 }
 
 }  // namespace umld::image

@@ -279,6 +279,71 @@ TEST_F(ImportTest, ABombIsNotReadToItsEnd) {
   EXPECT_EQ(std::filesystem::file_size(Path("image")), 0u) << "nothing is written before it is known to fit";
 }
 
+// A bomb in a bomb: each takes a thousand times as much as it is long.
+TEST_F(ImportTest, WhatIsPackedTwiceIsNotUnpacked) {
+  Shell(
+      "mkdir d; echo x >d/x; tar -C d -cf - . | gzip | gzip >twice; tar -C d -cf - . | xz >once.xz; "
+      "gzip <once.xz >both");
+  EXPECT_EQ(Reason(Make(Path("twice"))), "BAD_ARCHIVE");
+  EXPECT_EQ(Reason(Make(Path("both"))), "BAD_ARCHIVE");
+  EXPECT_EQ(Reason(Make(Path("once.xz"))), "OK");
+}
+
+uint32_t Crc32(const std::string& bytes) {
+  uint32_t crc = ~0U;
+  for (const char c : bytes) {
+    crc ^= static_cast<unsigned char>(c);
+    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ ((crc & 1) != 0 ? 0xedb88320U : 0);
+  }
+  return ~crc;
+}
+
+// An xz file says itself how much memory it takes to unpack it.
+TEST_F(ImportTest, AnXzFileTakesNoMoreMemoryThanItMay) {
+  Shell("mkdir d; echo x >d/x; tar -C d -cf - . | xz -T1 --check=none >small.xz");
+  const std::string small = Read("small.xz");
+  ASSERT_GT(small.size(), 24U);
+  // The header of the first block: its size in words, flags, and a filter (LZMA2) with the dictionary's size.
+  constexpr size_t kBlock = 12, kDictionary = kBlock + 4;
+  const size_t size = (static_cast<unsigned char>(small[kBlock]) + size_t{1}) * 4;
+  ASSERT_EQ(small.substr(kBlock + 2, 2), "\x21\x01");
+  const auto with = [&](char dictionary) {
+    std::string changed = small;
+    changed[kDictionary] = dictionary;
+    const uint32_t crc = Crc32(changed.substr(kBlock, size - 4));
+    for (size_t i = 0; i < 4; ++i) changed[kBlock + size - 4 + i] = static_cast<char>(crc >> (8 * i));
+    return Write("changed.xz", changed);
+  };
+  ASSERT_EQ(Reason(Make(with(small[kDictionary]))), "OK");
+  constexpr char k128MiB = 30, kAlmost4GiB = 40;
+  EXPECT_EQ(Reason(Make(with(k128MiB))), "OK");
+  const absl::Status refused = Make(with(kAlmost4GiB));
+  EXPECT_EQ(Reason(refused), "BAD_ARCHIVE");
+  EXPECT_TRUE(absl::StrContains(refused.message(), "256 MiB")) << refused;
+}
+
+// libarchive keeps what it finds in them.
+TEST_F(ImportTest, HeadersHaveAnEnd) {
+  std::string map = "400000\n";
+  while (map.size() < (2 << 20)) map += "0\n0\n";
+  const absl::Status refused =
+      MakeTar(Tar().Pax("GNU.sparse.major", "1").Pax("GNU.sparse.realsize", "0").File("sparse", map));
+  EXPECT_EQ(Reason(refused), "BAD_ARCHIVE");
+  EXPECT_TRUE(absl::StrContains(refused.message(), "1 MiB of headers")) << refused;
+}
+
+// Data that nobody reads, since the entry is none of a file, is unpacked all the same.
+TEST_F(ImportTest, WhatIsSkippedCanBeCancelled) {
+  Shell(
+      "head -c 600000000 /dev/zero >.wh.gone; tar -cf - .wh.gone | gzip -1 >layer; rm .wh.gone\n"
+      "echo '[{\"Layers\":[\"layer\"]}]' >manifest.json; tar -cf image.tar manifest.json layer");
+  int asked = 0;
+  const absl::Status cancelled = Make(Path("image.tar"), kSmall, [&](const std::string&, uint64_t, uint64_t) {
+    return ++asked > 2 ? absl::CancelledError("enough") : absl::OkStatus();
+  });
+  EXPECT_EQ(cancelled.code(), absl::StatusCode::kCancelled) << cancelled;
+}
+
 TEST_F(ImportTest, ManyFilesInOneFolderAndManyNamesOfOneFile) {
   Tar tar;
   for (int i = 0; i < 20000; ++i) tar.Add({.name = absl::StrCat("many/file-with-a-name-", i)});
@@ -432,6 +497,24 @@ TEST_F(LayersTest, BadContainerImages) {
   EXPECT_EQ(reason(), "BAD_CONTAINER_IMAGE");
 }
 
+// A few bytes that stand for more zeros than anybody can read.
+TEST_F(LayersTest, ALayerHasNoHoles) {
+  Shell(
+      "printf x >a; tar -cf layer a; echo '[{\"Layers\":[\"layer\"]}]' >manifest.json\n"
+      "tar -cf good.tar manifest.json layer\n"
+      "truncate -s 8G layer; tar --sparse -cf bad.tar manifest.json layer");
+  EXPECT_EQ(Reason(Make(Path("good.tar"))), "OK");
+  EXPECT_EQ(Reason(Make(Path("bad.tar"))), "BAD_CONTAINER_IMAGE");
+}
+
+TEST_F(LayersTest, ALayerEndsWhereItsArchiveDoes) {
+  const std::string tar = Tar().File("a").End();
+  for (const size_t more : {size_t{1} << 20, size_t{32} << 20}) {
+    Index({Descriptor(Manifest({Blob(tar + std::string(more, '\0'))}))});
+    EXPECT_EQ(Reason(Make(Path("oci"))), more < (16 << 20) ? "OK" : "BAD_CONTAINER_IMAGE") << more;
+  }
+}
+
 TEST_F(ImportTest, Raw) {
   Shell("truncate -s 8M fs; /sbin/mke2fs -q -b 4096 -t ext4 fs; printf end >>fs");
   ASSERT_EQ(Reason(Make(Path("fs"))), "OK");
@@ -457,7 +540,10 @@ TEST_F(ImportTest, Qcow2) {
       ">half.qcow2");
   ASSERT_EQ(Reason(Make(Path("good.qcow2"))), "OK");
   EXPECT_TRUE(Read("image") == Read("fs"));
-  for (const char* name : {"backing", "data", "huge", "cut", "half"}) {
+  // A table of what is in use that is as long as the file says it is: 16 clusters of 512 bytes for 64 GiB.
+  Shell(
+      "qemu-img create -q -f qcow2 -o cluster_size=512,refcount_bits=64 greedy.qcow2 1M; truncate -s 64G greedy.qcow2");
+  for (const char* name : {"backing", "data", "huge", "cut", "half", "greedy"}) {
     EXPECT_EQ(Reason(Make(Path(absl::StrCat(name, ".qcow2")))), "BAD_QCOW2") << name;
   }
 }

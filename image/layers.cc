@@ -97,7 +97,7 @@ class FolderBlobs final : public Blobs {
   const int fd_;
 };
 
-// The content of an entry as bytes; holes are zeros.
+// The content of an entry as bytes. No holes: a few bytes would stand for more zeros than anybody can read.
 class EntryBytes final : public ByteSource {
  public:
   explicit EntryBytes(EntryData* data) : data_(data) {}
@@ -106,12 +106,7 @@ class EntryBytes final : public ByteSource {
       ASSIGN_OR_RETURN(piece_, data_->Next());
       if (piece_.bytes.empty()) return 0;
     }
-    if (at_ < piece_.offset) {
-      const size_t zeros = std::min<uint64_t>(size, piece_.offset - at_);
-      std::fill_n(buffer, zeros, '\0');
-      at_ += zeros;
-      return zeros;
-    }
+    if (at_ != piece_.offset) return BadImage("a file of it has holes; make the archive without --sparse");
     const size_t count = std::min(size, piece_.bytes.size());
     piece_.bytes.copy(buffer, count);
     piece_.bytes.remove_prefix(count);
@@ -129,7 +124,7 @@ class EntryBytes final : public ByteSource {
 // A tar is gone through from its beginning for each of them: nothing of it is unpacked anywhere.
 class TarBlobs final : public Blobs {
  public:
-  explicit TarBlobs(int fd) : fd_(fd) {}
+  TarBlobs(int fd, MayGoOn may_go_on) : fd_(fd), may_go_on_(std::move(may_go_on)) {}
 
   absl::Status Read(const std::string& path, const std::function<absl::Status(ByteSource&)>& take) override {
     std::string wanted = Plain(path);
@@ -139,20 +134,23 @@ class TarBlobs final : public Blobs {
       std::string next;
       absl::Status taken;
       FdBytes outer(fd_);
-      const absl::Status status = ReadArchive(outer, [&](const Entry& entry, EntryData& data) -> absl::Status {
-        if (Plain(entry.path) != wanted) return absl::OkStatus();
-        found = true;
-        if (S_ISLNK(entry.mode)) {
-          const size_t slash = wanted.rfind('/');
-          next = Plain(absl::StrCat(slash == std::string::npos ? "" : wanted.substr(0, slash), "/", entry.target));
-        } else if (!entry.hard_link.empty()) {
-          next = Plain(entry.hard_link);
-        } else {
-          EntryBytes bytes(&data);
-          taken = take(bytes);
-        }
-        return absl::CancelledError("found");
-      });
+      const absl::Status status = ReadArchive(
+          outer,
+          [&](const Entry& entry, EntryData& data) -> absl::Status {
+            if (Plain(entry.path) != wanted) return absl::OkStatus();
+            found = true;
+            if (S_ISLNK(entry.mode)) {
+              const size_t slash = wanted.rfind('/');
+              next = Plain(absl::StrCat(slash == std::string::npos ? "" : wanted.substr(0, slash), "/", entry.target));
+            } else if (!entry.hard_link.empty()) {
+              next = Plain(entry.hard_link);
+            } else {
+              EntryBytes bytes(&data);
+              taken = take(bytes);
+            }
+            return absl::CancelledError("found");
+          },
+          may_go_on_);
       if (!found) {
         RETURN_IF_ERROR(status);
         return BadImage(absl::StrCat(wanted, " is missing"));
@@ -165,6 +163,7 @@ class TarBlobs final : public Blobs {
 
  private:
   const int fd_;
+  const MayGoOn may_go_on_;
 };
 
 class HashedBytes final : public ByteSource {
@@ -175,13 +174,16 @@ class HashedBytes final : public ByteSource {
     sha_.Add({buffer, got});
     return got;
   }
-  // Reads what is left.
+  // Reads what is left: the padding of an archive that has been read.
   absl::StatusOr<std::string> Digest() {
+    constexpr size_t kMostPadding = 16 << 20;
     char buffer[64 << 10];
-    while (true) {
+    for (size_t left = 0; left <= kMostPadding;) {
       ASSIGN_OR_RETURN(const size_t got, Read(buffer, sizeof(buffer)));
       if (got == 0) return sha_.TakeName();
+      left += got;
     }
+    return BadImage("a layer goes on behind its end");
   }
 
  private:
@@ -191,12 +193,15 @@ class HashedBytes final : public ByteSource {
 
 class Layer final : public EntrySource {
  public:
-  Layer(std::shared_ptr<Blobs> blobs, std::string path, std::string digest)
-      : blobs_(std::move(blobs)), path_(std::move(path)), digest_(std::move(digest)) {}
+  Layer(std::shared_ptr<Blobs> blobs, std::string path, std::string digest, MayGoOn may_go_on)
+      : blobs_(std::move(blobs)),
+        path_(std::move(path)),
+        digest_(std::move(digest)),
+        may_go_on_(std::move(may_go_on)) {}
   absl::Status ForEach(const EntryVisitor& visit) override {
     return blobs_->Read(path_, [&](ByteSource& bytes) -> absl::Status {
       HashedBytes hashed(&bytes);
-      RETURN_IF_ERROR(ReadArchive(hashed, visit));
+      RETURN_IF_ERROR(ReadArchive(hashed, visit, may_go_on_));
       if (digest_.empty()) return absl::OkStatus();
       ASSIGN_OR_RETURN(const std::string digest, hashed.Digest());
       if (digest != digest_) return BadImage(absl::StrCat("the layer ", digest_, " is in truth ", digest));
@@ -210,6 +215,7 @@ class Layer final : public EntrySource {
   const std::shared_ptr<Blobs> blobs_;
   const std::string path_;
   std::string digest_;  // to be checked; empty: it has been, or there is none
+  const MayGoOn may_go_on_;
 };
 
 using Layers = std::vector<std::unique_ptr<EntrySource>>;
@@ -253,7 +259,7 @@ absl::StatusOr<const Json*> PickManifest(const Json& index) {
   return fitting[0];
 }
 
-absl::StatusOr<Layers> OciLayers(const std::shared_ptr<Blobs>& blobs, Json index) {
+absl::StatusOr<Layers> OciLayers(const std::shared_ptr<Blobs>& blobs, Json index, const MayGoOn& may_go_on) {
   for (int depth = 0; depth < kMaxIndexes; ++depth) {
     ASSIGN_OR_RETURN(const Json* const chosen, PickManifest(index));
     ASSIGN_OR_RETURN(const std::string path, BlobPath(Text(*chosen, "digest")));
@@ -270,14 +276,15 @@ absl::StatusOr<Layers> OciLayers(const std::shared_ptr<Blobs>& blobs, Json index
       if (absl::StrContains(type, "encrypted")) return BadImage("a layer is encrypted");
       const std::string digest = Text(layer, "digest");
       ASSIGN_OR_RETURN(std::string blob, BlobPath(digest));
-      found.push_back(std::make_unique<Layer>(blobs, std::move(blob), digest));
+      found.push_back(std::make_unique<Layer>(blobs, std::move(blob), digest, may_go_on));
     }
     return found;
   }
   return BadImage("its indexes name each other");
 }
 
-absl::StatusOr<Layers> DockerLayers(const std::shared_ptr<Blobs>& blobs, const Json& manifest) {
+absl::StatusOr<Layers> DockerLayers(const std::shared_ptr<Blobs>& blobs, const Json& manifest,
+                                    const MayGoOn& may_go_on) {
   if (!manifest.is_array() || manifest.empty()) return BadImage("manifest.json names no image");
   if (manifest.size() > 1) return BadImage("there are several images in it");
   const Json* const layers = List(manifest[0], "Layers");
@@ -285,29 +292,29 @@ absl::StatusOr<Layers> DockerLayers(const std::shared_ptr<Blobs>& blobs, const J
   Layers found;
   for (const Json& layer : *layers) {
     if (!layer.is_string()) return BadImage("manifest.json names a layer that is no path");
-    found.push_back(std::make_unique<Layer>(blobs, Plain(layer.get<std::string>()), ""));
+    found.push_back(std::make_unique<Layer>(blobs, Plain(layer.get<std::string>()), "", may_go_on));
   }
   return found;
 }
 
 }  // namespace
 
-absl::StatusOr<std::vector<std::unique_ptr<EntrySource>>> FindLayers(int fd) {
+absl::StatusOr<std::vector<std::unique_ptr<EntrySource>>> FindLayers(int fd, const MayGoOn& may_go_on) {
   struct stat info = {};
   if (fstat(fd, &info) != 0) return ErrnoError(errno, "read the source");
   std::shared_ptr<Blobs> blobs;
   if (S_ISDIR(info.st_mode)) {
     blobs = std::make_shared<FolderBlobs>(fd);
   } else {
-    blobs = std::make_shared<TarBlobs>(fd);
+    blobs = std::make_shared<TarBlobs>(fd, may_go_on);
   }
   absl::StatusOr<Layers> layers;
   absl::StatusOr<Json> index = blobs->ReadJson("index.json");
   if (index.ok()) {
-    layers = OciLayers(blobs, *std::move(index));
+    layers = OciLayers(blobs, *std::move(index), may_go_on);
   } else if (GetErrorDetail(index.status()).reason == "BAD_CONTAINER_IMAGE") {
     ASSIGN_OR_RETURN(const Json manifest, blobs->ReadJson("manifest.json"));
-    layers = DockerLayers(blobs, manifest);
+    layers = DockerLayers(blobs, manifest, may_go_on);
   } else {
     layers = index.status();
   }

@@ -24,6 +24,8 @@ namespace {
 
 constexpr uint64_t kSector = 512, kBlock = 4096, kLargest = uint64_t{1} << 43;
 constexpr size_t kChunk = 1 << 20;
+// qemu-img's tables for a whole disk are some 10 MiB; a file may be made that asks for all the host has.
+constexpr uint64_t kMostMemory = uint64_t{1} << 30;
 
 absl::Status WriteAt(int fd, absl::string_view bytes, uint64_t offset) {
   while (!bytes.empty()) {
@@ -103,6 +105,7 @@ absl::Status Convert(std::vector<std::string> argv, int from, int to, uint64_t t
   argv.insert(argv.begin(), {program, "convert", "-p"});
   tool.argv = std::move(argv);
   tool.fds = {{3, from}, {4, to}};
+  tool.memory_bytes = kMostMemory;
   // "    (12.50/100%)\r", again and again.
   double percent = 0;
   const absl::StatusOr<std::string> said = RunTool(tool, [&](absl::string_view text) -> absl::Status {
@@ -169,6 +172,7 @@ absl::Status ConvertQcow2(int from, int to, const StepProgress& progress) {
   check.argv = {program, "check", "-q", "-f", "qcow2", "/dev/fd/3"};
   check.fds = {{3, from}};
   check.fine = 3;  // clusters that nobody uses
+  check.memory_bytes = kMostMemory;
   RETURN_IF_ERROR(AboutQcow2(RunTool(check, [&](absl::string_view) {
                                return progress ? progress("checking", 0, 0) : absl::OkStatus();
                              }).status()));

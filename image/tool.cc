@@ -37,7 +37,11 @@ absl::StatusOr<std::string> RunTool(const Tool& tool, const std::function<absl::
   if (pipe2(pipe_fds, O_CLOEXEC) != 0) return ErrnoError(errno, "pipe");
   UniqueFd reader(pipe_fds[0]), writer(pipe_fds[1]);
   SpawnOptions options;
-  options.argv = tool.argv;
+  if (tool.memory_bytes != 0) {
+    ASSIGN_OR_RETURN(const std::string prlimit, FindTool("prlimit", "util-linux"));
+    options.argv = {prlimit, absl::StrCat("--data=", tool.memory_bytes), "--"};
+  }
+  options.argv.insert(options.argv.end(), tool.argv.begin(), tool.argv.end());
   options.environment = tool.environment;
   if (options.environment.empty()) options.environment = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"};
   options.fds = tool.fds;

@@ -1,6 +1,7 @@
 #ifndef UMLD_IMAGE_TOOL_H_
 #define UMLD_IMAGE_TOOL_H_
 
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <utility>
@@ -18,6 +19,7 @@ struct Tool {
   std::vector<std::string> environment;  // empty: PATH and LC_ALL=C
   std::vector<std::pair<int, int>> fds;  // {the program's number, ours}; from 3 on
   int fine = 0;                          // the exit code that is as good as 0
+  uint64_t memory_bytes = 0;             // that it may write to, beyond files; 0: any
 };
 
 // The program's path: the sbin folders are not in everybody's PATH. kFailedPrecondition TOOL_MISSING names the package.

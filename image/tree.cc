@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <utility>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
@@ -17,7 +18,11 @@ namespace {
 
 constexpr size_t kMaxName = 255, kMaxPath = 4096;
 constexpr int kMaxLinks = 40;
+// As deep as a path of that length leads. Symbolic links could lead deeper than the stack of those who walk the tree.
+constexpr size_t kMaxDepth = kMaxPath / 2;
 constexpr uint64_t kMaxNodes = 4000000, kMaxBytes = uint64_t{1} << 30;
+// Forty links of 4,096 bytes lead over 80,000 folders.
+constexpr uint64_t kMaxSteps = 400000000;
 constexpr uint64_t kMaxFile = (uint64_t{1} << 44) - 4096;  // of ext4 with blocks of 4 KiB
 constexpr absl::string_view kWhiteout = ".wh.", kOpaque = ".wh..wh..opq";
 
@@ -35,7 +40,7 @@ Tree::Tree() : root_(std::make_shared<Node>()) { root_->mode = S_IFDIR | 0755; }
 
 absl::Status Tree::Count(uint64_t bytes) {
   bytes_ += bytes + sizeof(Node);
-  if (++nodes_ <= kMaxNodes && bytes_ <= kMaxBytes) return absl::OkStatus();
+  if (++nodes_ <= kMaxNodes && bytes_ <= kMaxBytes && steps_ <= kMaxSteps) return absl::OkStatus();
   return MakeError(absl::StatusCode::kInvalidArgument, "there are too many files in it to be a root filesystem",
                    {"TOO_MANY_FILES", "", "import a part of it"});
 }
@@ -53,6 +58,7 @@ absl::StatusOr<Tree::Place> Tree::Find(absl::string_view path, int layer, bool m
   std::vector<Node*> way = {root_.get()};
   int links = 0;
   while (!left.empty()) {
+    ++steps_;
     const std::string part = left.front();
     left.pop_front();
     // Only symbolic links say these; they lead no higher than the root.
@@ -85,12 +91,15 @@ absl::StatusOr<Tree::Place> Tree::Find(absl::string_view path, int layer, bool m
     if (!next->IsFolder()) {
       return BadEntry(path, absl::StrCat("lies below \"", absl::CHexEscape(part), "\", which is no folder"));
     }
+    if (way.size() == kMaxDepth) return BadEntry(path, absl::StrCat("lies more than ", kMaxDepth, " folders deep"));
     way.push_back(next);
   }
   return Place{root_.get(), ""};
 }
 
 void Tree::RemoveLower(Node& folder, int layer) {
+  // What the same layer has added since is its own.
+  if (std::exchange(folder.cleared, layer) == layer) return;
   for (auto child = folder.children.begin(); child != folder.children.end();) {
     if (child->second->touched < layer) {
       child = folder.children.erase(child);
@@ -106,6 +115,7 @@ absl::StatusOr<std::shared_ptr<Node>> Tree::Add(int layer, bool layered, const E
   if (!where.ok()) return where.status();
   const Place& place = *where;
   if (layered && absl::StartsWith(place.name, kWhiteout)) {
+    RETURN_IF_ERROR(Count(0));
     if (place.name == kOpaque) {
       RemoveLower(*place.folder, layer);
     } else if (auto found = place.folder->children.find(absl::StripPrefix(place.name, kWhiteout));

@@ -26,6 +26,7 @@ struct Node {
   uint64_t blocks = 0;  // of 4 KiB that its content needs, for whoever writes the tree
   uint32_t inode = 0;   // the same
   int touched = 0;      // the last layer that has it or something below it
+  int cleared = 0;      // of a folder: the last layer that has removed what lower ones have below it
   std::string target;
   std::unique_ptr<std::vector<std::pair<std::string, std::string>>> xattrs;  // null: none
   std::map<std::string, std::shared_ptr<Node>, std::less<>> children;        // of a folder
@@ -41,7 +42,7 @@ class Tree {
   // The entry of a layer; later ones replace earlier ones. `layered`: names with .wh. remove what lower layers have
   // (OCI whiteouts). Returns the node that it made, null when there is none of its own (a hard link, a whiteout, the
   // root). kInvalidArgument BAD_ENTRY: a path with "..", a name over 255 bytes, a hard link to nothing, ...
-  // kInvalidArgument TOO_MANY_FILES.
+  // kInvalidArgument TOO_MANY_FILES: more than 4 million entries, or as much work as that.
   absl::StatusOr<std::shared_ptr<Node>> Add(int layer, bool layered, const Entry& entry);
 
   const std::shared_ptr<Node>& root() const { return root_; }
@@ -59,6 +60,7 @@ class Tree {
   std::shared_ptr<Node> root_;
   uint64_t nodes_ = 0;
   uint64_t bytes_ = 0;
+  uint64_t steps_ = 0;  // of all ways to entries
 };
 
 }  // namespace umld::image

@@ -116,6 +116,25 @@ TEST_F(TreeTest, NamesAndPathsHaveTheirLengths) {
   EXPECT_EQ(Refusal(Link("l", "")), "BAD_ENTRY");
 }
 
+// Each link leads as far down again as a path can.
+TEST_F(TreeTest, LinksLeadNoDeeperThanAPath) {
+  std::string deep, above;
+  while (deep.size() < 4000) deep += "d/";
+  std::string reason = "none";
+  for (int i = 0; i < 30 && reason == "none"; ++i) {
+    reason = Refusal(Folder(above + deep));
+    const std::string link = absl::StrCat("l", i);
+    Add(Link(link, above + deep.substr(0, 4000)));
+    above = link + "/";
+  }
+  EXPECT_EQ(reason, "BAD_ENTRY");
+  size_t depth = 0;
+  for (const Node* at = tree_.root().get(); at->children.count("d") != 0; ++depth) {
+    at = at->children.find("d")->second.get();
+  }
+  EXPECT_EQ(depth, 2048U);
+}
+
 TEST_F(TreeTest, LaterEntriesReplaceEarlierOnes) {
   Add(Folder("a", 0700));
   Add(File("a/x"));
@@ -178,6 +197,23 @@ TEST_F(TreeTest, WhiteoutsRemoveWhatLowerLayersHave) {
   Add(File("b/new"), 2);
   Add(File(".wh.b"), 2);
   EXPECT_EQ(All(), "/a /a/lower /b /b/new /f");
+}
+
+TEST_F(TreeTest, WhatALayerAddsStaysWhenItSaysAgainThatAFolderIsItsOwn) {
+  layered_ = true;
+  Add(File("a/lower"));
+  Add(File("a/b/lower"));
+  Add(File("a/b/own"), 1);
+  Add(File("a/.wh..wh..opq"), 1);
+  EXPECT_EQ(All(), "/a /a/b /a/b/own");
+  Add(File("a/later"), 1);
+  Add(File("a/b/.wh..wh..opq"), 1);
+  Add(File("a/.wh..wh..opq"), 1);
+  Add(File("a/.wh.b"), 1);
+  EXPECT_EQ(All(), "/a /a/b /a/b/own /a/later");
+  // To the next one they are lower.
+  Add(File("a/.wh..wh..opq"), 2);
+  EXPECT_EQ(All(), "/a");
 }
 
 TEST_F(TreeTest, WithoutLayersAWhiteoutIsAFile) {

@@ -23,6 +23,7 @@ namespace {
 constexpr uint32_t kMaxSections = 4096;
 constexpr uint32_t kMaxSegments = 256;
 constexpr uint64_t kMaxNames = 1 << 20;
+constexpr size_t kMaxName = 256;  // of which many may lie in one another
 constexpr uint64_t kMaxNotes = 1 << 16;
 constexpr uint64_t kMaxDynamic = 1 << 16;
 constexpr size_t kMaxLibraries = 64;
@@ -110,7 +111,10 @@ absl::Status ElfFile::ReadSections(const Elf64_Ehdr& header) {
   for (const Elf64_Shdr& section : *table) {
     Section read = {"", section.sh_type, section.sh_offset, section.sh_size};
     // The string ends at its NUL, or at worst at the one after the last byte of `text`.
-    if (section.sh_name < text.size()) read.name = text.c_str() + section.sh_name;
+    if (section.sh_name < text.size()) {
+      const char* const name = text.c_str() + section.sh_name;
+      read.name.assign(name, strnlen(name, kMaxName));
+    }
     sections_.push_back(std::move(read));
   }
   return absl::OkStatus();

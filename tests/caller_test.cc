@@ -4,10 +4,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <set>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/host.h"
@@ -93,6 +96,18 @@ TEST_F(CallerTest, ItsFilesAreOpenedAsItself) {
   ASSERT_TRUE(host_.Start());
   ASSERT_TRUE(Ok(As({"reboot", "web1"})));
   EXPECT_EQ(host_.RunInGuest("web1", "head -c 4 /dev/ubdb; blockdev --getsize64 /dev/ubdb").out, "mine2097152\n");
+}
+
+// What a folder is, is told from the names in it; where links among them lead is not umld's to look at.
+TEST_F(CallerTest, AnImportTellsNothingOfRootsFiles) {
+  ASSERT_TRUE(Ok(host_.Shell("mkdir -p locked theirs/image/blobs; chmod 700 locked; echo {} >locked/there")));
+  std::set<std::string> answers;
+  for (const char* name : {"there", "missing"}) {
+    ASSERT_TRUE(Ok(host_.Shell(absl::StrCat("ln -sfn ", host_.Work("locked/"), name, " theirs/image/index.json"))));
+    const CommandResult imported = As({"image", "import", absl::StrCat("image-", name), "image"});
+    answers.insert(absl::StrCat(imported.exit_code, absl::StrReplaceAll(imported.err, {{name, "NAME"}})));
+  }
+  EXPECT_EQ(answers.size(), 1U) << absl::StrJoin(answers, "\n");
 }
 
 // The copy of a COW file is umld's own, and its backing file is not: both become one whole disk.

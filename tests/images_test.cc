@@ -330,20 +330,29 @@ TEST_F(ImagesTest, AServerOverSsh) {
   if (made) std::filesystem::remove("/run/sshd");
 }
 
-TEST(FullDisk, LeavesNothing) {
+// The disk as umld finds it full: by what it keeps for guests, and to its last block.
+class FullDisk : public testing::TestWithParam<std::pair<const char*, const char*>> {};
+
+TEST_P(FullDisk, LeavesNothing) {
   if (geteuid() != 0) GTEST_SKIP() << "needs a small filesystem, which only root can mount";
-  Host host;
+  const auto [reserve, words] = GetParam();
+  HostOptions options;
+  options.umld_args = {"--disk-reserve", reserve};
+  Host host(options);
   std::filesystem::create_directories(host.state_dir());
   ASSERT_EQ(mount("none", host.state_dir().c_str(), "tmpfs", 0, "size=12m,mode=0700"), 0);
   if (host.Start()) {
     EXPECT_TRUE(Ok(host.Shell("head -c 20M /dev/urandom >noise; mkdir r; cp noise r; tar -cf noise.tar r")));
     const CommandResult raw = host.Run({"image", "import", "raw", "noise", "--format", "raw"});
-    EXPECT_TRUE(Refused(raw, kBusyOrExists, {"No space left"}));
+    EXPECT_TRUE(Refused(raw, kBusyOrExists, {words}));
     EXPECT_TRUE(Refused(host.Run({"image", "import", "tar", "noise.tar"}), kBusyOrExists, {"free"}));
     EXPECT_TRUE(Refused(host.Run({"image", "import", "tar", "noise.tar", "--size", "40M"}), kBusyOrExists, {"free"}));
     const CommandResult sent = host.Shell(host.Program("umlctl") + " image import sent - <noise");
     EXPECT_NE(sent.exit_code, 0);
-    EXPECT_THAT(sent.err, HasSubstr("No space left"));
+    EXPECT_THAT(sent.err, HasSubstr(words));
+    // A few bytes that become all that a disk holds.
+    EXPECT_TRUE(Ok(host.Shell("yes | head -c 20M >yes; qemu-img convert -c -O qcow2 yes small.qcow2")));
+    EXPECT_TRUE(Refused(host.Run({"image", "import", "qcow2", "small.qcow2"}), kBusyOrExists, {}));
     EXPECT_TRUE(std::filesystem::is_empty(host.state_dir() + "/images"));
     EXPECT_EQ(host.Run({"image", "list", "-o", "name"}).out, "");
     // And there is room again.
@@ -353,6 +362,10 @@ TEST(FullDisk, LeavesNothing) {
   EXPECT_EQ(umount(host.state_dir().c_str()), 0);
   host.Finish();
 }
+
+INSTANTIATE_TEST_SUITE_P(, FullDisk,
+                         testing::Values(std::pair("256M", "kept for guests"), std::pair("0", "No space left")),
+                         [](const auto& param) { return param.index == 0 ? "OfWhatIsNotKept" : "ToItsLastBlock"; });
 
 }  // namespace
 }  // namespace umld::tests

@@ -313,7 +313,7 @@ TEST_F(TransferTest, AFullDiskLeavesNothingOnEitherSide) {
   const std::string imports = there_->state_dir() + "/imports", target = host_->Work("target");
   ASSERT_TRUE(Ok(mount(*there_, imports)));
   const CommandResult full = Import("web1.umld");
-  EXPECT_THAT(full.err, AllOf(HasSubstr("No space left"), HasSubstr("hint")));
+  EXPECT_THAT(full.err, AllOf(HasSubstr("kept for guests"), HasSubstr("hint")));
   EXPECT_TRUE(there_->Names().empty());
   EXPECT_TRUE(Images(*there_).empty());
   ExpectNothingLeft(*there_);

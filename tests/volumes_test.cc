@@ -306,7 +306,7 @@ TEST(VolumesOnAFullDisk, LoseNothing) {
     ASSERT_TRUE(Ok(host.Run({"stop", "web1"})));
 
     EXPECT_TRUE(Ok(host.Shell("head -c 200M /dev/urandom >noise")));
-    EXPECT_TRUE(Refused(host.Run({"volume", "import", "noise", "noise"}), kBusyOrExists, {"No space left"}));
+    EXPECT_TRUE(Refused(host.Run({"volume", "import", "noise", "noise"}), kBusyOrExists, {"kept for guests"}));
     EXPECT_EQ(files(), "data.img\n");
     // All but a little, for the database: no room for a filesystem's tables.
     ASSERT_TRUE(Ok(

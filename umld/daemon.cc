@@ -184,7 +184,7 @@ class DaemonImpl final : public Daemon {
     kernels_ = std::make_unique<Kernels>(&config_, store_.get(), table_.get(), operations_.get(), events_.get(),
                                          kernel_catalog_.get(), &operations_pool_);
     RETURN_IF_ERROR(kernels_->Load());
-    volumes_ = std::make_unique<Volumes>(volume_catalog_.get(), store_.get(), table_.get(), guests_.get(),
+    volumes_ = std::make_unique<Volumes>(&config_, volume_catalog_.get(), store_.get(), table_.get(), guests_.get(),
                                          operations_.get(), events_.get(), &operations_pool_);
     volumes_->Recover();
     snapshots_ = std::make_unique<Snapshots>(&config_, store_.get(), table_.get(), operations_.get(), guests_.get(),

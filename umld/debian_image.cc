@@ -150,7 +150,7 @@ absl::Status BuildDebianImage(const DebianOptions& options, const std::string& w
   const UniqueFd fd(open(tar.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd.ok()) return ErrnoError(errno, tar);
   std::vector<std::unique_ptr<image::EntrySource>> layers;
-  layers.push_back(image::ArchiveSource(fd.get()));
+  layers.push_back(image::ArchiveSource(fd.get(), nullptr));
   layers.push_back(std::make_unique<OwnFiles>());
   return image::ImportTree(layers, /*layered=*/true, output, options.size_bytes, progress);
 }

@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/status.h"
 #include "spdlog/spdlog.h"
+#include "umld/disk_room.h"
 
 namespace umld {
 namespace {
@@ -33,8 +34,6 @@ constexpr double kBytesPerSecond = 1 << 30;
 constexpr absl::Duration kShortest = absl::Milliseconds(20), kLongest = absl::Seconds(5);
 // When a guest has not let itself be paused or go on, it is left alone for so long, then for twice that, and so on.
 constexpr absl::Duration kFirstPause = absl::Seconds(1), kLastPause = absl::Seconds(60);
-// Of a small file system the reserve is a quarter at most.
-constexpr uint64_t kReservePart = 4;
 
 }  // namespace
 
@@ -74,7 +73,7 @@ std::vector<dev_t> DiskWatch::Under(const GuestView& view, Spaces* spaces) const
     Space& space = (*spaces)[info.st_dev];
     space.path = disk.path();
     space.free_bytes = uint64_t{host.f_bavail} * host.f_frsize;
-    space.reserve_bytes = std::min(config_->disk_reserve_bytes, uint64_t{host.f_blocks} * host.f_frsize / kReservePart);
+    space.reserve_bytes = DiskReserve(*config_, host);
   }
   return devices;
 }

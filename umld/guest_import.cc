@@ -24,6 +24,7 @@
 #include "devices/disk/disk_spec.h"
 #include "spdlog/spdlog.h"
 #include "umld/admin_only.h"
+#include "umld/disk_room.h"
 #include "umld/image_name.h"
 
 namespace umld {
@@ -117,9 +118,9 @@ absl::Status GuestImports::Import::Feed(absl::string_view bytes) {
   return status.ok() ? status : Fail(status);
 }
 
-absl::StatusOr<v1::ImportGuestResponse> GuestImports::Import::Finish() {
+absl::StatusOr<v1::ImportGuestResponse> GuestImports::Import::Finish(const std::function<bool()>& is_unwanted) {
   absl::Status status = reader_.Finish();
-  if (status.ok()) status = Complete();
+  if (status.ok()) status = Complete(is_unwanted);
   if (!status.ok()) return Fail(status);
   v1::ImportGuestResponse response;
   *response.mutable_guest() = imports_->guests_->Show(guest_);
@@ -247,6 +248,7 @@ absl::Status GuestImports::Import::BeginFile(const std::string& file, uint64_t s
 }
 
 absl::Status GuestImports::Import::Write(uint64_t offset, absl::string_view bytes) {
+  if (current_ >= 0) RETURN_IF_ERROR(CheckDiskRoom(*imports_->config_, current_));
   while (current_ >= 0 && !bytes.empty()) {
     const ssize_t written = pwrite(current_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
     if (written < 0 && errno == EINTR) continue;
@@ -313,13 +315,17 @@ absl::Status GuestImports::Import::Place(state::GuestRow* row) {
   return SyncFolder(folder);
 }
 
-absl::Status GuestImports::Import::Complete() {
+absl::Status GuestImports::Import::Complete(const std::function<bool()>& is_unwanted) {
   Operations* const operations = imports_->operations_;
   operations->SetProgress(operation_->id, 90, "writing it to the disk");
   for (const Disk& disk : disks_) {
     if (fsync(disk.draft.fd()) != 0) return ErrnoError(errno, "keep what was sent");
   }
-  const ByteProgress progress = [&](uint64_t done, uint64_t total) {
+  const ByteProgress progress = [&](uint64_t done, uint64_t total) -> absl::Status {
+    if (is_unwanted()) {
+      return MakeError(absl::StatusCode::kCancelled, "whoever sent it went away",
+                       {"CANCELLED", operation_->target, "send it again"});
+    }
     return operations->SetByteProgress(operation_->id, "reading an image once more for its digest", done, total);
   };
   state::OperationRow done = Operations::Outcome(*operation_, absl::OkStatus());

@@ -62,8 +62,8 @@ class GuestImports::Import final : private ArchiveSink {
 
   // The next bytes of the archive.
   absl::Status Feed(absl::string_view bytes);
-  // All has been fed: the guest is there, or not.
-  absl::StatusOr<v1::ImportGuestResponse> Finish();
+  // All has been fed: the guest is there, or not. May take long, and ends soon when `is_unwanted` begins to say so.
+  absl::StatusOr<v1::ImportGuestResponse> Finish(const std::function<bool()>& is_unwanted);
 
  private:
   struct Disk {
@@ -81,7 +81,7 @@ class GuestImports::Import final : private ArchiveSink {
   absl::Status TakeDisks(const v1::GuestArchive& manifest);
   absl::Status TakeImages(const v1::GuestArchive& manifest);
   absl::Status TakeWishes(const v1::GuestArchive& manifest);
-  absl::Status Complete();
+  absl::Status Complete(const std::function<bool()>& is_unwanted);
   absl::Status CheckCow(const Disk& disk, const state::ImageRow& image) const;
   absl::Status Place(state::GuestRow* row);
   // Why it failed, for whoever looks at the operation; no more is done.

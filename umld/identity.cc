@@ -10,11 +10,13 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "base/byte_size.h"
 #include "base/file.h"
 #include "base/process.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
+#include "base/utf8.h"
 #include "guest/identity_files.h"
 #include "guest/tiny_image.h"
 #include "image/tool.h"
@@ -104,7 +106,7 @@ absl::Status MakeRoot(const IdentityJob& job, const std::string& tree, const std
   return image::RunTool(tool, nullptr).status();
 }
 
-// What its kernel said last; for the log, as people cannot do much about it.
+// What its kernel said last, a stranger's words; for the log, as people cannot do much about it.
 std::string LastWords(const std::string& log_dir) {
   absl::StatusOr<std::string> log = ReadFile(log_dir + "/con0.log", 1 << 20);
   if (!log.ok()) return "";
@@ -143,8 +145,9 @@ absl::StatusOr<std::vector<std::string>> Renew(const DaemonConfig& config, const
     notes = ReadIdentityReport(report, job.new_name);
   }
   if (!notes.ok()) {
-    spdlog::warn("guest {}: {}; the guest that was to change it said last:\n{}", job.new_name,
-                 std::string(notes.status().message()), LastWords(job.folder));
+    spdlog::warn("guest {}: {}; the guest that was to change it said last:\n| {}", job.new_name,
+                 std::string(notes.status().message()),
+                 absl::StrReplaceAll(ToText(LastWords(job.folder)), {{"\n", "\n| "}}));
     return notes;
   }
   RETURN_IF_ERROR(SyncFile(job.root.path));

@@ -52,14 +52,7 @@ class Upload final : public grpc::ServerReadReactor<v1::UploadImageRequest> {
       request_ = message_.request();
       ASSIGN_OR_RETURN(draft_, images_->BeginUpload(request_));
     }
-    absl::string_view data = message_.data();
-    while (!data.empty()) {
-      const ssize_t written = write(draft_->fd(), data.data(), data.size());
-      if (written < 0 && errno == EINTR) continue;
-      if (written < 0) return ErrnoError(errno, "keep what is sent");
-      data.remove_prefix(static_cast<size_t>(written));
-    }
-    return absl::OkStatus();
+    return images_->TakeUpload(*draft_, message_.data());
   }
   // The client has sent all, or is gone.
   void End() {

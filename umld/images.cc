@@ -24,6 +24,7 @@
 #include "umld/cow_risk.h"
 #include "umld/debian_image.h"
 #include "umld/disk_files.h"
+#include "umld/disk_room.h"
 #include "umld/host_file.h"
 #include "umld/image_name.h"
 #include "umld/vmcore_wire.h"
@@ -232,7 +233,8 @@ absl::StatusOr<OperationView> Images::Build(const v1::BuildImageRequest& request
     return BeginMaking("build-image", name, request.replace(), request.request_id(),
                        [this, debian](const Draft& draft, uint64_t operation) -> absl::StatusOr<std::string> {
                          ASSIGN_OR_RETURN(const std::string work, contents_.BeginFolder());
-                         const absl::Status status = BuildDebianImage(debian, work, draft.path(), ReportTo(operation));
+                         const absl::Status status =
+                             BuildDebianImage(debian, work, draft.path(), ReportTo(operation, draft.fd()));
                          RemoveFolder(work).IgnoreError();
                          RETURN_IF_ERROR(status);
                          return absl::StrCat("Debian ", debian.suite);
@@ -248,8 +250,9 @@ absl::StatusOr<OperationView> Images::Build(const v1::BuildImageRequest& request
                      });
 }
 
-image::StepProgress Images::ReportTo(uint64_t operation) {
-  return [this, operation](const std::string& what, uint64_t done, uint64_t total) {
+image::StepProgress Images::ReportTo(uint64_t operation, int made) {
+  return [=, this](const std::string& what, uint64_t done, uint64_t total) -> absl::Status {
+    if (made >= 0) RETURN_IF_ERROR(CheckDiskRoom(*config_, made));
     return operations_->SetByteProgress(operation, what, done, total);
   };
 }
@@ -295,7 +298,8 @@ absl::StatusOr<OperationView> Images::BeginImport(const v1::ImportImageRequest& 
                      absl::StrCat(source->text, " is no file, folder or block device"),
                      {"UNKNOWN_FORMAT", source->text, "give one of those"});
   }
-  absl::StatusOr<image::Format> format = ChosenFormat(request.format(), source->fd.get());
+  const absl::StatusOr<image::Format> format =
+      ActAs(source->caller.user, [&] { return ChosenFormat(request.format(), source->fd.get()); });
   if (!format.ok()) return Annotate(format.status(), source->text);
   const bool takes_folder =
       *format == image::Format::kFolder || *format == image::Format::kOci || *format == image::Format::kDocker;
@@ -323,8 +327,8 @@ absl::StatusOr<OperationView> Images::BeginImport(const v1::ImportImageRequest& 
           ASSIGN_OR_RETURN(scratch, contents_.Begin());
           return scratch.path();
         };
-        RETURN_IF_ERROR(
-            Annotate(image::Import(source->fd.get(), draft.path(), options, ReportTo(operation)), source->text));
+        RETURN_IF_ERROR(Annotate(
+            image::Import(source->fd.get(), draft.path(), options, ReportTo(operation, draft.fd())), source->text));
         if (*format != image::Format::kRaw && *format != image::Format::kQcow2) return description;
         // Nothing that umld could put right; who makes guests of it is to know.
         const UniqueFd made(open(draft.path().c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
@@ -367,7 +371,7 @@ absl::StatusOr<OperationView> Images::BeginMerge(const v1::ImportImageRequest& r
   return BeginMaking(
       "import-image", name, request.replace(), request.request_id(),
       [=, this](const Draft& draft, uint64_t operation) -> absl::StatusOr<std::string> {
-        const image::StepProgress report = ReportTo(operation);
+        const image::StepProgress report = ReportTo(operation, draft.fd());
         RETURN_IF_ERROR(image::CopyRaw(cow->backing.get(), draft.fd(), report));
         RETURN_IF_ERROR(devices::MergeCow(cow->cow.get(), cow->header, draft.fd(), [&](uint64_t done, uint64_t total) {
           return report("merging", done, total);
@@ -385,6 +389,17 @@ absl::StatusOr<OperationView> Images::BeginMerge(const v1::ImportImageRequest& r
 absl::StatusOr<Draft> Images::BeginUpload(const v1::ImportImageRequest& request) {
   RETURN_IF_ERROR(NewName(request.image_id(), request.replace()).status());
   return contents_.Begin();
+}
+
+absl::Status Images::TakeUpload(const Draft& upload, absl::string_view data) {
+  RETURN_IF_ERROR(CheckDiskRoom(*config_, upload.fd()));
+  while (!data.empty()) {
+    const ssize_t written = write(upload.fd(), data.data(), data.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return ErrnoError(errno, "keep what is sent");
+    data.remove_prefix(static_cast<size_t>(written));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<OperationView> Images::ImportUpload(const v1::ImportImageRequest& request, Draft upload) {

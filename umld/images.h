@@ -50,6 +50,7 @@ class Images {
 
   // A source that arrives piece by piece. Whether it may be imported is asked first.
   absl::StatusOr<Draft> BeginUpload(const v1::ImportImageRequest& request);
+  absl::Status TakeUpload(const Draft& upload, absl::string_view data);
   absl::StatusOr<OperationView> ImportUpload(const v1::ImportImageRequest& request, Draft source);
   // The image's content, open for reading.
   absl::StatusOr<UniqueFd> Open(const std::string& name);
@@ -80,7 +81,8 @@ class Images {
   // What fills a draft; returns what the image is, in words.
   using Fill = std::function<absl::StatusOr<std::string>(const Draft& draft, uint64_t operation)>;
 
-  image::StepProgress ReportTo(uint64_t operation);
+  // Also ends the work when there is no more room for the file `made` (disk_room.h); -1: it is none of umld's.
+  image::StepProgress ReportTo(uint64_t operation, int made = -1);
   v1::Image Show(const state::ImageRow& row, const std::string& name);
   absl::StatusOr<state::ImageRow> Find(const std::string& name);
   // The names of guests that need this file: by their rows, or by a disk plugged for now.

@@ -86,7 +86,7 @@ class ImportStream final : public grpc::ServerReadReactor<v1::ImportGuestRequest
       return Give(MakeError(cancelled_ ? absl::StatusCode::kCancelled : absl::StatusCode::kInvalidArgument,
                             "nothing was sent", {"BAD_ARCHIVE", "", "begin with a message that has `options`"}));
     }
-    absl::StatusOr<v1::ImportGuestResponse> made = import_->Finish();
+    absl::StatusOr<v1::ImportGuestResponse> made = import_->Finish([this] { return cancelled_.load(); });
     if (made.ok()) *response_ = *made;
     Give(made.status());
   }

@@ -23,6 +23,7 @@
 #include "image/import.h"
 #include "image/raw_copy.h"
 #include "spdlog/spdlog.h"
+#include "umld/disk_room.h"
 #include "umld/host_file.h"
 #include "umld/operation_service.h"
 #include "umld/volume_content.h"
@@ -89,9 +90,10 @@ std::pair<uint64_t, uint64_t> DecodeResize(const std::string& payload) {
 
 bool Volumes::Attachment::writes() const { return !absl::StrContains(disk.flags, 'r'); }
 
-Volumes::Volumes(VolumeCatalog* catalog, state::Store* store, GuestTable* table, Guests* guests, Operations* operations,
-                 EventLog* events, WorkerPool* pool)
-    : catalog_(catalog),
+Volumes::Volumes(const DaemonConfig* config, VolumeCatalog* catalog, state::Store* store, GuestTable* table,
+                 Guests* guests, Operations* operations, EventLog* events, WorkerPool* pool)
+    : config_(config),
+      catalog_(catalog),
       store_(store),
       table_(table),
       guests_(guests),
@@ -138,8 +140,9 @@ bool Volumes::ResumeOperation(const state::OperationRow& operation) {
   return true;
 }
 
-image::StepProgress Volumes::ReportTo(uint64_t operation) {
-  return [this, operation](const std::string& what, uint64_t done, uint64_t total) {
+image::StepProgress Volumes::ReportTo(uint64_t operation, int made) {
+  return [=, this](const std::string& what, uint64_t done, uint64_t total) -> absl::Status {
+    if (made >= 0) RETURN_IF_ERROR(CheckDiskRoom(*config_, made));
     return operations_->SetByteProgress(operation, what, done, total);
   };
 }
@@ -267,20 +270,21 @@ absl::StatusOr<OperationView> Volumes::Import(const v1::ImportVolumeRequest& req
   options.small_blocks = true;
   options.format = is_qcow2 ? image::Format::kQcow2 : image::Format::kRaw;
   const std::string description = request.description().empty() ? absl::StrCat("from ", text) : request.description();
-  return BeginMaking(
-      kImport, request.volume_id(), description, request.request_id(),
-      [this, source, options, text](const Draft& draft, uint64_t operation) {
-        Draft scratch;
-        image::ImportOptions with_scratch = options;
-        with_scratch.scratch = [&]() -> absl::StatusOr<std::string> {
-          ASSIGN_OR_RETURN(scratch, files_.Begin());
-          return scratch.path();
-        };
-        return Annotate(
-            CopyQuiet(source->get(),
-                      [&] { return image::Import(source->get(), draft.path(), with_scratch, ReportTo(operation)); }),
-            text);
-      });
+  return BeginMaking(kImport, request.volume_id(), description, request.request_id(),
+                     [this, source, options, text](const Draft& draft, uint64_t operation) {
+                       Draft scratch;
+                       image::ImportOptions with_scratch = options;
+                       with_scratch.scratch = [&]() -> absl::StatusOr<std::string> {
+                         ASSIGN_OR_RETURN(scratch, files_.Begin());
+                         return scratch.path();
+                       };
+                       return Annotate(CopyQuiet(source->get(),
+                                                 [&] {
+                                                   return image::Import(source->get(), draft.path(), with_scratch,
+                                                                        ReportTo(operation, draft.fd()));
+                                                 }),
+                                       text);
+                     });
 }
 
 // ---------------------------------------------------------------- using one

@@ -13,6 +13,7 @@
 #include "state/store.h"
 #include "umld/caller.h"
 #include "umld/content_store.h"
+#include "umld/daemon_config.h"
 #include "umld/event_log.h"
 #include "umld/guest_table.h"
 #include "umld/guests.h"
@@ -29,8 +30,8 @@ namespace umld {
 class Volumes {
  public:
   // All outlive it.
-  Volumes(VolumeCatalog* catalog, state::Store* store, GuestTable* table, Guests* guests, Operations* operations,
-          EventLog* events, WorkerPool* pool);
+  Volumes(const DaemonConfig* config, VolumeCatalog* catalog, state::Store* store, GuestTable* table, Guests* guests,
+          Operations* operations, EventLog* events, WorkerPool* pool);
 
   // Before anything is begun: what a killed umld left half made is removed.
   void Recover();
@@ -59,7 +60,8 @@ class Volumes {
     bool writes() const;
   };
 
-  image::StepProgress ReportTo(uint64_t operation);
+  // Also ends the work when there is no more room for the file `made` (disk_room.h); -1: it is none of umld's.
+  image::StepProgress ReportTo(uint64_t operation, int made = -1);
   absl::StatusOr<state::VolumeRow> Find(const std::string& name);
   std::vector<Attachment> AttachmentsOf(const std::string& name) const;
   v1::Volume Show(const state::VolumeRow& row) const;
@@ -84,6 +86,7 @@ class Volumes {
   absl::Status CommitEvent(const char* event_type, const std::string& message, const std::string& subject,
                            const std::function<absl::Status(state::Transaction&)>& change);
 
+  const DaemonConfig* const config_;
   VolumeCatalog* const catalog_;
   state::Store* const store_;
   GuestTable* const table_;
