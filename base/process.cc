@@ -11,6 +11,8 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <system_error>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
@@ -72,6 +74,22 @@ bool WaitForExit(int pidfd, std::chrono::milliseconds timeout) {
     result = poll(&poll_fd, 1, static_cast<int>(timeout.count()));
   } while (result < 0 && errno == EINTR);
   return result > 0;
+}
+
+std::vector<pid_t> ChildrenOf(pid_t pid) {
+  constexpr size_t kMost = 1 << 20;
+  std::vector<pid_t> children;
+  std::error_code gone;
+  std::filesystem::directory_iterator task(absl::StrCat("/proc/", pid, "/task"), gone);
+  for (; !gone && task != std::filesystem::directory_iterator(); task.increment(gone)) {
+    const absl::StatusOr<std::string> text = ReadFile(task->path().string() + "/children", kMost);
+    if (!text.ok()) continue;
+    for (absl::string_view word : absl::StrSplit(*text, ' ', absl::SkipWhitespace())) {
+      pid_t child = 0;
+      if (absl::SimpleAtoi(word, &child)) children.push_back(child);
+    }
+  }
+  return children;
 }
 
 std::string ReadBootId() {

@@ -31,6 +31,9 @@ absl::StatusOr<UniqueFd> OpenProcess(const ProcessIdentity& process);
 // Waits until the process behind `pidfd` is gone; false: still there after `timeout`.
 bool WaitForExit(int pidfd, std::chrono::milliseconds timeout);
 
+// The children of all of a process's threads. Those that can be told: it may end meanwhile, and have more.
+std::vector<pid_t> ChildrenOf(pid_t pid);
+
 // /proc/sys/kernel/random/boot_id, without the newline; empty when it cannot be read.
 std::string ReadBootId();
 

@@ -4,10 +4,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <future>
+#include <thread>
+
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
 namespace umld {
 namespace {
+
+using testing::IsEmpty;
+using testing::UnorderedElementsAre;
 
 TEST(Process, IdentityTellsAReusedPidApart) {
   ProcessIdentity self = *IdentifyProcess(getpid());
@@ -23,6 +30,27 @@ TEST(Process, AZombieIsNotAlive) {
   ASSERT_TRUE(WaitForExit(child.pidfd.get(), std::chrono::seconds(10)));
   EXPECT_FALSE(IsAlive({child.pid, IdentifyProcess(child.pid)->start_ticks}));
   waitpid(child.pid, nullptr, 0);
+}
+
+TEST(Process, ChildrenAreThoseOfAllThreads) {
+  const Child mine = *Spawn({.argv = {"sleep", "60"}, .environment = {}, .fds = {}});
+  std::promise<pid_t> spawned;
+  std::promise<void> looked;
+  // While its thread is there a child is that one's; then it becomes another's.
+  std::thread other([&] {
+    spawned.set_value(Spawn({.argv = {"sleep", "60"}, .environment = {}, .fds = {}})->pid);
+    looked.get_future().wait();
+  });
+  const pid_t theirs = spawned.get_future().get();
+  EXPECT_THAT(ChildrenOf(getpid()), UnorderedElementsAre(mine.pid, theirs));
+  EXPECT_THAT(ChildrenOf(mine.pid), IsEmpty());
+  looked.set_value();
+  other.join();
+  for (pid_t child : {mine.pid, theirs}) {
+    kill(child, SIGKILL);
+    waitpid(child, nullptr, 0);
+    EXPECT_THAT(ChildrenOf(child), IsEmpty()) << "it is gone";
+  }
 }
 
 TEST(Process, RunCommandGivesOutputAndExitCode) {

@@ -246,6 +246,15 @@ bool ConnectPackets(const std::string& path) {
   return connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0;
 }
 
+// Of vmcore and of the guest's init: those of vmcore/privileges.cc, and what ends the kernel's processes and keeps them
+// from tracing init.
+std::string SupervisorsSet() {
+  return CapabilitySet({CAP_SYS_ADMIN, CAP_SYS_CHROOT, CAP_SYS_PTRACE, CAP_NET_ADMIN, CAP_NET_BIND_SERVICE, CAP_SETUID,
+                        CAP_SETGID, CAP_SETFCAP, CAP_SETPCAP, CAP_CHOWN, CAP_MKNOD, CAP_DAC_OVERRIDE,
+                        CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_KILL});
+}
+std::string InitsSet() { return CapabilitySet({CAP_KILL}); }
+
 // ---------------------------------------------------------------- as umld confines
 
 class Jail : public SharedHost {
@@ -271,17 +280,26 @@ TEST_F(Jail, ItsSupervisorHasWhatItNeedsAlone) {
   ASSERT_TRUE(host_->CreateAndStart("victim"));
   const Json processes = host_->Describe("victim")["processes"];
   const std::string none = CapabilitySet({});
-  // Those of vmcore/privileges.cc.
-  const std::string needed = CapabilitySet(
-      {CAP_SYS_ADMIN, CAP_SYS_CHROOT, CAP_SYS_PTRACE, CAP_NET_ADMIN, CAP_NET_BIND_SERVICE, CAP_SETUID, CAP_SETGID,
-       CAP_SETFCAP, CAP_SETPCAP, CAP_CHOWN, CAP_MKNOD, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_KILL});
   auto supervisor = StatusOf(processes["supervisor_pid"].get<pid_t>());
-  for (const char* set : {"CapPrm", "CapEff", "CapBnd"}) EXPECT_EQ(supervisor[set], needed) << set;
+  for (const char* set : {"CapPrm", "CapEff", "CapBnd"}) EXPECT_EQ(supervisor[set], SupervisorsSet()) << set;
   for (const char* set : {"CapInh", "CapAmb"}) EXPECT_EQ(supervisor[set], none) << set;
-  // The guest's init, which ends the kernel's processes and keeps them from tracing it.
   auto init = StatusOf(processes["init_pid"].get<pid_t>());
-  for (const char* set : {"CapPrm", "CapEff"}) EXPECT_EQ(init[set], CapabilitySet({CAP_KILL})) << set;
+  for (const char* set : {"CapPrm", "CapEff"}) EXPECT_EQ(init[set], InitsSet()) << set;
   for (const char* set : {"CapBnd", "CapInh", "CapAmb"}) EXPECT_EQ(init[set], none) << set;
+}
+
+TEST(JailSupervisor, HasMoreIfNothingIsDropped) {
+  Host host(WithHoles());
+  ASSERT_TRUE(host.Start());
+  Remove(host, "supervisor-privileges init-privileges");
+  ASSERT_TRUE(host.CreateAndStart("victim"));
+  const Json processes = host.Describe("victim")["processes"];
+  auto supervisor = StatusOf(processes["supervisor_pid"].get<pid_t>());
+  auto init = StatusOf(processes["init_pid"].get<pid_t>());
+  for (const char* set : {"CapPrm", "CapEff", "CapBnd"}) EXPECT_GT(supervisor[set], SupervisorsSet()) << set;
+  for (const char* set : {"CapPrm", "CapEff"}) EXPECT_GT(init[set], InitsSet()) << set;
+  EXPECT_NE(init["CapBnd"], CapabilitySet({}));
+  EXPECT_TRUE(Ok(host.Shell(absl::StrCat("rm ", host.run_dir(), "/removed_controls"))));
 }
 
 TEST_F(Jail, ItsKernelHasNothing) {
@@ -739,6 +757,9 @@ INSTANTIATE_TEST_SUITE_P(
         Control{"read-only", "create=shown/ubdb", "refused: Read-only file system", "done", "uid capabilities"},
         Control{"memory-limit", "fill=/dev/shm", "80|79", "100", "file-size"},
         Control{"folder-limit", "fill=kernel", "0|1", "100", "file-size"},
+        // Where only root may write, in a guest that has a uid of its own.
+        Control{"root-limit", "fill=/", "0|1", "100", "uid file-size"},
+        Control{"control-groups", "fork", "5[0-9]", "300", "", {"--pids", "60"}, true},
         Control{"open-files", "files", "10[0-9][0-9]", "[1-9][0-9][0-9][0-9][0-9]+"},
         // Another control refuses it too, but would say something else: the process is seen.
         Control{"pid", "signal=PID", "refused: No such process", "done", "uid landlock"},

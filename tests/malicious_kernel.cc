@@ -20,6 +20,7 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -29,6 +30,7 @@
 #include <cstring>
 #include <set>
 #include <string>
+#include <vector>
 
 // What a UML kernel has and no other program.
 __attribute__((section(".uml.setup.init"), used)) static const char kMark[] = "umld";
@@ -136,6 +138,23 @@ std::string Trace(pid_t pid) {
   return Outcome(traced);
 }
 
+// How many children it could have at once before it was stopped, 300 at most.
+std::string Fork() {
+  std::vector<pid_t> children;
+  while (children.size() < 300) {
+    const pid_t child = fork();
+    if (child < 0) break;
+    if (child == 0) {
+      pause();
+      _exit(0);
+    }
+    children.push_back(child);
+  }
+  for (pid_t child : children) kill(child, SIGKILL);
+  for (pid_t child : children) waitpid(child, nullptr, 0);
+  return std::to_string(children.size());
+}
+
 // A limit that the kernel's process could raise itself to.
 std::string HardLimit(__rlimit_resource resource) {
   rlimit limit = {};
@@ -211,6 +230,7 @@ std::string Attempt(const std::string& what, const std::string& target, const st
   if (what == "queue") return Outcome(msgget(number, 0) >= 0);
   if (what == "fill") return Fill(target);
   if (what == "files") return Files();
+  if (what == "fork") return Fork();
   if (what == "mount") return Outcome(mount("x", target.c_str(), "tmpfs", 0, nullptr) == 0);
   if (what == "device") return Outcome(mknod(target.c_str(), S_IFBLK | 0600, makedev(7, 0)) == 0);
   if (what == "limit") return HardLimit(target == "core" ? RLIMIT_CORE : RLIMIT_NPROC);

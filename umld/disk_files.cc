@@ -88,18 +88,15 @@ absl::StatusOr<devices::OpenDisk> OpenAs(const std::optional<Credentials>& user,
   return ActAs(user, [&] { return devices::OpenDiskFile(path, devices::DiskAccess::kRead, /*shared=*/true); });
 }
 
-absl::Status CheckNotRunning(const std::vector<Use>& uses, const std::string& path) {
+// Whether the caller may work on a disk's content: no guest runs on it, and what umld opens for a guest that is not
+// confined is as precious as what it opens for itself.
+absl::Status CheckMayWorkOn(const std::vector<Use>& uses, const std::string& path, const Caller& caller) {
   for (const Use& use : uses) {
     if (!use.runs || use.under) continue;
     return MakeError(absl::StatusCode::kFailedPrecondition,
                      absl::StrCat(path, " is in use by guest ", use.guest, ", which runs"),
                      {"DISK_IN_USE", path, absl::StrCat("`umlctl stop ", use.guest, "` first")});
   }
-  return absl::OkStatus();
-}
-
-// What umld opens for a guest that is not confined is as precious as what it opens for itself.
-absl::Status CheckConfinedUses(const std::vector<Use>& uses, const Caller& caller) {
   for (const Use& use : uses) {
     if (!use.relaxed || use.under) continue;
     RETURN_IF_ERROR(
@@ -214,8 +211,7 @@ absl::StatusOr<v1::DiskFile> RebaseDiskFile(const v1::RebaseDiskFileRequest& req
   RETURN_IF_ERROR(CheckHostPath(request.backing()));
   ASSIGN_OR_RETURN(const std::vector<Use> uses, FindUses(request.path(), *table));
   RETURN_IF_ERROR(CheckMayRebase(uses, request.backing(), caller, images));
-  RETURN_IF_ERROR(CheckNotRunning(uses, request.path()));
-  RETURN_IF_ERROR(CheckConfinedUses(uses, caller));
+  RETURN_IF_ERROR(CheckMayWorkOn(uses, request.path(), caller));
   const Reach reach = ReachOf(request.path(), caller, uses);
   // A guest will read it. Images are there for all.
   const std::optional<Credentials> reader =
@@ -241,8 +237,7 @@ absl::StatusOr<v1::DiskFile> RebaseDiskFile(const v1::RebaseDiskFileRequest& req
 absl::StatusOr<OpenCow> OpenCowFile(const std::string& path, const std::string& backing, const Caller& caller,
                                     const GuestTable& table) {
   ASSIGN_OR_RETURN(const std::vector<Use> uses, FindUses(path, table));
-  RETURN_IF_ERROR(CheckNotRunning(uses, path));
-  RETURN_IF_ERROR(CheckConfinedUses(uses, caller));
+  RETURN_IF_ERROR(CheckMayWorkOn(uses, path, caller));
   const Reach reach = ReachOf(path, caller, uses);
   ASSIGN_OR_RETURN(devices::OpenDisk cow, OpenAs(reach.user, reach.path));
   ASSIGN_OR_RETURN(const auto header, ReadHeader(cow, path));
@@ -333,8 +328,7 @@ absl::StatusOr<WritableCow> OpenCowForCommit(const std::string& path, const std:
                                              const GuestTable& table, const std::vector<state::ImageRow>& images,
                                              const std::vector<state::SnapshotRow>& snapshots, uint32_t begun_mtime) {
   ASSIGN_OR_RETURN(const std::vector<Use> uses, FindUses(path, table));
-  RETURN_IF_ERROR(CheckNotRunning(uses, path));
-  RETURN_IF_ERROR(CheckConfinedUses(uses, caller));
+  RETURN_IF_ERROR(CheckMayWorkOn(uses, path, caller));
   const Reach reach = ReachOf(path, caller, uses);
   WritableCow open;
   open.backing_path = backing.empty() ? reach.backing : backing;

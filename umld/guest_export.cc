@@ -90,6 +90,7 @@ absl::Status CheckCow(int fd, const struct stat& backing, const std::string& bac
 // What goes into the archive.
 struct GuestExports::Parts {
   v1::GuestArchive manifest;
+  std::vector<state::ImageRow> known_images;
   std::vector<ArchiveWriter::File> images, disks;
   std::map<std::string, std::string> image_ids;  // by path
   std::vector<std::string> notes;
@@ -148,6 +149,7 @@ absl::StatusOr<std::unique_ptr<GuestExport>> GuestExports::Make(const GuestPtr& 
   const GuestView view = table_->View(guest);
   const std::string noun = absl::StrCat("guest ", view.row.name);
   Parts parts;
+  ASSIGN_OR_RETURN(parts.known_images, store_->LoadImages());
   parts.without_images = request.without_images();
   parts.manifest.set_format(kArchiveFormat);
   parts.manifest.set_made_by(absl::StrCat("umld ", kVersion));
@@ -167,7 +169,6 @@ absl::StatusOr<std::unique_ptr<GuestExport>> GuestExports::Make(const GuestPtr& 
 absl::Status GuestExports::AddSnapshot(const GuestView& view, const std::string& snapshot, const Caller& caller,
                                        Parts* parts) {
   ASSIGN_OR_RETURN(Snapshots::OpenDisks opened, snapshots_->Open(absl::StrCat(view.name(), "/snapshots/", snapshot)));
-  ASSIGN_OR_RETURN(const std::vector<state::ImageRow> images, store_->LoadImages());
   for (Snapshots::OpenDisk& copy : opened.disks) {
     state::DiskRow disk;
     disk.unit = copy.row.unit;
@@ -178,7 +179,7 @@ absl::Status GuestExports::AddSnapshot(const GuestView& view, const std::string&
     const state::DiskRow* const now = FindDisk(view, disk.unit);
     if (now != nullptr && now->path == disk.path && now->backing == disk.backing) {
       disk = *now;
-    } else if (ImageInFile(images, disk.backing) == nullptr) {
+    } else if (ImageInFile(parts->known_images, disk.backing) == nullptr) {
       disk.opener = caller.user;
     }
     RETURN_IF_ERROR(AddDisk(disk, std::move(copy.fd), parts));
@@ -273,8 +274,7 @@ absl::Status GuestExports::AddBacking(const state::DiskRow& disk, int fd, Parts*
   v1::ArchivedImage* const image = parts->manifest.add_images();
   image->set_id(*id);
   image->set_size_bytes(backing.size_bytes);
-  ASSIGN_OR_RETURN(const std::vector<state::ImageRow> rows, store_->LoadImages());
-  if (const state::ImageRow* row = ImageInFile(rows, disk.backing);
+  if (const state::ImageRow* row = ImageInFile(parts->known_images, disk.backing);
       row != nullptr && absl::StartsWith(row->digest, "sha256:")) {
     image->set_digest(row->digest);
     if (!row->names.empty()) image->set_name(row->names.front());

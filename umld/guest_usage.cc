@@ -36,16 +36,6 @@ absl::Duration CpuOf(pid_t pid) {
   return absl::Seconds(static_cast<double>(ticks) / ticks_per_second);
 }
 
-std::vector<pid_t> ChildrenOf(pid_t pid) {
-  std::vector<pid_t> children;
-  for (absl::string_view word :
-       absl::StrSplit(ReadProc(pid, absl::StrCat("task/", pid, "/children")), ' ', absl::SkipEmpty())) {
-    int child = 0;
-    if (absl::SimpleAtoi(word, &child)) children.push_back(child);
-  }
-  return children;
-}
-
 uint64_t IoField(const std::string& io, absl::string_view name) {
   const size_t at = io.find(absl::StrCat(name, ": "));
   if (at == std::string::npos) return 0;

@@ -13,6 +13,7 @@
 #include "base/status.h"
 #include "base/unique_fd.h"
 #include "devices/disk/disk_inspect.h"
+#include "devices/disk/open_disk.h"
 #include "vmcore/disk_message.h"
 #include "vmcore/kernel_command_line.h"
 #include "vmcore/kernel_disk.h"
@@ -35,9 +36,6 @@ absl::Status MakeSmallDisk(const char* path, const Jail* jail) {
 }
 
 std::string Subject(uint32_t unit) { return absl::StrCat("disks/", devices::DiskName(unit)); }
-
-// The kernel counts in sectors and rounds up.
-uint64_t GuestSize(const devices::DiskFile& file) { return (file.size_bytes + 511) / 512 * 512; }
 
 // The kernel's refusal in words.
 absl::Status Refusal(const devices::DiskSpec& spec, const MconsoleAnswer& answer) {
@@ -98,7 +96,7 @@ Disks::Disks(EventLoop* loop, MconsoleClient* mconsole, Jail* jail, const v1::Gu
   for (const v1::Disk& disk : config.disks()) {
     live_[disk.unit()] = disk;
     auto file = Inspect(disk);
-    live_[disk.unit()].set_size_bytes(file.ok() ? GuestSize(*file) : 0);
+    live_[disk.unit()].set_size_bytes(file.ok() ? devices::RoundUpToSector(file->size_bytes) : 0);
   }
   ubda_placeholder_ = live_.count(0) == 0;
 }
@@ -155,7 +153,7 @@ absl::StatusOr<devices::DiskFile> Disks::Check(const v1::Disk& disk, bool replac
 void Disks::Prepare(const v1::Disk& disk, const devices::DiskFile& file, std::function<void(absl::Status)> then) {
   Wanted wanted;
   wanted.disk = disk;
-  wanted.disk.set_size_bytes(GuestSize(file));
+  wanted.disk.set_size_bytes(devices::RoundUpToSector(file.size_bytes));
   wanted.spec = FromMessage(disk);
   wanted.shown = KernelDisk(wanted.spec);
   wanted.then = std::move(then);

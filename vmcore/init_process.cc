@@ -212,7 +212,7 @@ void RunInit(const InitSpec& spec) {
   if (signals < 0) Fail(spec.socket, "signalfd");
 
   // Before it starts anything.
-  for (size_t i = 0; i < spec.cgroup_count; ++i) {
+  for (size_t i = 0; i < spec.cgroup_count && !IsRemoved("control-groups"); ++i) {
     if (write(spec.cgroups[i], "0", 1) != 1) Fail(spec.socket, "enter the guest's control groups");
   }
   if (spec.jail != nullptr) {

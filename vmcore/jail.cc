@@ -19,13 +19,9 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <filesystem>
-#include <system_error>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
-#include "base/file.h"
+#include "base/process.h"
 #include "base/status.h"
 #include "vmcore/jail_controls.h"
 #include "vmcore/kernel_paths.h"
@@ -38,7 +34,7 @@ namespace {
 
 // Sockets and the small files that keep a unit free. The guest's processes could fill what has no bound.
 constexpr char kKernelFolderSize[] = "1m", kKernelFolderFiles[] = "256";
-constexpr char kRootLimits[] = "size=1m,nr_inodes=8192,mode=0755";
+constexpr char kRootMode[] = "mode=0755", kRootLimits[] = ",size=1m,nr_inodes=8192";
 // The memory's file has what the guest may use, and nothing else is written there.
 constexpr uint64_t kMemorySlack = uint64_t{16} << 20;
 constexpr rlim_t kOpenFiles = 1024;
@@ -102,23 +98,6 @@ bool LimitFileSize(uint64_t bytes) {
   if (getrlimit(RLIMIT_FSIZE, &limit) != 0) return false;
   limit.rlim_cur = std::min<rlim_t>(bytes, limit.rlim_max);
   return setrlimit(RLIMIT_FSIZE, &limit) == 0;
-}
-
-// Of all its threads. It may end meanwhile.
-std::vector<pid_t> ChildrenOf(pid_t pid) {
-  constexpr size_t kMost = 1 << 20;
-  std::vector<pid_t> children;
-  std::error_code gone;
-  std::filesystem::directory_iterator task(absl::StrCat("/proc/", pid, "/task"), gone);
-  for (; !gone && task != std::filesystem::directory_iterator(); task.increment(gone)) {
-    const absl::StatusOr<std::string> text = ReadFile(task->path().string() + "/children", kMost);
-    if (!text.ok()) continue;
-    for (absl::string_view word : absl::StrSplit(*text, ' ', absl::SkipWhitespace())) {
-      pid_t child = 0;
-      if (absl::SimpleAtoi(word, &child)) children.push_back(child);
-    }
-  }
-  return children;
 }
 
 // Whether a user namespace's processes are counted for themselves. Before Linux 5.14 an ordinary user's guests would
@@ -438,7 +417,8 @@ const char* Jail::EnterNamespaces() const {
   // The new root: over the folder we are in, since it has to be somewhere. No nodev: disks that are block devices.
   char here[PATH_MAX];
   if (getcwd(here, sizeof(here)) == nullptr) return "getcwd";
-  if (mount("umld", here, "tmpfs", MS_NOSUID, kRootLimits) != 0) return "mount a root";
+  const std::string root = absl::StrCat(kRootMode, IsRemoved("root-limit") ? "" : kRootLimits);
+  if (mount("umld", here, "tmpfs", MS_NOSUID, root.c_str()) != 0) return "mount a root";
   if (chdir(here) != 0) return "enter the new root";
   // The guest's memory, and no more than that. First, for the runtime directory may be below the host's /dev/shm.
   const uint64_t most = IsRemoved("memory-limit") ? 2 * options_.memory_bytes : options_.memory_bytes;
@@ -477,6 +457,7 @@ const char* Jail::ForbidTracing() const {
 }
 
 const char* Jail::DropInitPrivileges() const {
+  if (IsRemoved("init-privileges")) return nullptr;
   if (!DropBoundingSet()) return "drop the bounding set of init";
   // One more than a kernel that has our uid: nobody traces who has more than himself.
   const uint32_t kept = IsRemoved("init-capability") ? 0 : uint32_t{1} << CAP_KILL;

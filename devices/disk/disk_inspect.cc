@@ -1,15 +1,19 @@
 #include "devices/disk/disk_inspect.h"
 
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "base/status.h"
+#include "base/unique_fd.h"
 #include "devices/disk/cow.h"
 #include "devices/disk/open_disk.h"
 
@@ -30,14 +34,21 @@ absl::Status CowError(absl::string_view message, const std::string& path, absl::
   return MakeError(absl::StatusCode::kFailedPrecondition, message, {"COW_MISMATCH", path, std::string(hint)});
 }
 
-// What a COW file's header names. Whoever writes to the file may have chosen it: it is looked at and never opened, and
-// nobody is told to use it.
-bool StatNamed(const std::string& path, struct stat* info) {
-  return fstatat(AT_FDCWD, path.c_str(), info, AT_NO_AUTOMOUNT) == 0;
+// What the header of the COW file `cow` names. Whoever writes to the file may have chosen it: it is looked at and never
+// opened, and nobody is told to use it. A file system that it leads to might never answer, or be mounted for it: no
+// other is entered than that of the COW file's folder, for what is below that, and the root's.
+bool StatNamed(const std::string& path, const std::string& cow, struct stat* info) {
+  const std::string near = cow.substr(0, cow.rfind('/') + 1);
+  const std::string folder = absl::StartsWith(path, near) ? near : "/";
+  if (!absl::StartsWith(path, folder)) return false;
+  const UniqueFd from(open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  open_how how = {};
+  how.flags = O_PATH | O_CLOEXEC;
+  how.resolve = RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS;
+  const UniqueFd named(
+      static_cast<int>(syscall(SYS_openat2, from.get(), path.c_str() + folder.size(), &how, sizeof(how))));
+  return named.ok() && fstat(named.get(), info) == 0;
 }
-
-// The kernel writes whole ones.
-uint64_t ToSectors(uint64_t bytes) { return (bytes + 511) / 512 * 512; }
 
 absl::Status CheckRaw(const DiskSpec& spec, const OpenDisk& disk) {
   if (spec.flags.find('d') != std::string::npos) return absl::OkStatus();
@@ -90,7 +101,7 @@ absl::Status CheckCanCreate(const DiskSpec& spec, DiskFile* file) {
 // The header's path may be out of date (the files were moved together), never another file's.
 absl::Status CheckSameBacking(const DiskSpec& spec, const CowHeader& header, const OpenDisk& backing) {
   struct stat info = {};
-  if (!StatNamed(header.backing, &info)) return absl::OkStatus();
+  if (header.backing == spec.backing || !StatNamed(header.backing, spec.path, &info)) return absl::OkStatus();
   if (IdOf(info) == IdOf(backing.info)) return absl::OkStatus();
   return CowError(absl::StrCat(spec.path, " is a COW file of ", header.backing, ", not of ", spec.backing), spec.path,
                   "name the file that it was made over, which a guest that writes to the COW file may have changed in "
@@ -135,7 +146,7 @@ absl::Status InspectExistingCow(const DiskSpec& spec, const OpenDisk& cow, const
   }
   file->header_backing = (*header)->backing;
   RETURN_IF_ERROR(CheckHeader(spec, **header, cow, backing));
-  file->file_bytes = std::max(cow.size_bytes, ToSectors(LayOutCow(**header).file_bytes));
+  file->file_bytes = std::max(cow.size_bytes, RoundUpToSector(LayOutCow(**header).file_bytes));
   return absl::OkStatus();
 }
 
@@ -176,14 +187,14 @@ absl::StatusOr<DiskFile> InspectDisk(const DiskSpec& spec) {
   RETURN_IF_ERROR(CheckRaw(spec, disk));
   file.path = IdOf(disk.info);
   file.size_bytes = disk.size_bytes;
-  file.file_bytes = ToSectors(disk.size_bytes);
+  file.file_bytes = RoundUpToSector(disk.size_bytes);
   if (file.data) {
     // The kernel takes the size from the backing file that the header names, flag d or not.
     ASSIGN_OR_RETURN(const std::string start, ReadStart(disk, spec.path, kCowHeaderBytes));
     auto header = ParseCowHeader(start);
     struct stat info = {};
     if (header.ok() && header->has_value()) {
-      const bool known = StatNamed((*header)->backing, &info) && S_ISREG(info.st_mode);
+      const bool known = StatNamed((*header)->backing, spec.path, &info) && S_ISREG(info.st_mode);
       file.size_bytes = known ? static_cast<uint64_t>(info.st_size) : 0;
     }
   }

@@ -30,8 +30,6 @@ class DiskReader {
   // Fewer than `size` bytes at the end of the disk. `size` is bounded by the caller. Errors as ErrnoError.
   absl::StatusOr<std::string> Read(uint64_t offset, size_t size) const;
 
-  static uint64_t RoundUpToSector(uint64_t bytes) { return (bytes + 511) / 512 * 512; }
-
  private:
   DiskReader() = default;
   absl::StatusOr<bool> IsInCow(uint64_t sector) const;

@@ -20,6 +20,9 @@ struct OpenDisk {
   uint64_t size_bytes = 0;
 };
 
+// A disk's size as a kernel counts it: whole sectors of 512.
+inline uint64_t RoundUpToSector(uint64_t bytes) { return (bytes + 511) / 512 * 512; }
+
 enum class DiskAccess { kRead, kReadWrite };
 
 // Looks what the file is before opening it, so that a FIFO cannot block and no device is disturbed; what was looked at
