@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "base/host_path.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
 #include "kernel/elf_file.h"
@@ -59,7 +60,7 @@ constexpr absl::string_view kLibraryFolders[] = {"/lib/x86_64-linux-gnu",
 
 // Neither a FIFO nor a device is opened: it could wait, or do something.
 absl::StatusOr<UniqueFd> OpenKernel(const std::string& path) {
-  UniqueFd handle(open(path.c_str(), O_PATH | O_CLOEXEC));
+  const UniqueFd handle = OpenHostPath(path, O_PATH | O_CLOEXEC);
   struct stat info = {};
   if (!handle.ok() || fstat(handle.get(), &info) != 0) return OpenError(errno, path);
   if (S_ISDIR(info.st_mode)) return NotAKernel(path, "it is a directory");

@@ -448,6 +448,60 @@ TEST_F(Api, NonsenseOnTheWireHarmsNobody) {
   EXPECT_THAT(host_->Names(), ElementsAre("web1"));
 }
 
+// What one request may cost others.
+TEST_F(Api, RequestsHaveBounds) {
+  v1::Guest guest;
+  ASSERT_TRUE(Create("web1", "", &guest).ok());
+  const auto refused = [](const grpc::Status& status, const std::string& reason) {
+    EXPECT_EQ(status.error_code(), grpc::INVALID_ARGUMENT) << status.error_message();
+    EXPECT_EQ(InfoOf(status).reason(), reason);
+  };
+  v1::UpdateGuestRequest update;
+  update.mutable_guest()->set_name("guests/web1");
+  update.mutable_update_mask()->add_paths("description");
+  // Cut in the middle of a character it would be unreadable to all who list it.
+  update.mutable_guest()->set_description(std::string(4095, 'x') + "\xc3\xa9");
+  refused(Call(*guests_, &v1::Guests::Stub::UpdateGuest, update, &guest), "INVALID_DESCRIPTION");
+  update.mutable_guest()->set_description(std::string(4094, 'x') + "\xc3\xa9");
+  EXPECT_TRUE(Call(*guests_, &v1::Guests::Stub::UpdateGuest, update, &guest).ok());
+  update.mutable_update_mask()->add_paths("description");
+  refused(Call(*guests_, &v1::Guests::Stub::UpdateGuest, update, &guest), "INVALID_UPDATE_MASK");
+
+  v1::ListGuestsRequest list;
+  v1::ListGuestsResponse listed;
+  for (int i = 0; i < 2000; ++i) list.set_label_selector(list.label_selector() + (i > 0 ? ",!a" : "!a"));
+  refused(Call(*guests_, &v1::Guests::Stub::ListGuests, list, &listed), "INVALID_LABEL_SELECTOR");
+  list.set_label_selector("!a,!b");
+  EXPECT_TRUE(Call(*guests_, &v1::Guests::Stub::ListGuests, list, &listed).ok());
+  EXPECT_EQ(listed.guests_size(), 1);
+
+  v1::ListGuestStatsRequest stats;
+  v1::ListGuestStatsResponse numbers;
+  for (int i = 0; i < 1001; ++i) stats.add_names("guests/web1");
+  refused(Call(*guests_, &v1::Guests::Stub::ListGuestStats, stats, &numbers), "TOO_MANY_NAMES");
+
+  // What an operation is to do is kept, also what this umld knows no name for.
+  v1::StopGuestRequest stop;
+  stop.set_name("guests/web1");
+  v1::StopPolicy* const policy = stop.mutable_policy();
+  constexpr int kUnknown = 1000;
+  policy->GetReflection()->MutableUnknownFields(policy)->AddLengthDelimited(kUnknown, std::string(100'000, 'x'));
+  v1::Operation operation;
+  refused(Call(*guests_, &v1::Guests::Stub::StopGuest, stop, &operation), "REQUEST_TOO_LARGE");
+}
+
+// A few bytes that become all that a message may have, and more before anybody sees that.
+TEST_F(Api, WhatIsPackedIsNotUnpacked) {
+  v1::CreateGuestRequest request;
+  request.mutable_guest()->set_name("guests/web1");
+  request.mutable_guest()->set_description(std::string(4000, 'x'));
+  v1::Guest guest;
+  grpc::ClientContext context;
+  context.set_compression_algorithm(GRPC_COMPRESS_GZIP);
+  EXPECT_EQ(guests_->CreateGuest(&context, request, &guest).error_code(), grpc::UNIMPLEMENTED);
+  EXPECT_TRUE(Call(*guests_, &v1::Guests::Stub::CreateGuest, request, &guest).ok());
+}
+
 TEST_F(Api, TheSocketIsItsUsersAlone) {
   EXPECT_EQ(host_->Shell("stat -c '%a %u' " + host_->socket()).out, absl::StrCat("600 ", getuid(), "\n"));
 }

@@ -291,6 +291,8 @@ TEST_F(BadInput, FourThousandBytesOfDeviceSpec) {
   EXPECT_NE(host_->Run({"unplug", "web1", long_name}).exit_code, 0);
   const CommandResult command = host_->Run({"mconsole", "web1", "log", long_name});
   EXPECT_THAT(command.exit_code, testing::AnyOf(kSaidNo, kUsage)) << command;
+  // More than a packet to its supervisor may have.
+  EXPECT_TRUE(Refused(host_->Run({"mconsole", "web1", "log", std::string(100'000, 'x')}), kUsage, {"511"}));
   EXPECT_EQ(host_->Describe("web1"), before);
   EXPECT_EQ(host_->RunInGuest("web1", "echo alive").out, "alive\n");
 }

@@ -71,6 +71,38 @@ TEST_F(CallerTest, OnlyTheGroupGetsIn) {
   EXPECT_TRUE(Refused(As({"list"}), kDenied, {"ermission denied", "daemon"}));
 }
 
+TEST_F(CallerTest, AUserOfTooManyGroupsIsTold) {
+  const auto make_in = [&](int groups) {
+    std::string all = absl::StrCat(group_);
+    for (int i = 1; i < groups; ++i) absl::StrAppend(&all, ",", 100000 + i);
+    return host_.Shell(absl::StrCat("setpriv --reuid=", kUser, " --regid=", kUser, " --groups=", all, " -- ",
+                                    host_.Work("umlctl"), " --address ", host_.socket(), " disk create ",
+                                    Theirs(absl::StrCat("of-", groups)), " --size 1M"));
+  };
+  EXPECT_TRUE(Ok(make_in(256)));
+  EXPECT_TRUE(Refused(make_in(257), kDenied, {"257 groups"}));
+}
+
+// Behind /proc there may be file systems of another's making, which need not answer.
+TEST_F(CallerTest, NoPathLeadsThroughAnotherProcess) {
+  ASSERT_TRUE(Ok(host_.Shell("truncate -s 1M theirs/disk; chown " + absl::StrCat(kUser) + " theirs/disk")));
+  ASSERT_TRUE(host_.Create("web1"));
+  const std::string through = absl::StrCat("/proc/", getpid(), "/root", Theirs("disk"));
+  ASSERT_TRUE(Ok(host_.Shell("ln -s " + through + " theirs/link")));
+  for (const std::string& path : {through, Theirs("link")}) {
+    for (const std::vector<std::string>& words : {std::vector<std::string>{"plug", "web1", "ubdb=" + path},
+                                                  {"disk", "info", path},
+                                                  {"image", "import", "theirs", path},
+                                                  {"volume", "import", "theirs", path},
+                                                  {"kernel", "import", "theirs", path}}) {
+      const CommandResult result = host_.Run(words);
+      EXPECT_NE(result.exit_code, 0) << result;
+      EXPECT_THAT(result.err, HasSubstr("symbolic links"));
+    }
+  }
+  EXPECT_TRUE(Ok(As({"plug", "web1", "ubdb=" + Theirs("disk")})));
+}
+
 TEST_F(CallerTest, ItsFilesAreOpenedAsItself) {
   host_.BuildTiny();
   ASSERT_TRUE(Ok(As({"create", "web1", "--image", "tiny", "--mem", "64M"})));

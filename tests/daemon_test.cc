@@ -1,7 +1,10 @@
 // umld itself when something is wrong with where it is started: it says so, ends, and leaves what it found as it was.
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -101,6 +104,28 @@ TEST(Umld, NotRunningAndWhatToStart) {
   EXPECT_TRUE(Refused(host.Run({"list"}), kUnreachable, {host.socket(), "refused", "umld &"}));
   ASSERT_TRUE(host.Start());
   EXPECT_TRUE(Ok(host.Run({"list"})));
+}
+
+// Whoever connects without end gets his turn, and so do guests and their supervisors.
+TEST(Umld, AStormOfConnectionsHoldsNothingUp) {
+  Host host;
+  ASSERT_TRUE(host.Start());
+  const pid_t storm = fork();
+  if (storm == 0) {
+    sockaddr_un address = {};
+    address.sun_family = AF_UNIX;
+    host.socket().copy(address.sun_path, sizeof(address.sun_path) - 1);
+    while (true) {
+      const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+      (void)!connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address));
+      close(fd);
+    }
+  }
+  EXPECT_TRUE(host.CreateAndStart("web1"));
+  EXPECT_EQ(host.RunInGuest("web1", "echo well").out, "well\n");
+  EXPECT_TRUE(Ok(host.Run({"stop", "web1"})));
+  kill(storm, SIGKILL);
+  EXPECT_EQ(waitpid(storm, nullptr, 0), storm);
 }
 
 TEST(Umld, OptionsThatAreWrong) {

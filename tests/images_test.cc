@@ -330,6 +330,15 @@ TEST_F(ImagesTest, AServerOverSsh) {
   if (made) std::filesystem::remove("/run/sshd");
 }
 
+TEST(ImageNames, HaveAnEnd) {
+  Host host;
+  ASSERT_TRUE(host.Start());
+  host.BuildTiny();
+  for (int i = 1; i < 64; ++i) ASSERT_TRUE(Ok(host.Run({"image", "tag", "tiny", absl::StrCat("name", i)})));
+  EXPECT_TRUE(Refused(host.Run({"image", "tag", "tiny", "one-more"}), kWrongState, {"64 names", "delete"}));
+  EXPECT_TRUE(Ok(host.Run({"image", "tag", "tiny", "name1"}))) << "it has that one";
+}
+
 // The disk as umld finds it full: by what it keeps for guests, and to its last block.
 class FullDisk : public testing::TestWithParam<std::pair<const char*, const char*>> {};
 

@@ -95,13 +95,22 @@ absl::StatusOr<ApiSocket> OpenApiSocket(const std::string& path, const std::stri
   return ApiSocket{std::move(fd), path};
 }
 
+constexpr int kMostRequest = 4 << 20;
+constexpr int kMostCallsOfAConnection = 1000;
+constexpr size_t kMostMemory = size_t{1} << 30;
+
 absl::StatusOr<std::unique_ptr<ApiServer>> ApiServer::Create(EventLoop* loop, UniqueFd listener,
                                                              const std::vector<grpc::Service*>& services) {
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
   for (grpc::Service* service : services) builder.RegisterService(service);
-  builder.SetMaxReceiveMessageSize(4 << 20);
+  builder.SetMaxReceiveMessageSize(kMostRequest);
+  // gRPC takes in the whole of a message before it sees that it is too long, and unpacks it: nobody packs here, and all
+  // calls together have bounds.
+  builder.AddChannelArgument(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMostCallsOfAConnection);
+  builder.SetResourceQuota(grpc::ResourceQuota("api").Resize(kMostMemory));
   std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server == nullptr) return absl::InternalError("gRPC did not start");
   return std::unique_ptr<ApiServer>(new ApiServer(loop, std::move(listener), std::move(server)));
@@ -117,7 +126,9 @@ void ApiServer::Serve() {
 }
 
 void ApiServer::Accept() {
-  while (true) {
+  // Whoever connects again and again gets his turn and no more: the loop has other work.
+  constexpr int kAtOnce = 16;
+  for (int i = 0; i < kAtOnce; ++i) {
     UniqueFd connection(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (connection.ok()) {
       grpc::AddInsecureChannelFromFd(server_.get(), connection.release());

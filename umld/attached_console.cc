@@ -117,11 +117,7 @@ class AttachedConsole : public AttachReactor, public std::enable_shared_from_thi
       v1::AttachConsoleResponse first;
       first.set_writer(reply->attach_console().writer());
       self.Queue(std::move(first));
-      self.watching_ = true;
-      self.loop_->Watch(self.socket_.get(), EPOLLIN, [self = self.shared_from_this()](uint32_t events) {
-        if ((events & EPOLLOUT) != 0) self->ForwardInput();
-        if ((events & ~static_cast<uint32_t>(EPOLLOUT)) != 0) self->ReadOutput();
-      });
+      self.SetEvents();
       self.StartRead(&self.request_);
     });
   }
@@ -208,8 +204,20 @@ class AttachedConsole : public AttachReactor, public std::enable_shared_from_thi
   }
 
   void SetEvents() {
-    if (!watching_) return;
-    loop_->SetEvents(socket_.get(), (queued_bytes_ < kMaxQueuedBytes ? EPOLLIN : 0u) | (blocked_ ? EPOLLOUT : 0u));
+    if (!socket_.ok()) return;
+    const bool room = queued_bytes_ < kMaxQueuedBytes;
+    // That the guest has ended is told without end, whatever is asked for; it is heard when what came before it is out.
+    if (hung_up_ && !room) {
+      if (std::exchange(watching_, false)) loop_->Unwatch(socket_.get());
+      return;
+    }
+    const uint32_t events = (room ? EPOLLIN : 0u) | (blocked_ ? EPOLLOUT : 0u);
+    if (std::exchange(watching_, true)) return loop_->SetEvents(socket_.get(), events);
+    loop_->Watch(socket_.get(), events, [self = shared_from_this()](uint32_t happened) {
+      self->hung_up_ = self->hung_up_ || (happened & (EPOLLHUP | EPOLLERR)) != 0;
+      if ((happened & EPOLLOUT) != 0) self->ForwardInput();
+      if ((happened & ~static_cast<uint32_t>(EPOLLOUT)) != 0) self->ReadOutput();
+    });
   }
 
   void Unwatch() {
@@ -242,7 +250,7 @@ class AttachedConsole : public AttachReactor, public std::enable_shared_from_thi
 
   // The loop's thread alone.
   UniqueFd socket_;
-  bool watching_ = false, blocked_ = false, writing_ = false, ended_ = false, finished_ = false;
+  bool watching_ = false, hung_up_ = false, blocked_ = false, writing_ = false, ended_ = false, finished_ = false;
   size_t input_sent_ = 0, queued_bytes_ = 0;
   std::deque<v1::AttachConsoleResponse> queue_;
   v1::AttachConsoleResponse current_;

@@ -14,6 +14,11 @@
 #include "base/status.h"
 
 namespace umld {
+namespace {
+
+constexpr size_t kMostGroups = 256;
+
+}  // namespace
 
 absl::StatusOr<Caller> CallerOf(const grpc::ServerContextBase& context) {
   // gRPC names a connection that ApiServer gave it by its descriptor, which stays open for as long as one of its calls
@@ -39,6 +44,12 @@ absl::StatusOr<Caller> CallerOf(const grpc::ServerContextBase& context) {
     groups.resize(size / sizeof(gid_t));
   } while (got != 0 && errno == ERANGE);
   if (got != 0) return ErrnoError(errno, "read the caller's groups");
+  // They are kept with each disk and kernel that it names, and told to the guests' supervisors.
+  if (groups.size() > kMostGroups) {
+    return MakeError(absl::StatusCode::kPermissionDenied,
+                     absl::StrCat("uid ", peer_ids.uid, " is in ", groups.size(), " groups"),
+                     {"TOO_MANY_GROUPS", "", absl::StrCat("ask as a user who is in ", kMostGroups, " at most")});
+  }
   return caller;
 }
 

@@ -60,6 +60,7 @@ namespace umld {
 namespace {
 
 constexpr int kOperationThreads = 64;
+constexpr int kBulkThreads = 16;
 constexpr int kRequestThreads = 32;
 constexpr int kFactsThreads = 8;
 constexpr absl::Duration kAdoptionPatience = absl::Seconds(3);
@@ -101,11 +102,16 @@ absl::StatusOr<UniqueFd> LockFolder(const std::string& folder, absl::string_view
 class DaemonImpl final : public Daemon {
  public:
   explicit DaemonImpl(const DaemonConfig& config)
-      : config_(config), operations_pool_(kOperationThreads), requests_(kRequestThreads), facts_(kFactsThreads) {}
+      : config_(config),
+        operations_pool_(kOperationThreads),
+        bulk_(kBulkThreads),
+        requests_(kRequestThreads),
+        facts_(kFactsThreads) {}
 
   ~DaemonImpl() override {
     if (loop_thread_.joinable()) {
       operations_pool_.Shutdown();
+      bulk_.Shutdown();
       requests_.Shutdown();
       facts_.Shutdown();
       loop_->Quit();
@@ -169,8 +175,7 @@ class DaemonImpl final : public Daemon {
     ASSIGN_OR_RETURN(events_, EventLog::Create(store_.get()));
     operations_ = std::make_unique<Operations>(store_.get(), loop_.get());
     table_ = std::make_unique<GuestTable>(store_.get(), events_.get(), operations_.get());
-    images_ = std::make_unique<Images>(&config_, store_.get(), table_.get(), operations_.get(), events_.get(),
-                                       &operations_pool_);
+    images_ = std::make_unique<Images>(&config_, store_.get(), table_.get(), operations_.get(), events_.get(), &bulk_);
     RETURN_IF_ERROR(images_->Recover());
     RETURN_IF_ERROR(table_->Load());
     kernel_catalog_ = std::make_unique<KernelCatalog>(config_.state_dir + "/kernels", config_.default_kernel);
@@ -182,10 +187,10 @@ class DaemonImpl final : public Daemon {
                                        kernel_catalog_.get(), volume_catalog_.get(), &operations_pool_, &requests_);
     runtime_->OnConfigAhead([this](const GuestPtr& guest) { guests_->TakeOverConfig(guest); });
     kernels_ = std::make_unique<Kernels>(&config_, store_.get(), table_.get(), operations_.get(), events_.get(),
-                                         kernel_catalog_.get(), &operations_pool_);
+                                         kernel_catalog_.get(), &bulk_);
     RETURN_IF_ERROR(kernels_->Load());
     volumes_ = std::make_unique<Volumes>(&config_, volume_catalog_.get(), store_.get(), table_.get(), guests_.get(),
-                                         operations_.get(), events_.get(), &operations_pool_);
+                                         operations_.get(), events_.get(), &bulk_);
     volumes_->Recover();
     snapshots_ = std::make_unique<Snapshots>(&config_, store_.get(), table_.get(), operations_.get(), guests_.get(),
                                              runtime_.get(), volume_catalog_.get());
@@ -303,8 +308,9 @@ class DaemonImpl final : public Daemon {
   std::unique_ptr<state::Store> store_;
   std::unique_ptr<EventLoop> loop_;
   std::thread loop_thread_;
-  // Three, so that nothing waits behind what may wait for a guest.
-  WorkerPool operations_pool_;  // operations
+  // So that nothing waits behind what may wait for a guest, and no guest behind what may take hours.
+  WorkerPool operations_pool_;  // operations of guests
+  WorkerPool bulk_;             // those of images, volumes and kernels
   WorkerPool requests_;         // requests up to the point where they have become operations; kills
   WorkerPool facts_;            // what guests report; the liveness test; pruning
   std::unique_ptr<EventLog> events_;

@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/credentials.h"
+#include "base/host_path.h"
 #include "base/status.h"
 #include "devices/disk/cow_content.h"
 #include "devices/disk/open_disk.h"
@@ -28,7 +29,7 @@ using google::protobuf::util::TimeUtil;
 // By what it is, not by its name.
 bool IsSameFile(const struct stat& info, const std::string& path) {
   struct stat other = {};
-  return !path.empty() && stat(path.c_str(), &other) == 0 && other.st_dev == info.st_dev && other.st_ino == info.st_ino;
+  return !path.empty() && StatHostPath(path, &other) && other.st_dev == info.st_dev && other.st_ino == info.st_ino;
 }
 
 struct Use {
@@ -80,7 +81,7 @@ absl::StatusOr<std::vector<Use>> FindUses(const std::string& path, const GuestTa
   RETURN_IF_ERROR(CheckHostPath(path));
   struct stat info = {};
   // What cannot be found is told by the caller's own look at it.
-  if (stat(path.c_str(), &info) != 0) return std::vector<Use>();
+  if (!StatHostPath(path, &info)) return std::vector<Use>();
   return UsesOf(info, table);
 }
 
@@ -112,7 +113,7 @@ bool SameUser(const std::optional<Credentials>& one, const std::optional<Credent
 
 std::string Problem(const devices::CowHeader& header) {
   struct stat info = {};
-  if (stat(header.backing.c_str(), &info) != 0) {
+  if (!StatHostPath(header.backing, &info)) {
     return absl::StrCat(header.backing, errno == ENOENT ? " is not there" : " cannot be reached",
                         ": `umlctl disk rebase` says where it is now");
   }
@@ -339,7 +340,7 @@ absl::StatusOr<WritableCow> OpenCowForCommit(const std::string& path, const std:
   RETURN_IF_ERROR(CheckHostPath(open.backing_path));
   // By whom it is written to is the caller: a guest's own COW file does not make its backing file anybody's.
   struct stat under_info = {};
-  if (stat(open.backing_path.c_str(), &under_info) == 0) {
+  if (StatHostPath(open.backing_path, &under_info)) {
     RETURN_IF_ERROR(CheckAlone(under_info, open.backing_path, cow.info, table, images, snapshots));
   }
   ASSIGN_OR_RETURN(devices::OpenDisk under, OpenLocked(caller.user, open.backing_path));

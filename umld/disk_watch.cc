@@ -13,6 +13,7 @@
 #include "absl/time/clock.h"
 #include "base/byte_size.h"
 #include "base/file.h"
+#include "base/host_path.h"
 #include "base/status.h"
 #include "spdlog/spdlog.h"
 #include "umld/disk_room.h"
@@ -62,7 +63,7 @@ std::vector<dev_t> DiskWatch::Under(const GuestView& view, Spaces* spaces) const
   for (const vmcore::v1::Disk& disk : view.facts.live_disks()) {
     struct stat info = {};
     // A file that has all its blocks takes no more of them; a COW file says its whole size too.
-    if (absl::StrContains(disk.flags(), 'r') || stat(disk.path().c_str(), &info) != 0 || !S_ISREG(info.st_mode) ||
+    if (absl::StrContains(disk.flags(), 'r') || !StatHostPath(disk.path(), &info) || !S_ISREG(info.st_mode) ||
         info.st_blocks * 512 >= info.st_size) {
       continue;
     }

@@ -1,4 +1,5 @@
 // Devices of a guest while it is defined or runs, and mconsole's words for them.
+#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -22,14 +23,23 @@ using vmcore::v1::Request;
 // How long vmcore may take to be done with what an earlier umld asked: a guest that has to write its caches back to
 // give memory takes its time.
 constexpr absl::Duration kSettlePatience = absl::Seconds(60);
+// What no kernel takes is not sent to a supervisor either.
+absl::Status CheckCommand(absl::string_view command) {
+  constexpr size_t kMost = 511;
+  if (command.size() <= kMost) return absl::OkStatus();
+  return MakeError(absl::StatusCode::kInvalidArgument, absl::StrCat("a command of ", command.size(), " bytes"),
+                   {"INVALID_COMMAND", "", absl::StrCat("a kernel takes ", kMost, " at most")});
+}
+
 // "config" of what is not a disk, and everything else that has no verb of its own.
 vmcore::v1::Request RawRequest(const v1::SendMconsoleRequest& request) {
   Request raw;
   raw.mutable_mconsole()->set_command(request.command());
   raw.mutable_mconsole()->set_force(request.force());
   if (request.has_deadline()) {
-    raw.mutable_mconsole()->set_deadline_ms(
-        static_cast<uint32_t>(google::protobuf::util::TimeUtil::DurationToMilliseconds(request.deadline())));
+    constexpr int64_t kLongestMs = 60'000;
+    const int64_t deadline = google::protobuf::util::TimeUtil::DurationToMilliseconds(request.deadline());
+    raw.mutable_mconsole()->set_deadline_ms(static_cast<uint32_t>(std::clamp<int64_t>(deadline, 1, kLongestMs)));
   }
   return raw;
 }
@@ -101,6 +111,7 @@ absl::Status Guests::Interrupted(const GuestView& view, const state::OperationRo
 }
 
 absl::StatusOr<v1::Device> Guests::Query(const GuestPtr& guest, const std::string& name) {
+  RETURN_IF_ERROR(CheckCommand(name));
   if (devices::KindOfDevice(name) == devices::DeviceKind::kDisk) return QueryDisk(guest, name);
   if (devices::KindOfDevice(name) == devices::DeviceKind::kConsole) return QueryConsole(guest, name);
   if (devices::KindOfDevice(name) == devices::DeviceKind::kNic) return QueryNic(guest, name);
@@ -160,6 +171,7 @@ absl::StatusOr<v1::SendMconsoleResponse> Guests::SendMconsole(const GuestPtr& gu
     RETURN_IF_ERROR((command == "halt" ? Stop(name, now, "") : Reboot(name, now, "")).status());
     return Text("");
   }
+  RETURN_IF_ERROR(CheckCommand(request.command()));
   // Some read files (`proc 1/root/etc/shadow`).
   RETURN_IF_ERROR(
       CheckUnconfined(table_->View(guest), "what the kernel of a guest that is not confined is asked", caller));

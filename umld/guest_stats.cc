@@ -52,6 +52,10 @@ v1::GuestStats StatsOf(const GuestView& view, const DaemonConfig& config) {
 
 absl::StatusOr<v1::ListGuestStatsResponse> Guests::ListStats(const v1::ListGuestStatsRequest& request) const {
   v1::ListGuestStatsResponse response;
+  if (static_cast<size_t>(request.names_size()) > kMaxPage) {
+    return MakeError(absl::StatusCode::kInvalidArgument, absl::StrCat(request.names_size(), " names at once"),
+                     {"TOO_MANY_NAMES", "", absl::StrCat("ask for ", kMaxPage, " at a time, or for all by pages")});
+  }
   for (const std::string& name : request.names()) {
     ASSIGN_OR_RETURN(const GuestPtr guest, table_->Find(name));
     *response.add_stats() = StatsOf(table_->View(guest), *config_);

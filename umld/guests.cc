@@ -18,6 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "base/file.h"
+#include "base/host_path.h"
 #include "base/status.h"
 #include "base/umid.h"
 #include "devices/console/console_spec.h"
@@ -107,6 +108,11 @@ bool IsOurs(absl::string_view file) {
   return file == "vmcore" || devices::ParseConsoleName(file).ok();
 }
 
+absl::Status CheckDescription(const std::string& description, const std::string& name) {
+  if (description.size() <= 4096) return absl::OkStatus();
+  return Invalid("the description is longer than 4,096 bytes", "INVALID_DESCRIPTION", name, "shorten it");
+}
+
 // Snapshots are what people go back to when something went wrong: no deletion takes them along.
 absl::Status CheckNoSnapshots(state::Store* store, const GuestView& view) {
   ASSIGN_OR_RETURN(const std::vector<state::SnapshotRow> snapshots, store->LoadSnapshotsOf(view.row.id));
@@ -152,7 +158,7 @@ std::vector<UsedDisk> OthersDisks(const GuestTable& table, uint64_t but_guest_id
 // hundredth of opening the files, which says the rest. Names that cannot be looked at may be anything.
 bool MayConflict(const devices::DiskFile& file, const state::DiskRow& other) {
   struct stat path = {}, backing = {};
-  if (stat(other.path.c_str(), &path) == 0) {
+  if (StatHostPath(other.path, &path)) {
     const devices::FileId theirs = devices::IdOf(path);
     if (theirs == file.path || theirs == file.backing) return true;
   } else if (errno != ENOENT || file.create_cow) {
@@ -160,7 +166,7 @@ bool MayConflict(const devices::DiskFile& file, const state::DiskRow& other) {
   }
   // A COW file that has still to be made is nobody's, but it has a backing file.
   if (other.backing.empty()) return false;
-  return stat(other.backing.c_str(), &backing) != 0 || devices::IdOf(backing) == file.path;
+  return !StatHostPath(other.backing, &backing) || devices::IdOf(backing) == file.path;
 }
 
 state::DiskRow ToRow(const devices::DiskSpec& spec) {
@@ -373,9 +379,7 @@ absl::StatusOr<state::GuestRow> Guests::NewRow(const v1::CreateGuestRequest& req
   ASSIGN_OR_RETURN(row.kernel_opener, CheckKernel(row.kernel, caller));
   RETURN_IF_ERROR(CheckKernelArguments(wanted.kernel_args(), caller));
   row.kernel_args.assign(wanted.kernel_args().begin(), wanted.kernel_args().end());
-  if (wanted.description().size() > 4096) {
-    return Invalid("the description is longer than 4,096 bytes", "INVALID_DESCRIPTION", row.name, "shorten it");
-  }
+  RETURN_IF_ERROR(CheckDescription(wanted.description(), row.name));
   row.description = wanted.description();
   row.labels = {wanted.labels().begin(), wanted.labels().end()};
   RETURN_IF_ERROR(CheckLabels(row.labels));
@@ -468,6 +472,9 @@ absl::StatusOr<v1::Guest> Guests::Update(const GuestPtr& guest, const v1::Update
   const v1::Guest& wanted = request.guest();
   std::vector<std::string> paths(request.update_mask().paths().begin(), request.update_mask().paths().end());
   if (paths.empty()) return Invalid("update_mask is empty", "INVALID_UPDATE_MASK", wanted.name(), "name the fields");
+  if (std::set<absl::string_view>(paths.begin(), paths.end()).size() != paths.size()) {
+    return Invalid("update_mask names a field twice", "INVALID_UPDATE_MASK", wanted.name(), "name each field once");
+  }
   const bool runs_relaxed = table_->View(guest).may_be_relaxed();
   GuestTable::Change change;
   change.edit = [&](state::GuestRow& row) -> absl::Status {
@@ -489,7 +496,8 @@ absl::StatusOr<v1::Guest> Guests::Update(const GuestPtr& guest, const v1::Update
         RETURN_IF_ERROR(CheckKernelArguments(wanted.kernel_args(), caller));
         row.kernel_args.assign(wanted.kernel_args().begin(), wanted.kernel_args().end());
       } else if (path == "description") {
-        row.description = wanted.description().substr(0, 4096);
+        RETURN_IF_ERROR(CheckDescription(wanted.description(), row.name));
+        row.description = wanted.description();
       } else if (path == "labels") {
         row.labels = {wanted.labels().begin(), wanted.labels().end()};
         RETURN_IF_ERROR(CheckLabels(row.labels));

@@ -41,6 +41,9 @@ absl::Status NameTaken(const std::string& name) {
                     absl::StrCat("use it, choose another name, or move the name to the new image with --replace")});
 }
 
+// Each of them shows all.
+constexpr size_t kMostNames = 64;
+
 v1::Image ShowRow(const state::ImageRow& row) {
   v1::Image image;
   image.set_path(row.path);
@@ -267,6 +270,12 @@ struct Images::Source {
 
 namespace {
 
+absl::Status CheckDescription(const std::string& description, const std::string& name) {
+  if (description.size() <= 4096) return absl::OkStatus();
+  return MakeError(absl::StatusCode::kInvalidArgument, "the description is longer than 4,096 bytes",
+                   {"INVALID_DESCRIPTION", name, "shorten it"});
+}
+
 absl::StatusOr<image::Format> ChosenFormat(v1::ImageFormat format, int source) {
   switch (format) {
     case v1::IMAGE_RAW:
@@ -311,10 +320,7 @@ absl::StatusOr<OperationView> Images::BeginImport(const v1::ImportImageRequest& 
   }
   std::string description = request.description();
   if (description.empty()) description = absl::StrCat("from ", source->text, " (", image::FormatText(*format), ")");
-  if (description.size() > 4096) {
-    return MakeError(absl::StatusCode::kInvalidArgument, "the description is longer than 4,096 bytes",
-                     {"INVALID_DESCRIPTION", name, "shorten it"});
-  }
+  RETURN_IF_ERROR(CheckDescription(description, name));
   return BeginMaking(
       "import-image", name, request.replace(), request.request_id(),
       [=, this, size = request.size_bytes()](const Draft& draft, uint64_t operation) -> absl::StatusOr<std::string> {
@@ -368,6 +374,7 @@ absl::StatusOr<OperationView> Images::BeginMerge(const v1::ImportImageRequest& r
   fstat(cow->cow.get(), &before);
   std::string description = request.description();
   if (description.empty()) description = absl::StrCat("from ", request.source(), " over ", cow->backing_path);
+  RETURN_IF_ERROR(CheckDescription(description, name));
   return BeginMaking(
       "import-image", name, request.replace(), request.request_id(),
       [=, this](const Draft& draft, uint64_t operation) -> absl::StatusOr<std::string> {
@@ -447,6 +454,10 @@ absl::StatusOr<v1::Image> Images::Tag(const v1::TagImageRequest& request) {
   if (absl::StatusOr<state::ImageRow> taken = Find(name); taken.ok()) {
     if (taken->digest == row.digest) return Show(row, name);
     if (!request.replace()) return NameTaken(name);
+  }
+  if (row.names.size() >= kMostNames) {
+    return MakeError(absl::StatusCode::kFailedPrecondition, absl::StrCat("the image has ", row.names.size(), " names"),
+                     {"TOO_MANY_NAMES", row.digest, "remove one first: umlctl image delete NAME"});
   }
   RETURN_IF_ERROR(Commit("image.tagged", name, row.digest,
                          [&](state::Transaction& transaction) { return transaction.SetImageName(name, row.digest); }));

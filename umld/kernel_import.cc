@@ -14,6 +14,7 @@
 #include "absl/strings/strip.h"
 #include "base/byte_size.h"
 #include "base/file.h"
+#include "base/host_path.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
 #include "spdlog/spdlog.h"
@@ -49,7 +50,7 @@ absl::StatusOr<UniqueFd> OpenSource(const std::string& path, uint64_t most) {
     return MakeError(absl::StatusCode::kInvalidArgument, absl::StrCat("\"", path, "\" is not an absolute path"),
                      {"INVALID_PATH", path, "begin it with a slash"});
   }
-  UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  UniqueFd fd = OpenHostPath(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
   struct stat info = {};
   if (!fd.ok() || fstat(fd.get(), &info) != 0) return ErrnoError(errno, path);
   if (!S_ISREG(info.st_mode)) {

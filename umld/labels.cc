@@ -13,6 +13,7 @@ namespace {
 
 constexpr size_t kMostLabels = 64;
 constexpr size_t kLongest = 63;
+constexpr size_t kMostSelector = 4096;
 
 bool IsLabelText(absl::string_view text) {
   const auto allowed = [](char c) { return absl::ascii_isalnum(static_cast<unsigned char>(c)) || strchr("-_./", c); };
@@ -46,6 +47,10 @@ absl::Status CheckLabels(const Labels& labels) {
 absl::StatusOr<LabelSelector> LabelSelector::Parse(absl::string_view text) {
   LabelSelector selector;
   if (text.empty()) return selector;
+  if (text.size() > kMostSelector) {
+    return Invalid(absl::StrCat("a label selector of ", text.size(), " bytes; ", kMostSelector, " are the most"),
+                   "INVALID_LABEL_SELECTOR");
+  }
   for (const absl::string_view part : absl::StrSplit(text, ',')) {
     Term term;
     absl::string_view key = part;

@@ -14,6 +14,8 @@
 namespace umld {
 namespace {
 
+constexpr size_t kMostPayload = 64 << 10;
+
 absl::Status NoSuchOperation(absl::string_view name) {
   return MakeError(absl::StatusCode::kNotFound, absl::StrCat("there is no operation \"", name, "\""),
                    {"OPERATION_NOT_FOUND", std::string(name), "`umlctl operations list` shows those that are kept"});
@@ -38,6 +40,11 @@ absl::StatusOr<Operations::Begun> Operations::Begin(state::OperationRow row) {
   if (row.request_id.size() > 64) {
     return MakeError(absl::StatusCode::kInvalidArgument, "request_id is longer than 64 characters",
                      {"INVALID_REQUEST_ID", row.target, ""});
+  }
+  // What it is to do is kept for a day, and read with every list.
+  if (row.payload.size() > kMostPayload) {
+    return MakeError(absl::StatusCode::kInvalidArgument, absl::StrCat("the request has ", row.payload.size(), " bytes"),
+                     {"REQUEST_TOO_LARGE", row.target, absl::StrCat("at most ", kMostPayload, " are kept of one")});
   }
   row.created_ns = absl::ToUnixNanos(absl::Now());
   if (!row.request_id.empty()) {

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <chrono>
 #include <functional>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -48,7 +49,11 @@ absl::Status InParallel(size_t count, size_t at_once, const std::function<absl::
     for (size_t i = next++; i < count; i = next++) results[i] = act(i);
   };
   std::vector<std::thread> threads;
-  for (size_t i = 1; i < std::min(count, at_once); ++i) threads.emplace_back(work);
+  try {
+    for (size_t i = 1; i < std::min(count, at_once); ++i) threads.emplace_back(work);
+  } catch (const std::system_error&) {
+    // The host has no more of them: fewer do it.
+  }
   work();
   for (std::thread& thread : threads) thread.join();
   for (absl::Status& result : results) RETURN_IF_ERROR(result);

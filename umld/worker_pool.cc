@@ -1,5 +1,6 @@
 #include "umld/worker_pool.h"
 
+#include <system_error>
 #include <utility>
 
 namespace umld {
@@ -39,7 +40,11 @@ void WorkerPool::Enqueue(std::function<void()> task) {
   if (shutdown_) return;
   ready_.push_back(std::move(task));
   if (idle_ < static_cast<int>(ready_.size()) && static_cast<int>(threads_.size()) < max_threads_) {
-    threads_.emplace_back([this] { ThreadMain(); });
+    try {
+      threads_.emplace_back([this] { ThreadMain(); });
+    } catch (const std::system_error&) {
+      // The host has no more processes at this moment. Those that there are do the work, or it waits for the next try.
+    }
   }
 }
 

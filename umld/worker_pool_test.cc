@@ -1,5 +1,8 @@
 #include "umld/worker_pool.h"
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <set>
 #include <vector>
@@ -28,6 +31,28 @@ TEST(WorkerPool, ALineRunsInOrderOneAtATime) {
   left.Wait();
   EXPECT_FALSE(overlapped);
   for (int i = 0; i < 1000; ++i) ASSERT_EQ(order[static_cast<size_t>(i)], i);
+}
+
+// Those that it has do the work.
+TEST(WorkerPool, AHostThatGivesNoMoreThreadsIsNotItsEnd) {
+  const auto without_more = [] {
+    WorkerPool pool(8);
+    absl::Notification first, release;
+    pool.Submit([&] {
+      first.Notify();
+      release.WaitForNotification();
+    });
+    first.WaitForNotification();
+    // No memory for a stack.
+    const rlimit none = {1 << 20, 1 << 20};
+    if (setrlimit(RLIMIT_AS, &none) != 0) _exit(1);
+    absl::Notification second;
+    pool.Submit([&] { second.Notify(); });
+    release.Notify();
+    second.WaitForNotification();
+    _exit(0);
+  };
+  EXPECT_EXIT(without_more(), testing::ExitedWithCode(0), "");
 }
 
 TEST(WorkerPool, ABlockedLineDoesNotHoldUpOthers) {

@@ -15,6 +15,7 @@
 #include "absl/strings/strip.h"
 #include "base/credentials.h"
 #include "base/file.h"
+#include "base/host_path.h"
 #include "base/process.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
@@ -64,7 +65,7 @@ void SetProcess(const ProcessIdentity& process, v1::ProcessId* message) {
 
 // A file that this user may read.
 absl::StatusOr<devices::FileId> FindKernel(const std::string& path) {
-  const UniqueFd file(open(path.c_str(), O_PATH | O_CLOEXEC));
+  const UniqueFd file = OpenHostPath(path, O_PATH | O_CLOEXEC);
   struct stat info = {};
   if (!file.ok() || fstat(file.get(), &info) != 0) return ErrnoError(errno, path);
   if (!S_ISREG(info.st_mode)) {

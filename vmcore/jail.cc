@@ -21,6 +21,7 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+#include "base/host_path.h"
 #include "base/process.h"
 #include "base/status.h"
 #include "vmcore/jail_controls.h"
@@ -208,7 +209,7 @@ absl::StatusOr<int> Jail::OwnerMap(uid_t uid, gid_t gid) {
 absl::StatusOr<Jail::Shown> Jail::Open(const std::string& path, Access access, const std::optional<Checked>& checked) {
   ASSIGN_OR_RETURN(const UniqueFd file,
                    ActAs(checked.has_value() ? checked->opener : std::nullopt, [&]() -> absl::StatusOr<UniqueFd> {
-                     UniqueFd fd(open(path.c_str(), O_PATH | O_CLOEXEC));
+                     UniqueFd fd = OpenHostPath(path, O_PATH | O_CLOEXEC);
                      if (!fd.ok()) return ErrnoError(errno, path);
                      return fd;
                    }));

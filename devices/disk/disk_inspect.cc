@@ -12,6 +12,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "base/host_path.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
 #include "devices/disk/cow.h"
@@ -82,7 +83,7 @@ absl::Status CheckCanCreate(const DiskSpec& spec, DiskFile* file) {
     return MakeError(absl::StatusCode::kInvalidArgument, absl::StrCat(spec.path, " names a folder, not a file"),
                      {"INVALID_DISK_SPEC", spec.path, "leave out the last '/'"});
   }
-  int error = stat(folder.c_str(), &info) == 0 ? 0 : errno;
+  int error = StatHostPath(folder, &info) ? 0 : errno;
   if (error == 0 && !S_ISDIR(info.st_mode)) error = ENOTDIR;
   if (error != 0) {
     if (error != ENOENT && error != ENOTDIR) return ErrnoError(error, absl::StrCat("stat ", folder));

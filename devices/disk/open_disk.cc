@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "base/host_path.h"
 #include "base/status.h"
 
 namespace umld::devices {
@@ -88,7 +89,7 @@ absl::StatusOr<uint64_t> SizeOf(int fd, const struct stat& info, const std::stri
 }  // namespace
 
 absl::StatusOr<OpenDisk> OpenDiskFile(const std::string& path, DiskAccess access, bool shared) {
-  UniqueFd handle(open(path.c_str(), O_PATH | O_CLOEXEC));
+  const UniqueFd handle = OpenHostPath(path, O_PATH | O_CLOEXEC);
   if (!handle.ok()) return OpenError(errno, path);
   OpenDisk disk;
   if (fstat(handle.get(), &disk.info) != 0) return ErrnoError(errno, absl::StrCat("stat ", path));

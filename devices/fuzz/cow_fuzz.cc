@@ -1,6 +1,6 @@
 // libFuzzer: any bytes as a COW file, as a guest may have left them. A header that is accepted makes sense, and the
 // disk that is read through it, partitions and all, is as large as its backing file and made of the two files' bytes.
-// Links with base/status.cc base/utf8.cc devices/spec_text.cc devices/disk/cow.cc devices/disk/disk_inspect.cc
+// Links with base/host_path.cc base/status.cc base/utf8.cc devices/spec_text.cc devices/disk/cow.cc devices/disk/disk_inspect.cc
 // Links with devices/disk/disk_reader.cc devices/disk/disk_spec.cc devices/disk/open_disk.cc
 // Links with devices/disk/partition_table.cc
 #include <sys/mman.h>
