@@ -1,18 +1,20 @@
 // libFuzzer: any bytes as a COW file, as a guest may have left them. A header that is accepted makes sense, and the
 // disk that is read through it, partitions and all, is as large as its backing file and made of the two files' bytes.
-// Links with base/host_path.cc base/status.cc base/utf8.cc devices/spec_text.cc devices/disk/cow.cc devices/disk/disk_inspect.cc
+// Links with base/host_path.cc base/status.cc base/utf8.cc devices/spec_text.cc
+// Links with devices/disk/cow.cc devices/disk/disk_inspect.cc
 // Links with devices/disk/disk_reader.cc devices/disk/disk_spec.cc devices/disk/open_disk.cc
 // Links with devices/disk/partition_table.cc
-#include <sys/mman.h>
+#include <fcntl.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <filesystem>
 #include <string>
 
-#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/unique_fd.h"
 #include "devices/disk/cow.h"
@@ -31,7 +33,16 @@ void Require(bool holds) {
   if (!holds) std::abort();
 }
 
-std::string PathOf(const umld::UniqueFd& fd) { return absl::StrCat("/proc/self/fd/", fd.get()); }
+// Of this process; removed with it.
+class Folder {
+ public:
+  Folder() { Require(mkdtemp(path_.data()) != nullptr); }
+  ~Folder() { std::filesystem::remove_all(path_); }
+  std::string At(const char* name) const { return path_ + "/" + name; }
+
+ private:
+  std::string path_ = "/tmp/cow_fuzz.XXXXXX";
+};
 
 void Read(const DiskReader& reader, uint64_t offset, size_t size) {
   const auto bytes = reader.Read(offset, size);
@@ -56,13 +67,18 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     backing_bytes = accepted.size;
   }
 
-  const umld::UniqueFd cow(memfd_create("cow", MFD_CLOEXEC)), backing(memfd_create("backing", MFD_CLOEXEC));
+  static const Folder folder;
+  const std::string cow_path = folder.At("cow"), backing_path = folder.At("backing");
+  constexpr int kNew = O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC;
+  const umld::UniqueFd cow(open(cow_path.c_str(), kNew, 0600)), backing(open(backing_path.c_str(), kNew, 0600));
   Require(write(cow.get(), data, size) == static_cast<ssize_t>(size));
   if (backing_bytes > kMostBacking || ftruncate(backing.get(), static_cast<off_t>(backing_bytes)) != 0) return 0;
-  const DiskSpec spec = {0, "", PathOf(cow), PathOf(backing), ""};
+  // That there is something to be tested.
+  Require(InspectDisk({0, "", backing_path, "", ""}).ok());
+  const DiskSpec spec = {0, "", cow_path, backing_path, ""};
   (void)InspectDisk(spec);
-  (void)InspectDisk({0, "", PathOf(cow), "", ""});
-  (void)InspectDisk({0, "d", PathOf(cow), "", ""});
+  (void)InspectDisk({0, "", cow_path, "", ""});
+  (void)InspectDisk({0, "d", cow_path, "", ""});
   const auto reader = DiskReader::Open(spec);
   if (!reader.ok()) return 0;
   Require(reader->file_bytes() == backing_bytes);
