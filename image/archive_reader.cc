@@ -69,7 +69,8 @@ struct Feed {
   ByteSource* bytes;
   MayGoOn may_go_on;
   std::vector<char> buffer = std::vector<char>(kChunk);
-  // Since an entry's headers began. libarchive keeps what it finds there, at many times its size.
+  // Since libarchive was asked for a header or for data, where what it reads is that at once; nullopt: it is no tar.
+  // What it finds before that, headers and maps of sparse files, it keeps, at many times its size.
   std::optional<size_t> header_bytes;
   absl::Status failure;
 };
@@ -206,12 +207,13 @@ class Filtered final : public ByteSource {
 
 class ArchiveData final : public EntryData {
  public:
-  ArchiveData(archive* reader, const Feed* feed) : reader_(reader), feed_(feed) {}
+  ArchiveData(archive* reader, Feed* feed) : reader_(reader), feed_(feed) {}
   absl::StatusOr<Piece> Next() override {
     while (true) {
       const void* data = nullptr;
       size_t size = 0;
       la_int64_t offset = 0;
+      feed_->header_bytes = 0;
       const int result = archive_read_data_block(reader_, &data, &size, &offset);
       if (result == ARCHIVE_EOF) return Piece();
       if (result < ARCHIVE_WARN || offset < 0) return Failure(reader_, *feed_);
@@ -222,7 +224,7 @@ class ArchiveData final : public EntryData {
 
  private:
   archive* const reader_;
-  const Feed* const feed_;
+  Feed* const feed_;
 };
 
 std::string Text(const char* text) { return text == nullptr ? "" : text; }
@@ -377,7 +379,6 @@ absl::Status ReadArchive(ByteSource& bytes, const EntryVisitor& visit, const May
     const int result = archive_read_next_header(reader.get(), &header);
     if (result == ARCHIVE_EOF) return absl::OkStatus();
     if (result < ARCHIVE_WARN) return Failure(reader.get(), feed);
-    feed.header_bytes = std::nullopt;
     const Entry entry = Take(header);
     ArchiveData data(reader.get(), &feed);
     RETURN_IF_ERROR(visit(entry, data));

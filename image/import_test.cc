@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -23,6 +24,7 @@
 #include "base/status.h"
 #include "base/unique_fd.h"
 #include "gtest/gtest.h"
+#include "image/archive_reader.h"
 #include "image/sha256.h"
 
 namespace umld::image {
@@ -71,11 +73,16 @@ class Tar {
   Tar& Link(const std::string& name, const std::string& to) { return Add({.name = name, .type = '2', .link = to}); }
   Tar& HardLink(const std::string& name, const std::string& to) { return Add({.name = name, .type = '1', .link = to}); }
   // For the next entry.
-  Tar& Pax(const std::string& key, const std::string& value) {
-    const std::string record = absl::StrCat(" ", key, "=", value, "\n");
-    size_t length = record.size() + 1;
-    while (absl::StrCat(length).size() + record.size() != length) ++length;
-    return Add({.name = "pax", .type = 'x'}, absl::StrCat(length, record));
+  Tar& Pax(const std::string& key, const std::string& value) { return Pax({{key, value}}); }
+  Tar& Pax(const std::vector<std::pair<std::string, std::string>>& records) {
+    std::string all;
+    for (const auto& [key, value] : records) {
+      const std::string record = absl::StrCat(" ", key, "=", value, "\n");
+      size_t length = record.size() + 1;
+      while (absl::StrCat(length).size() + record.size() != length) ++length;
+      absl::StrAppend(&all, length, record);
+    }
+    return Add({.name = "pax", .type = 'x'}, all);
   }
   std::string End() const { return bytes_ + std::string(1024, '\0'); }
 
@@ -324,24 +331,36 @@ TEST_F(ImportTest, AnXzFileTakesNoMoreMemoryThanItMay) {
 
 // libarchive keeps what it finds in them.
 TEST_F(ImportTest, HeadersHaveAnEnd) {
-  std::string map = "400000\n";
-  while (map.size() < (2 << 20)) map += "0\n0\n";
-  const absl::Status refused =
-      MakeTar(Tar().Pax("GNU.sparse.major", "1").Pax("GNU.sparse.realsize", "0").File("sparse", map));
+  const auto import = [&](size_t pieces) {
+    std::string map = absl::StrCat(pieces, "\n");
+    for (size_t i = 0; i < pieces; ++i) map += "0\n0\n";
+    map.resize((map.size() + 511) / 512 * 512);
+    return MakeTar(Tar()
+                       .Pax({{"GNU.sparse.major", "1"},
+                             {"GNU.sparse.minor", "0"},
+                             {"GNU.sparse.name", "sparse"},
+                             {"GNU.sparse.realsize", "0"}})
+                       .File("GNUSparseFile.0/sparse", map));
+  };
+  EXPECT_EQ(Reason(import(100'000)), "OK");
+  const absl::Status refused = import(400'000);
   EXPECT_EQ(Reason(refused), "BAD_ARCHIVE");
   EXPECT_TRUE(absl::StrContains(refused.message(), "1 MiB of headers")) << refused;
 }
 
-// Data that nobody reads, since the entry is none of a file, is unpacked all the same.
+// Data that nobody reads is unpacked all the same.
 TEST_F(ImportTest, WhatIsSkippedCanBeCancelled) {
-  Shell(
-      "head -c 600000000 /dev/zero >.wh.gone; tar -cf - .wh.gone | gzip -1 >layer; rm .wh.gone\n"
-      "echo '[{\"Layers\":[\"layer\"]}]' >manifest.json; tar -cf image.tar manifest.json layer");
-  int asked = 0;
-  const absl::Status cancelled = Make(Path("image.tar"), kSmall, [&](const std::string&, uint64_t, uint64_t) {
-    return ++asked > 2 ? absl::CancelledError("enough") : absl::OkStatus();
-  });
-  EXPECT_EQ(cancelled.code(), absl::StatusCode::kCancelled) << cancelled;
+  Shell("truncate -s 64M zeros; tar -cf - zeros | gzip >packed");
+  const UniqueFd fd(open(Path("packed").c_str(), O_RDONLY | O_CLOEXEC));
+  const auto skip = [&](int most) {
+    FdBytes bytes(fd.get());
+    int asked = 0;
+    return ReadArchive(
+        bytes, [](const Entry&, EntryData&) { return absl::OkStatus(); },
+        [&] { return ++asked > most ? absl::CancelledError("enough") : absl::OkStatus(); });
+  };
+  EXPECT_EQ(skip(100).code(), absl::StatusCode::kCancelled);
+  EXPECT_TRUE(skip(1'000'000).ok());
 }
 
 TEST_F(ImportTest, ManyFilesInOneFolderAndManyNamesOfOneFile) {
@@ -499,12 +518,15 @@ TEST_F(LayersTest, BadContainerImages) {
 
 // A few bytes that stand for more zeros than anybody can read.
 TEST_F(LayersTest, ALayerHasNoHoles) {
-  Shell(
-      "printf x >a; tar -cf layer a; echo '[{\"Layers\":[\"layer\"]}]' >manifest.json\n"
-      "tar -cf good.tar manifest.json layer\n"
-      "truncate -s 8G layer; tar --sparse -cf bad.tar manifest.json layer");
+  const std::string layer = Blob(Tar().File("a").End());
+  Index({Descriptor(Manifest({layer}))});
+  Shell("tar --sparse -C oci -cf good.tar index.json blobs");
   EXPECT_EQ(Reason(Make(Path("good.tar"))), "OK");
-  EXPECT_EQ(Reason(Make(Path("bad.tar"))), "BAD_CONTAINER_IMAGE");
+  Shell(absl::StrCat("printf x | dd of=oci/blobs/sha256/", layer.substr(7),
+                     " bs=1 seek=8G conv=notrunc 2>/dev/null; tar --sparse -C oci -cf bad.tar index.json blobs"));
+  const absl::Status refused = Make(Path("bad.tar"));
+  EXPECT_EQ(Reason(refused), "BAD_CONTAINER_IMAGE");
+  EXPECT_TRUE(absl::StrContains(refused.message(), "holes")) << refused;
 }
 
 TEST_F(LayersTest, ALayerEndsWhereItsArchiveDoes) {

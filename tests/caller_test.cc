@@ -97,7 +97,7 @@ TEST_F(CallerTest, NoPathLeadsThroughAnotherProcess) {
                                                   {"kernel", "import", "theirs", path}}) {
       const CommandResult result = host_.Run(words);
       EXPECT_NE(result.exit_code, 0) << result;
-      EXPECT_THAT(result.err, HasSubstr("symbolic links"));
+      EXPECT_THAT(result.err, HasSubstr("symbolic link"));
     }
   }
   EXPECT_TRUE(Ok(As({"plug", "web1", "ubdb=" + Theirs("disk")})));

@@ -32,8 +32,10 @@ absl::Status OpenError(int error_number, const std::string& path) {
                        {"FILE_NOT_FOUND", path, "check the path"});
     case ELOOP:
       return MakeError(absl::StatusCode::kInvalidArgument,
-                       absl::StrCat(path, " is a symbolic link that leads in a circle"),
-                       {"NOT_A_DISK", path, "repair the link"});
+                       absl::StrCat(path,
+                                    " is a symbolic link that leads in a circle, or a path through /proc into "
+                                    "another process"),
+                       {"NOT_A_DISK", path, "repair the link, or name the file itself"});
     case ENAMETOOLONG:
       return MakeError(absl::StatusCode::kInvalidArgument,
                        absl::StrCat("a name in ", path, " is too long for the host"),
