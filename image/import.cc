@@ -180,7 +180,10 @@ void Sum(const Node& folder, std::map<const Node*, bool>& seen, Scan* scan) {
 }
 
 absl::StatusOr<std::string> FirstName(int fd) {
+  // Padding without end may come before it.
+  constexpr int kMostPieces = 1000;
   std::string first;
+  int pieces = 0;
   FdBytes bytes(fd);
   const absl::Status status = ReadArchive(
       bytes,
@@ -188,7 +191,11 @@ absl::StatusOr<std::string> FirstName(int fd) {
         first = entry.path;
         return absl::CancelledError("seen");
       },
-      nullptr);
+      [&pieces]() -> absl::Status {
+        if (++pieces <= kMostPieces) return absl::OkStatus();
+        return MakeError(absl::StatusCode::kInvalidArgument, "the archive does not begin with a file",
+                         {"BAD_ARCHIVE", "", "make it anew"});
+      });
   if (first.empty()) RETURN_IF_ERROR(status);
   return first;
 }
@@ -233,8 +240,12 @@ absl::StatusOr<Format> DetectFormat(int fd) {
   if (fstat(fd, &info) != 0) return ErrnoError(errno, "read the source");
   if (S_ISDIR(info.st_mode)) {
     struct stat mark = {};
-    if (fstatat(fd, "index.json", &mark, 0) == 0 && fstatat(fd, "blobs", &mark, 0) == 0) return Format::kOci;
-    if (fstatat(fd, "manifest.json", &mark, 0) == 0 && fstatat(fd, "etc", &mark, 0) != 0) return Format::kDocker;
+    if (fstatat(fd, "index.json", &mark, AT_SYMLINK_NOFOLLOW) == 0 &&
+        fstatat(fd, "blobs", &mark, AT_SYMLINK_NOFOLLOW) == 0)
+      return Format::kOci;
+    if (fstatat(fd, "manifest.json", &mark, AT_SYMLINK_NOFOLLOW) == 0 &&
+        fstatat(fd, "etc", &mark, AT_SYMLINK_NOFOLLOW) != 0)
+      return Format::kDocker;
     return Format::kFolder;
   }
   if (!S_ISREG(info.st_mode) && !S_ISBLK(info.st_mode)) return UnknownFormat("is no file, folder or block device");

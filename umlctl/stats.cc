@@ -41,7 +41,18 @@ absl::Status Stats(Session& session, const std::vector<std::string>& typed) {
     ASSIGN_OR_RETURN(*request.add_names(), GuestName(text));
   }
   ASSIGN_OR_RETURN(Client* const client, session.client());
-  ASSIGN_OR_RETURN(const v1::ListGuestStatsResponse stats, client->ListGuestStats(request));
+  // umld answers for so many at a time.
+  constexpr int kAtOnce = 1000;
+  v1::ListGuestStatsResponse stats;
+  do {
+    v1::ListGuestStatsRequest some;
+    while (request.names_size() > 0 && some.names_size() < kAtOnce) {
+      some.add_names(*request.names().begin());
+      request.mutable_names()->erase(request.names().begin());
+    }
+    ASSIGN_OR_RETURN(const v1::ListGuestStatsResponse answer, client->ListGuestStats(some));
+    stats.MergeFrom(answer);
+  } while (request.names_size() > 0);
   PrintList(stats.stats(), Columns(), session.output, session.out());
   return absl::OkStatus();
 }

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "base/byte_size.h"
+#include "base/host_path.h"
 #include "base/status.h"
 #include "base/sync_folder.h"
 #include "base/unique_fd.h"
@@ -34,7 +35,7 @@ std::string CopyOf(const std::string& folder, const ClonedDisk& disk) {
 
 uint64_t BlocksOf(const std::string& file) {
   struct stat info = {};
-  return file.empty() || stat(file.c_str(), &info) != 0 ? 0 : static_cast<uint64_t>(info.st_blocks) * 512;
+  return file.empty() || !StatHostPath(file, &info) ? 0 : static_cast<uint64_t>(info.st_blocks) * 512;
 }
 
 absl::StatusOr<UniqueFd> Create(const std::string& path) {

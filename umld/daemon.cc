@@ -60,7 +60,7 @@ namespace umld {
 namespace {
 
 constexpr int kOperationThreads = 64;
-constexpr int kBulkThreads = 16;
+constexpr int kBulkThreads = 64;
 constexpr int kRequestThreads = 32;
 constexpr int kFactsThreads = 8;
 constexpr absl::Duration kAdoptionPatience = absl::Seconds(3);

@@ -1,5 +1,6 @@
 #include "umld/disk_watch.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -15,6 +16,7 @@
 #include "base/file.h"
 #include "base/host_path.h"
 #include "base/status.h"
+#include "base/unique_fd.h"
 #include "spdlog/spdlog.h"
 #include "umld/disk_room.h"
 
@@ -63,14 +65,15 @@ std::vector<dev_t> DiskWatch::Under(const GuestView& view, Spaces* spaces) const
   for (const vmcore::v1::Disk& disk : view.facts.live_disks()) {
     struct stat info = {};
     // A file that has all its blocks takes no more of them; a COW file says its whole size too.
-    if (absl::StrContains(disk.flags(), 'r') || !StatHostPath(disk.path(), &info) || !S_ISREG(info.st_mode) ||
-        info.st_blocks * 512 >= info.st_size) {
+    if (absl::StrContains(disk.flags(), 'r')) continue;
+    const UniqueFd file = OpenHostPath(disk.path(), O_PATH | O_CLOEXEC);
+    if (!file.ok() || fstat(file.get(), &info) != 0 || !S_ISREG(info.st_mode) || info.st_blocks * 512 >= info.st_size) {
       continue;
     }
     devices.push_back(info.st_dev);
     if (spaces->count(info.st_dev) != 0) continue;
     struct statvfs host = {};
-    if (statvfs(disk.path().c_str(), &host) != 0) continue;
+    if (fstatvfs(file.get(), &host) != 0) continue;
     Space& space = (*spaces)[info.st_dev];
     space.path = disk.path();
     space.free_bytes = uint64_t{host.f_bavail} * host.f_frsize;

@@ -39,7 +39,7 @@ vmcore::v1::Request RawRequest(const v1::SendMconsoleRequest& request) {
   if (request.has_deadline()) {
     constexpr int64_t kLongestMs = 60'000;
     const int64_t deadline = google::protobuf::util::TimeUtil::DurationToMilliseconds(request.deadline());
-    raw.mutable_mconsole()->set_deadline_ms(static_cast<uint32_t>(std::clamp<int64_t>(deadline, 1, kLongestMs)));
+    raw.mutable_mconsole()->set_deadline_ms(static_cast<uint32_t>(std::clamp<int64_t>(deadline, 0, kLongestMs)));
   }
   return raw;
 }

@@ -44,6 +44,12 @@ absl::Status NameTaken(const std::string& name) {
 // Each of them shows all.
 constexpr size_t kMostNames = 64;
 
+absl::Status CheckOneMoreName(const state::ImageRow& row) {
+  if (row.names.size() < kMostNames) return absl::OkStatus();
+  return MakeError(absl::StatusCode::kFailedPrecondition, absl::StrCat("the image has ", row.names.size(), " names"),
+                   {"TOO_MANY_NAMES", row.digest, "remove one first: umlctl image delete NAME"});
+}
+
 v1::Image ShowRow(const state::ImageRow& row) {
   v1::Image image;
   image.set_path(row.path);
@@ -198,7 +204,7 @@ absl::Status Images::Make(const char* event, const std::string& name, bool repla
   }
   absl::Status status = Commit(event, name, content.digest, [&](state::Transaction& transaction) -> absl::Status {
     if (!replace && FindImage(rows, name).ok()) return NameTaken(name);
-    if (same == rows.end()) RETURN_IF_ERROR(transaction.InsertImage(row));
+    RETURN_IF_ERROR(same == rows.end() ? transaction.InsertImage(row) : CheckOneMoreName(*same));
     return transaction.SetImageName(name, content.digest);
   });
   // A row that is there after all keeps its file; without one, the next start removes it too.
@@ -318,9 +324,9 @@ absl::StatusOr<OperationView> Images::BeginImport(const v1::ImportImageRequest& 
                                   image::FormatText(*format)),
                      {"UNKNOWN_FORMAT", source->text, "leave --format away, or give the right one"});
   }
+  RETURN_IF_ERROR(CheckDescription(request.description(), name));
   std::string description = request.description();
   if (description.empty()) description = absl::StrCat("from ", source->text, " (", image::FormatText(*format), ")");
-  RETURN_IF_ERROR(CheckDescription(description, name));
   return BeginMaking(
       "import-image", name, request.replace(), request.request_id(),
       [=, this, size = request.size_bytes()](const Draft& draft, uint64_t operation) -> absl::StatusOr<std::string> {
@@ -372,9 +378,9 @@ absl::StatusOr<OperationView> Images::BeginMerge(const v1::ImportImageRequest& r
   auto cow = std::make_shared<OpenCow>(std::move(opened));
   struct stat before = {};
   fstat(cow->cow.get(), &before);
+  RETURN_IF_ERROR(CheckDescription(request.description(), name));
   std::string description = request.description();
   if (description.empty()) description = absl::StrCat("from ", request.source(), " over ", cow->backing_path);
-  RETURN_IF_ERROR(CheckDescription(description, name));
   return BeginMaking(
       "import-image", name, request.replace(), request.request_id(),
       [=, this](const Draft& draft, uint64_t operation) -> absl::StatusOr<std::string> {
@@ -455,10 +461,7 @@ absl::StatusOr<v1::Image> Images::Tag(const v1::TagImageRequest& request) {
     if (taken->digest == row.digest) return Show(row, name);
     if (!request.replace()) return NameTaken(name);
   }
-  if (row.names.size() >= kMostNames) {
-    return MakeError(absl::StatusCode::kFailedPrecondition, absl::StrCat("the image has ", row.names.size(), " names"),
-                     {"TOO_MANY_NAMES", row.digest, "remove one first: umlctl image delete NAME"});
-  }
+  RETURN_IF_ERROR(CheckOneMoreName(row));
   RETURN_IF_ERROR(Commit("image.tagged", name, row.digest,
                          [&](state::Transaction& transaction) { return transaction.SetImageName(name, row.digest); }));
   return Get(name);

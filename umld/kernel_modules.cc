@@ -13,6 +13,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "base/host_path.h"
 #include "base/process.h"
 #include "base/status.h"
 #include "image/tool.h"
@@ -126,14 +127,14 @@ class TreeCopy {
 }  // namespace
 
 absl::StatusOr<ModulesFolder> OpenModules(const std::string& path, const std::string& version) {
-  UniqueFd top(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const UniqueFd top = OpenHostPath(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (!top.ok()) return ErrnoError(errno, absl::StrCat("open the modules ", path));
   absl::string_view own_name = path;
   while (own_name.size() > 1 && own_name.back() == '/') own_name.remove_suffix(1);
   own_name.remove_prefix(own_name.rfind('/') + 1);
   for (const std::string& inside : {version, absl::StrCat("lib/modules/", version), std::string(".")}) {
     if (inside == "." && own_name != version) continue;
-    UniqueFd folder(openat(top.get(), inside.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    UniqueFd folder = OpenHostPath(absl::StrCat(path, "/", inside), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (!folder.ok() || faccessat(folder.get(), "modules.dep", R_OK, AT_EACCESS) != 0) continue;
     return ModulesFolder{std::move(folder), inside == "." ? path : absl::StrCat(path, "/", inside)};
   }

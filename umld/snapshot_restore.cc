@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/credentials.h"
+#include "base/host_path.h"
 #include "base/status.h"
 #include "base/sync_folder.h"
 #include "base/unique_fd.h"
@@ -73,6 +74,7 @@ absl::Status SnapshotRestore::StageDisk(const state::DiskRow& disk) const {
   const std::string staged = Staged(disk);
   return ActAs(disk.opener, [&]() -> absl::Status {
     struct stat old = {};
+    if (!StatHostPath(FolderOf(disk.path), &old)) return ErrnoError(errno, absl::StrCat("the folder of ", disk.path));
     const bool is_there = lstat(disk.path.c_str(), &old) == 0;
     if (is_there && !S_ISREG(old.st_mode)) {
       return MakeError(absl::StatusCode::kFailedPrecondition, absl::StrCat(disk.path, " is no regular file any more"),

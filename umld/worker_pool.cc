@@ -43,7 +43,8 @@ void WorkerPool::Enqueue(std::function<void()> task) {
     try {
       threads_.emplace_back([this] { ThreadMain(); });
     } catch (const std::system_error&) {
-      // The host has no more processes at this moment. Those that there are do the work, or it waits for the next try.
+      // The host has no more processes at this moment. Those that there are do the work; who has none cannot go on.
+      if (threads_.empty()) throw;
     }
   }
 }

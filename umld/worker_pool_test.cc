@@ -1,6 +1,6 @@
 #include "umld/worker_pool.h"
 
-#include <sys/resource.h>
+#include <pthread.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -43,9 +43,12 @@ TEST(WorkerPool, AHostThatGivesNoMoreThreadsIsNotItsEnd) {
       release.WaitForNotification();
     });
     first.WaitForNotification();
-    // No memory for a stack.
-    const rlimit none = {1 << 20, 1 << 20};
-    if (setrlimit(RLIMIT_AS, &none) != 0) _exit(1);
+    // There is no memory for a stack of this size.
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    if (pthread_attr_setstacksize(&attributes, size_t{1} << 46) != 0 || pthread_setattr_default_np(&attributes) != 0) {
+      _exit(1);
+    }
     absl::Notification second;
     pool.Submit([&] { second.Notify(); });
     release.Notify();

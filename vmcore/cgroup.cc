@@ -22,6 +22,7 @@
 #include "absl/strings/str_split.h"
 #include "base/byte_size.h"
 #include "base/file.h"
+#include "base/host_path.h"
 #include "base/status.h"
 #include "vmcore/log.h"
 #include "vmcore/user_namespace.h"
@@ -105,7 +106,7 @@ std::optional<GroupPlace> FindGroup(absl::string_view own, absl::string_view mou
 dev_t DeviceUnder(const std::string& file) {
   struct stat info = {};
   // One that is still to be made will be where its folder is.
-  if (stat(file.c_str(), &info) != 0 && stat(file.substr(0, file.rfind('/') + 1).c_str(), &info) != 0) return 0;
+  if (!StatHostPath(file, &info) && !StatHostPath(file.substr(0, file.rfind('/') + 1), &info)) return 0;
   const dev_t device = S_ISBLK(info.st_mode) ? info.st_rdev : info.st_dev;
   const std::string entry = absl::StrCat("/sys/dev/block/", major(device), ":", minor(device));
   const bool is_partition = access((entry + "/partition").c_str(), F_OK) == 0;

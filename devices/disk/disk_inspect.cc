@@ -11,6 +11,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "absl/time/time.h"
 #include "base/host_path.h"
 #include "base/status.h"
@@ -35,19 +36,28 @@ absl::Status CowError(absl::string_view message, const std::string& path, absl::
   return MakeError(absl::StatusCode::kFailedPrecondition, message, {"COW_MISMATCH", path, std::string(hint)});
 }
 
-// What the header of the COW file `cow` names. Whoever writes to the file may have chosen it: it is looked at and never
-// opened, and nobody is told to use it. A file system that it leads to might never answer, or be mounted for it: no
-// other is entered than that of the COW file's folder, for what is below that, and the root's.
-bool StatNamed(const std::string& path, const std::string& cow, struct stat* info) {
-  const std::string near = cow.substr(0, cow.rfind('/') + 1);
-  const std::string folder = absl::StartsWith(path, near) ? near : "/";
-  if (!absl::StartsWith(path, folder)) return false;
-  const UniqueFd from(open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+// The folders that two paths begin with, up to a slash.
+size_t CommonFolders(absl::string_view one, absl::string_view other) {
+  const auto differ = std::mismatch(one.begin(), one.end(), other.begin(), other.end());
+  return one.substr(0, static_cast<size_t>(differ.first - one.begin())).rfind('/') + 1;
+}
+
+// What the header of the COW file of this spec names. Whoever writes to the file may have chosen it: it is looked at
+// and never opened, and nobody is told to use it. A file system that it leads to might never answer, or be mounted for
+// it: none is entered but those that the spec's own paths lead over.
+bool StatNamed(const std::string& path, const DiskSpec& spec, struct stat* info) {
+  if (!absl::StartsWith(path, "/")) return false;
+  const size_t known = std::max(CommonFolders(path, spec.path), CommonFolders(path, spec.backing));
+  const UniqueFd from = OpenHostPath(path.substr(0, std::max<size_t>(known, 1)), O_PATH | O_DIRECTORY | O_CLOEXEC);
+  absl::string_view rest = path;
+  rest.remove_prefix(std::max<size_t>(known, 1));
+  while (absl::ConsumePrefix(&rest, "/")) {
+  }
   open_how how = {};
   how.flags = O_PATH | O_CLOEXEC;
   how.resolve = RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS;
   const UniqueFd named(
-      static_cast<int>(syscall(SYS_openat2, from.get(), path.c_str() + folder.size(), &how, sizeof(how))));
+      static_cast<int>(syscall(SYS_openat2, from.get(), std::string(rest).c_str(), &how, sizeof(how))));
   return named.ok() && fstat(named.get(), info) == 0;
 }
 
@@ -102,7 +112,7 @@ absl::Status CheckCanCreate(const DiskSpec& spec, DiskFile* file) {
 // The header's path may be out of date (the files were moved together), never another file's.
 absl::Status CheckSameBacking(const DiskSpec& spec, const CowHeader& header, const OpenDisk& backing) {
   struct stat info = {};
-  if (header.backing == spec.backing || !StatNamed(header.backing, spec.path, &info)) return absl::OkStatus();
+  if (header.backing == spec.backing || !StatNamed(header.backing, spec, &info)) return absl::OkStatus();
   if (IdOf(info) == IdOf(backing.info)) return absl::OkStatus();
   return CowError(absl::StrCat(spec.path, " is a COW file of ", header.backing, ", not of ", spec.backing), spec.path,
                   "name the file that it was made over, which a guest that writes to the COW file may have changed in "
@@ -195,7 +205,7 @@ absl::StatusOr<DiskFile> InspectDisk(const DiskSpec& spec) {
     auto header = ParseCowHeader(start);
     struct stat info = {};
     if (header.ok() && header->has_value()) {
-      const bool known = StatNamed((*header)->backing, spec.path, &info) && S_ISREG(info.st_mode);
+      const bool known = StatNamed((*header)->backing, spec, &info) && S_ISREG(info.st_mode);
       file.size_bytes = known ? static_cast<uint64_t>(info.st_size) : 0;
     }
   }

@@ -159,6 +159,23 @@ TEST_F(DiskInspectTest, NoOtherFileSystemIsEnteredForAHeader) {
   }
 }
 
+// Also on a file system that is not the root's.
+TEST_F(DiskInspectTest, WhatAHeaderNamesBesideItsFilesIsLookedAt) {
+  std::string elsewhere = "/dev/shm/disk_inspect.XXXXXX";
+  ASSERT_NE(mkdtemp(elsewhere.data()), nullptr);
+  for (const char* folder : {"/cows", "/bases"}) fs::create_directory(elsewhere + folder);
+  const std::string cow = elsewhere + "/cows/cow", base = elsewhere + "/bases/base", copy = elsewhere + "/bases/copy";
+  std::ofstream(base) << std::string(8192, 'x');
+  fs::copy_file(base, copy);
+  fs::last_write_time(copy, fs::last_write_time(base));
+  EXPECT_TRUE(CreateCow(cow, base).ok());
+  EXPECT_EQ(GetErrorDetail(Why({1, "", cow, copy, ""})).reason, "COW_MISMATCH");
+  EXPECT_TRUE(Why({1, "", cow, base, ""}).ok());
+  fs::remove(base);
+  EXPECT_TRUE(Why({1, "", cow, copy, ""}).ok()) << "it was moved";
+  fs::remove_all(elsewhere);
+}
+
 TEST_F(DiskInspectTest, CowThatWouldPanicTheGuest) {
   std::string base = MakeFile("base", 8192), cow = MakeCow("cow", base);
   std::string other = MakeFile("other", 8192);
