@@ -222,16 +222,24 @@ TEST(SeccompFilterTest, ArgumentsAreLookedAt) {
   ExpectForbidden("memfd_create", [] { return syscall(SYS_memfd_create, "x", MFD_HUGETLB); });
 }
 
-TEST(SeccompFilterTest, OtherTablesOfNumbersAreCaught) {
 #ifdef __x86_64__
-  ExpectForbidden("system call 1073741863", [] { return syscall(0x40000000 | SYS_getpid); });
-  ExpectForbidden("32-bit getpid", [] {
-    long result = 20;  // getpid by the i386 table
-    asm volatile("int $0x80" : "+a"(result) : : "memory", "r8", "r9", "r10", "r11");
-    return result;
-  });
-#endif
+long GetpidBy32BitTable() {
+  long result = 20;
+  asm volatile("int $0x80" : "+a"(result) : : "memory", "r8", "r9", "r10", "r11");
+  return result;
 }
+
+TEST(SeccompFilterTest, OtherTablesOfNumbersAreCaught) {
+  ExpectForbidden("system call 1073741863", [] { return syscall(0x40000000 | SYS_getpid); });
+  // Where the host has no such calls the instruction is a fault, which comes to no filter.
+  const pid_t child = fork();
+  if (child == 0) _exit(GetpidBy32BitTable() == getpid() ? 0 : 1);
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  if (WIFSIGNALED(status)) GTEST_SKIP() << "this host has no 32-bit system calls";
+  ExpectForbidden("32-bit getpid", GetpidBy32BitTable);
+}
+#endif
 
 TEST(SeccompFilterTest, SomeCallsAreRefusedAndTheGuestGoesOn) {
   ExpectAllowed("clone3", ENOSYS, [] { return syscall(SYS_clone3, 0, 0); });
