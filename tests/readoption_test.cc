@@ -99,6 +99,8 @@ TEST_F(Readoption, NoByteOfTheConsoleIsLostMeanwhile) {
     absl::SleepFor(absl::Milliseconds(300));
     ASSERT_TRUE(host_->Start());
   }
+  // A busy host is slow.
+  ASSERT_TRUE(WaitFor([&] { return absl::StrContains(host_->Run({"logs", "web1", "con1"}).out, "tick41."); }));
   ASSERT_EQ(host_->RunInGuest("web1", "touch /tmp/end").exit_code, 0);
   ASSERT_TRUE(WaitFor([&] { return absl::StrContains(host_->Run({"logs", "web1", "con0"}).out, "last"); }));
   const std::string con0 = host_->Run({"logs", "web1", "con0"}).out, con1 = host_->Run({"logs", "web1", "con1"}).out;

@@ -93,11 +93,13 @@ TEST(DevicesE2eTest, AGuestThatGivesMemoryBackHasItWhenItWakesUp) {
   ASSERT_TRUE(console.Expect("RUNNING"));
   v1::Request pulse;
   pulse.mutable_reclaim_memory()->set_worth_bytes(1);
-  for (int round = 0; round < 1000; ++round) {
+  // A busy host is slow.
+  v1::Facts facts;
+  for (int round = 0; round < 1000 || (round < 10'000 && facts.reclaimed().count() <= 20); ++round) {
     usleep(5000);
     EXPECT_FALSE(rig.control().Ask(pulse).has_error());
+    if (round >= 999) facts = GetFacts(rig.control());
   }
-  const v1::Facts facts = GetFacts(rig.control());
   EXPECT_GT(facts.reclaimed().count(), 20U);
   EXPECT_GT(facts.reclaimed().total_bytes(), uint64_t{100} << 20);
   EXPECT_EQ(facts.lent_memory_bytes(), 0U);
