@@ -134,7 +134,7 @@ TEST_F(CallerTest, ItsFilesAreOpenedAsItself) {
 TEST_F(CallerTest, AnImportTellsNothingOfRootsFiles) {
   ASSERT_TRUE(Ok(host_.Shell("mkdir -p locked theirs/image/blobs; chmod 700 locked; echo {} >locked/there")));
   std::set<std::string> answers;
-  for (const char* name : {"there", "missing"}) {
+  for (const char* name : {"there", "nowhere"}) {
     ASSERT_TRUE(Ok(host_.Shell(absl::StrCat("ln -sfn ", host_.Work("locked/"), name, " theirs/image/index.json"))));
     const CommandResult imported = As({"image", "import", absl::StrCat("image-", name), "image"});
     answers.insert(absl::StrCat(imported.exit_code, absl::StrReplaceAll(imported.err, {{name, "NAME"}})));
