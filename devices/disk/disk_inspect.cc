@@ -1,21 +1,16 @@
 #include "devices/disk/disk_inspect.h"
 
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "absl/time/time.h"
 #include "base/host_path.h"
 #include "base/status.h"
-#include "base/unique_fd.h"
 #include "devices/disk/cow.h"
 #include "devices/disk/open_disk.h"
 
@@ -34,31 +29,6 @@ std::string Moment(int64_t seconds) {
 
 absl::Status CowError(absl::string_view message, const std::string& path, absl::string_view hint) {
   return MakeError(absl::StatusCode::kFailedPrecondition, message, {"COW_MISMATCH", path, std::string(hint)});
-}
-
-// The folders that two paths begin with, up to a slash.
-size_t CommonFolders(absl::string_view one, absl::string_view other) {
-  const auto differ = std::mismatch(one.begin(), one.end(), other.begin(), other.end());
-  return one.substr(0, static_cast<size_t>(differ.first - one.begin())).rfind('/') + 1;
-}
-
-// What the header of the COW file of this spec names. Whoever writes to the file may have chosen it: it is looked at
-// and never opened, and nobody is told to use it. A file system that it leads to might never answer, or be mounted for
-// it: none is entered but those that the spec's own paths lead over.
-bool StatNamed(const std::string& path, const DiskSpec& spec, struct stat* info) {
-  if (!absl::StartsWith(path, "/")) return false;
-  const size_t known = std::max(CommonFolders(path, spec.path), CommonFolders(path, spec.backing));
-  const UniqueFd from = OpenHostPath(path.substr(0, std::max<size_t>(known, 1)), O_PATH | O_DIRECTORY | O_CLOEXEC);
-  absl::string_view rest = path;
-  rest.remove_prefix(std::max<size_t>(known, 1));
-  while (absl::ConsumePrefix(&rest, "/")) {
-  }
-  open_how how = {};
-  how.flags = O_PATH | O_CLOEXEC;
-  how.resolve = RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS;
-  const UniqueFd named(
-      static_cast<int>(syscall(SYS_openat2, from.get(), std::string(rest).c_str(), &how, sizeof(how))));
-  return named.ok() && fstat(named.get(), info) == 0;
 }
 
 absl::Status CheckRaw(const DiskSpec& spec, const OpenDisk& disk) {
@@ -109,10 +79,11 @@ absl::Status CheckCanCreate(const DiskSpec& spec, DiskFile* file) {
   return absl::OkStatus();
 }
 
-// The header's path may be out of date (the files were moved together), never another file's.
+// The header's path may be out of date (the files were moved together), never another file's. Whoever writes to the
+// file may have chosen it: it is looked at and never opened, and nobody is told to use it.
 absl::Status CheckSameBacking(const DiskSpec& spec, const CowHeader& header, const OpenDisk& backing) {
   struct stat info = {};
-  if (header.backing == spec.backing || !StatNamed(header.backing, spec, &info)) return absl::OkStatus();
+  if (header.backing == spec.backing || !StatHostPath(header.backing, &info)) return absl::OkStatus();
   if (IdOf(info) == IdOf(backing.info)) return absl::OkStatus();
   return CowError(absl::StrCat(spec.path, " is a COW file of ", header.backing, ", not of ", spec.backing), spec.path,
                   "name the file that it was made over, which a guest that writes to the COW file may have changed in "
@@ -205,7 +176,7 @@ absl::StatusOr<DiskFile> InspectDisk(const DiskSpec& spec) {
     auto header = ParseCowHeader(start);
     struct stat info = {};
     if (header.ok() && header->has_value()) {
-      const bool known = StatNamed((*header)->backing, spec, &info) && S_ISREG(info.st_mode);
+      const bool known = StatHostPath((*header)->backing, &info) && S_ISREG(info.st_mode);
       file.size_bytes = known ? static_cast<uint64_t>(info.st_size) : 0;
     }
   }
