@@ -20,7 +20,7 @@ using devices::ConsoleChannel;
 using devices::ConsoleDevice;
 using vmcore::v1::Request;
 
-constexpr absl::Duration kPatience = absl::Seconds(40);
+constexpr absl::Duration kPatience = absl::Seconds(60);
 
 // A line, or "con" and "ssl" for those of the kind that have no word of their own.
 std::string DeviceOf(const ConsoleAssignment& wanted) {

@@ -17,7 +17,7 @@ namespace {
 
 using vmcore::v1::Request;
 
-constexpr absl::Duration kPlugPatience = absl::Seconds(40);
+constexpr absl::Duration kPlugPatience = absl::Seconds(60);
 
 const state::DiskRow* FindUnit(const std::vector<state::DiskRow>& disks, uint32_t unit) {
   for (const state::DiskRow& disk : disks) {

@@ -18,7 +18,7 @@ namespace {
 using devices::NicSpec;
 using vmcore::v1::Request;
 
-constexpr absl::Duration kPatience = absl::Seconds(40);
+constexpr absl::Duration kPatience = absl::Seconds(60);
 
 std::string NicResource(const GuestView& view, absl::string_view device) {
   return absl::StrCat(view.name(), "/nics/", device);

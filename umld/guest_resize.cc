@@ -50,7 +50,7 @@ struct Guests::Resize {
 
 namespace {
 
-constexpr absl::Duration kReplugPatience = absl::Seconds(40);
+constexpr absl::Duration kReplugPatience = absl::Seconds(60);
 
 devices::DiskSpec ToSpec(const state::DiskRow& row) { return {row.unit, row.flags, row.path, row.backing, row.serial}; }
 

@@ -36,6 +36,7 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kLookForMconsole(5000);
 constexpr milliseconds kLookAtMost(60000);
+constexpr milliseconds kLookLater(250);
 constexpr milliseconds kVersionDeadline(30000);
 constexpr size_t kTailBytes = 16 * 1024;
 constexpr size_t kLastLines = 20;
@@ -203,6 +204,7 @@ absl::Status Guest::TryStartKernel() {
   ++boots_;
   came_up_ = false;
   booted_ = waits_ = warm_ = false;
+  look_later_ = kLookLater;
   panic_.clear();
   kernel_version_.clear();
   kernel_ = {};
@@ -259,7 +261,6 @@ void Guest::OnMconsoleUp() {
   if (came_up_ || processes_ == nullptr) return;
   came_up_ = true;
   loop_->Cancel(std::exchange(look_timer_, 0));
-  nics_.KernelUp();
   // One that waits has not started yet: that is when it is claimed.
   if (!IsUnclaimed()) {
     Apply(LifeEvent::kMconsoleUp);

@@ -175,7 +175,8 @@ class Guest {
   Done claim_done_;                        // while it is being claimed
   std::string claim_failure_;
   bool booted_ = false;   // it is known to take changes; see kernel_boot.h
-  bool looking_ = false;  // for that
+  bool looking_ = false;  // for that, soon
+  std::chrono::milliseconds look_later_{};  // how long until it is looked for again when nobody waits
   int freezing_ = 0;      // requests to freeze it that are under way
   std::string panic_;
   std::string kernel_version_;

@@ -22,8 +22,9 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr milliseconds kMconsoleDeadline(10000);
-constexpr milliseconds kWaitUntilUp(10000);
-constexpr milliseconds kLookForEndOfBoot(30);
+// A busy host's guests boot ten times as long as an idle one's.
+constexpr milliseconds kWaitUntilUp(30000);
+constexpr milliseconds kLookForEndOfBoot(30), kLookLaterAtMost(60000);
 constexpr milliseconds kGiveOwedAgain(5000);
 
 milliseconds GraceOr(uint32_t asked_ms, milliseconds otherwise) {
@@ -135,7 +136,10 @@ void Guest::Freeze(MconsoleDone done) {
 
 void Guest::Thaw(MconsoleDone done) {
   mconsole_->Send("go", kMconsoleDeadline, [this, done](const absl::StatusOr<MconsoleAnswer>& answer) {
-    if (ToStatus(answer).ok() || Says(answer, kNotStopped)) Apply(LifeEvent::kThawed);
+    if (ToStatus(answer).ok() || Says(answer, kNotStopped)) {
+      Apply(LifeEvent::kThawed);
+      LookForEndOfBoot();
+    }
     done(answer);
   });
 }
@@ -164,18 +168,26 @@ void Guest::WhenUp(std::function<void(absl::Status)> then) {
   LookForEndOfBoot();
 }
 
-// While somebody waits for it: a guest of which nothing is asked is not disturbed.
+// While somebody waits for it, and less and less often for the interfaces alone: a guest of which nothing is asked is
+// not disturbed.
 void Guest::LookForEndOfBoot() {
-  if (looking_ || waiters_.empty() || lifecycle_.state() != LifeState::kRunning) return;
+  if (looking_ || lifecycle_.state() != LifeState::kRunning) return;
+  if (waiters_.empty() && !nics_.unproven()) return;
+  loop_->Cancel(std::exchange(look_timer_, 0));
   looking_ = true;
   AskWhetherBooted(mconsole_.get(), kMconsoleDeadline, [this](const absl::StatusOr<bool>& booted) {
     if (absl::IsCancelled(booted.status())) return;
     if (booted.ok() && *booted) {
       looking_ = false;
       booted_ = true;
+      nics_.KernelBooted();
       return ReleaseWaiters(absl::OkStatus());
     }
-    look_timer_ = loop_->RunAfter(kLookForEndOfBoot, [this] {
+    // Whoever comes while nobody waits does not wait for the timer.
+    looking_ = !waiters_.empty();
+    const milliseconds pause = looking_ ? kLookForEndOfBoot : look_later_;
+    if (!looking_) look_later_ = std::min(2 * look_later_, kLookLaterAtMost);
+    look_timer_ = loop_->RunAfter(pause, [this] {
       look_timer_ = 0;
       looking_ = false;
       LookForEndOfBoot();

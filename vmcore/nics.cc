@@ -28,12 +28,9 @@ using devices::HostEnd;
 using devices::NicDevice;
 using devices::NicSpec;
 using devices::NicTransport;
-using std::chrono::milliseconds;
 
 constexpr char kRecord[] = "taps";
 constexpr size_t kMaxRecordBytes = 64 * 1024;
-// Each time costs a line among the kernel's messages when the answer is no.
-constexpr milliseconds kProvePoll(250);
 // The kernel's own words.
 constexpr char kConfigured[] = "Device already configured";
 constexpr char kNoDriver[] = "Bad configuration option";
@@ -116,9 +113,7 @@ absl::Status Busy(const NicDevice& device) {
 }  // namespace
 
 Nics::Nics(EventLoop* loop, std::function<void()> changed, EventLoop::Clock::duration deadline)
-    : loop_(loop), changed_(std::move(changed)), deadline_(deadline), changes_(loop) {}
-
-Nics::~Nics() { loop_->Cancel(timer_); }
+    : changed_(std::move(changed)), deadline_(deadline), changes_(loop) {}
 
 // ---------------------------------------------------------------- the host's ends
 
@@ -261,20 +256,20 @@ void Nics::End() {
 
 void Nics::KernelStarted(MconsoleClient* mconsole) {
   mconsole_ = mconsole;
-  driver_deadline_ = EventLoop::Clock::now() + deadline_;
+  unproven_ = !nics_.empty();
 }
 
-void Nics::KernelUp() {
-  driver_deadline_ = EventLoop::Clock::now() + deadline_;
+void Nics::KernelBooted() {
+  if (!std::exchange(unproven_, false)) return;
   for (const auto& [device, nic] : nics_) {
     changes_.Add([this, device = device] { ProveBooted(device); }, [](const absl::Status&) {});
   }
 }
 
 void Nics::KernelGone(absl::string_view reason) {
-  loop_->Cancel(std::exchange(timer_, 0));
   changes_.Abandon(reason);
   mconsole_ = nullptr;
+  unproven_ = false;
 }
 
 void Nics::Ask(const std::string& command, Answer answer) { mconsole_->Send(command, deadline_, std::move(answer)); }
@@ -289,18 +284,11 @@ void Nics::Probe(const NicDevice& device, std::function<void(absl::StatusOr<bool
   });
 }
 
-// The mconsole is up before the drivers are, and a transport that this kernel does not have is skipped in silence.
+// A transport that this kernel does not have was skipped in silence.
 void Nics::ProveBooted(const NicDevice& device) {
   if (!IsLive(device)) return changes_.Finish(absl::OkStatus());
   Probe(device, [this, device](const absl::StatusOr<bool>& there) {
     if (!there.ok() || *there) return changes_.Finish(there.status());
-    if (EventLoop::Clock::now() < driver_deadline_) {
-      timer_ = loop_->RunAfter(kProvePoll, [this, device] {
-        timer_ = 0;
-        ProveBooted(device);
-      });
-      return;
-    }
     Log(absl::StrCat("the kernel has not made ", devices::NicName(device), ": see its messages"));
     Close(device);
     changed_();

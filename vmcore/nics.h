@@ -29,10 +29,9 @@ class Nics {
   using Done = std::function<void(absl::Status)>;
 
   // `changed` runs when a kernel turns out not to have what it was started with. The kernel gets `deadline` for each
-  // answer, and for its drivers to come up.
+  // answer.
   explicit Nics(EventLoop* loop, std::function<void()> changed,
                 EventLoop::Clock::duration deadline = std::chrono::seconds(10));
-  ~Nics();
   Nics(const Nics&) = delete;
   Nics& operator=(const Nics&) = delete;
 
@@ -52,8 +51,10 @@ class Nics {
   absl::Status PrepareBoot(const v1::GuestConfig& config);
   // `mconsole` outlives the kernel.
   void KernelStarted(MconsoleClient* mconsole);
-  // Its mconsole answers: asks whether it made what it was started with.
-  void KernelUp();
+  // Whether it was started with interfaces that nobody has asked it for yet.
+  bool unproven() const { return unproven_; }
+  // It has come to the end of its own boot (kernel_boot.h), however long that took: asks it for those.
+  void KernelBooted();
   // Everything that is under way or waits gets kCancelled, with `reason`.
   void KernelGone(absl::string_view reason);
   // No further kernel comes: takes everything back.
@@ -89,14 +90,12 @@ class Nics {
   void Probe(const devices::NicDevice& device, std::function<void(absl::StatusOr<bool>)> then);
   void ProveBooted(const devices::NicDevice& device);
 
-  EventLoop* loop_;
   std::function<void()> changed_;
   EventLoop::Clock::duration deadline_;
   bool confined_ = false;
   devices::ExistingTap existing_ = devices::ExistingTap::kTaken;
   MconsoleClient* mconsole_ = nullptr;
-  EventLoop::Clock::time_point driver_deadline_{};
-  EventLoop::TimerId timer_ = 0;  // of the change under way
+  bool unproven_ = false;
   ChangeQueue changes_;
   std::map<devices::NicDevice, Nic> nics_;
 };

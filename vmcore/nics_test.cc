@@ -223,7 +223,10 @@ TEST_F(NicsTest, TapsStayOverReboots) {
 TEST_F(NicsTest, ABootedInterfaceIsProved) {
   Boot({kEth0, "eth1=mcast,02:00:00:00:00:02"});
   has_["eth1"] = true;
-  nics_->KernelUp();
+  EXPECT_TRUE(nics_->unproven());
+  EXPECT_THAT(seen_, IsEmpty()) << "asked before it can have them";
+  nics_->KernelBooted();
+  EXPECT_FALSE(nics_->unproven());
   loop_->Run();  // until it has changed
   EXPECT_EQ(changes_, 1);
   EXPECT_THAT(Live(), ElementsAre("eth1=mcast,02:00:00:00:00:02"));
