@@ -59,6 +59,11 @@ bool IsAlive(const ProcessIdentity& process) {
   return stat.ok() && stat->start_ticks == process.start_ticks && stat->state != 'Z' && stat->state != 'X';
 }
 
+char StateOf(pid_t pid) {
+  const absl::StatusOr<ProcStat> stat = ReadProcStat(pid);
+  return stat.ok() ? stat->state : '?';
+}
+
 absl::StatusOr<UniqueFd> OpenProcess(const ProcessIdentity& process) {
   if (process.pid <= 0) return absl::NotFoundError("no such process");
   UniqueFd pidfd(PidfdOpen(process.pid));

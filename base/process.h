@@ -31,6 +31,9 @@ absl::StatusOr<UniqueFd> OpenProcess(const ProcessIdentity& process);
 // Waits until the process behind `pidfd` is gone; false: still there after `timeout`.
 bool WaitForExit(int pidfd, std::chrono::milliseconds timeout);
 
+// As `ps` shows it: 'R' runs or could, 'D' waits for a disk, 'S' sleeps, 'Z' is dead; '?': there is none.
+char StateOf(pid_t pid);
+
 // The children of all of a process's threads. Those that can be told: it may end meanwhile, and have more.
 std::vector<pid_t> ChildrenOf(pid_t pid);
 

@@ -29,7 +29,10 @@ TEST(Process, AZombieIsNotAlive) {
   Child child = *Spawn({.argv = {"true"}, .environment = {}, .fds = {}});
   ASSERT_TRUE(WaitForExit(child.pidfd.get(), std::chrono::seconds(10)));
   EXPECT_FALSE(IsAlive({child.pid, IdentifyProcess(child.pid)->start_ticks}));
+  EXPECT_EQ(StateOf(child.pid), 'Z');
+  EXPECT_EQ(StateOf(getpid()), 'R');
   waitpid(child.pid, nullptr, 0);
+  EXPECT_EQ(StateOf(child.pid), '?');
 }
 
 TEST(Process, ChildrenAreThoseOfAllThreads) {

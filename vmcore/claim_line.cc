@@ -21,7 +21,7 @@ namespace {
 // guest/warm/init.c has the same.
 constexpr char kLine[] = "ssl63";
 constexpr size_t kSeedBytes = 64;
-// A burst of 8 KiB ends a UML line's input for good.
+// What the kernel takes at once. More than some 3,970 bytes end a UML line's input; this is the only one.
 constexpr size_t kMaxMessage = 4080;
 constexpr size_t kMaxWord = 512;
 

@@ -233,7 +233,7 @@ bool Console::Enqueue(absl::string_view bytes) {
 void Console::Pump() {
   pump_timer_ = 0;
   if (pty_ == nullptr) return;
-  auto again = pty_->PumpInput(EventLoop::Clock::now());
+  auto again = pty_->PumpInput(EventLoop::Clock::now(), at_rest_);
   // What was typed before the guest opened its console lies there without a signal: none comes for what was there
   // already, and it would wait for the next one for ever.
   if (pty_->input_stalled() && deaf_) deaf_();

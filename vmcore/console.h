@@ -71,6 +71,8 @@ class Console {
   // Runs when the kernel may have missed the signal that the pty wants to be read or written, and has to be told to
   // look (see Drain and Pump).
   void OnDeaf(std::function<void()> deaf) { deaf_ = std::move(deaf); }
+  // Tells whether the guest is at rest, for what is typed (ConsolePty::PumpInput). Without it, it never is.
+  void SetAtRest(std::function<bool()> at_rest) { at_rest_ = std::move(at_rest); }
   // What is printed goes to another log from now on, after all that the history has.
   void MoveLog(const std::string& path, uint64_t rotate_bytes);
   // Takes what the guest has printed already.
@@ -140,6 +142,7 @@ class Console {
   std::unique_ptr<devices::ConsoleLog> log_;
   std::function<void()> output_;
   std::function<void()> deaf_;
+  std::function<bool()> at_rest_ = [] { return false; };
   std::map<ViewerId, Viewer> viewers_;
   ViewerId next_viewer_ = 1;
   ViewerId writer_ = 0;  // 0: nobody

@@ -99,6 +99,7 @@ Console* Consoles::ConsoleOf(const ConsoleDevice& device, Line* line) {
         Console::Create(loop_, {name, options_.history_bytes, absl::StrCat(options_.log_dir, "/", name, ".log"),
                                 options_.log_rotate_bytes, &log_allowance_});
     line->console->OnDeaf(options_.nudge);
+    line->console->SetAtRest(options_.at_rest);
   }
   return line->console.get();
 }

@@ -36,8 +36,8 @@ class Consoles {
     uint32_t history_bytes = 0;     // of each console
     std::string log_dir;            // NAME.log goes there
     uint64_t log_rotate_bytes = 0;  // see ConsoleLog
-    // See Console::OnDeaf.
-    std::function<void()> nudge;
+    std::function<void()> nudge;    // see Console::OnDeaf
+    std::function<bool()> at_rest;  // see Console::SetAtRest
   };
   Consoles(EventLoop* loop, Options options, EventLoop::Clock::duration deadline = std::chrono::seconds(10));
   Consoles(const Consoles&) = delete;

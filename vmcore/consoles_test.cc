@@ -42,7 +42,7 @@ class ConsolesTest : public testing::Test {
                                                Answer(command, from);
                                              });
     consoles_ =
-        std::make_unique<Consoles>(loop_.get(), Consoles::Options{16 * 1024, folder_, 1 << 20, {}}, milliseconds(300));
+        std::make_unique<Consoles>(loop_.get(), Consoles::Options{16 * 1024, folder_, 1 << 20, {}, [] { return true; }}, milliseconds(300));
   }
   ~ConsolesTest() override {
     consoles_.reset();

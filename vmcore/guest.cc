@@ -19,6 +19,7 @@
 #include "base/process.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
+#include "kernel/kernel_idle.h"
 #include "vmcore/disk_message.h"
 #include "vmcore/kernel_command_line.h"
 #include "vmcore/kernel_disk.h"
@@ -117,7 +118,8 @@ Guest::Guest(EventLoop* loop, v1::Launch launch, int lock_fd, GuestObserver* obs
       consoles_(loop, {launch_.history_bytes(), launch_.log_dir(), launch_.log_rotate_bytes(),
                        [this] {
                          if (came_up_ && processes_ != nullptr) processes_->Nudge();
-                       }}),
+                       },
+                       [this] { return kernel::IsIdle(kernel_); }}),
       nics_(loop, [this] { Announce(); }) {
   if (IsUnclaimed()) config_.add_kernel_args("initrd=" + launch_.waits_in());
 }

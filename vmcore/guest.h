@@ -174,10 +174,10 @@ class Guest {
   std::unique_ptr<ClaimLine> claim_line_;  // from its start until that is decided
   Done claim_done_;                        // while it is being claimed
   std::string claim_failure_;
-  bool booted_ = false;   // it is known to take changes; see kernel_boot.h
-  bool looking_ = false;  // for that, soon
-  std::chrono::milliseconds look_later_{};  // how long until it is looked for again when nobody waits
-  int freezing_ = 0;      // requests to freeze it that are under way
+  bool booted_ = false;                     // it is known to take changes; see kernel_boot.h
+  bool looking_ = false;                    // for that, and soon
+  std::chrono::milliseconds look_later_{};  // until the next look, when nobody waits
+  int freezing_ = 0;                        // requests to freeze it that are under way
   std::string panic_;
   std::string kernel_version_;
   uint64_t con0_start_ = 0;  // what con0 had printed before this kernel

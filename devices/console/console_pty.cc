@@ -87,7 +87,8 @@ void ConsolePty::DropInput() {
   patience_ = kPause;
 }
 
-std::optional<std::chrono::milliseconds> ConsolePty::PumpInput(Clock::time_point now) {
+std::optional<std::chrono::milliseconds> ConsolePty::PumpInput(Clock::time_point now,
+                                                               const std::function<bool()>& at_rest) {
   using std::chrono::milliseconds;
   if (!has_input()) return std::nullopt;
   if (now < next_write_) return std::chrono::ceil<milliseconds>(next_write_ - now);
@@ -100,7 +101,12 @@ std::optional<std::chrono::milliseconds> ConsolePty::PumpInput(Clock::time_point
   }
   ssize_t written = 0;
   if (taken) {
-    written = write(master_.get(), queue_.data() + queue_begin_, std::min(queued_bytes(), kPieceBytes));
+    if (in_flight_ > 0 && (now >= last_write_ + kTurn || at_rest())) in_flight_ = 0;
+    if (in_flight_ >= kPieceBytes) {
+      next_write_ = now + kPause;
+      return kPause;
+    }
+    written = write(master_.get(), queue_.data() + queue_begin_, std::min(queued_bytes(), kPieceBytes - in_flight_));
   }
   if (written <= 0) {
     patience_ = std::clamp(patience_ * 2, kPause, kLongestPause);
@@ -109,6 +115,8 @@ std::optional<std::chrono::milliseconds> ConsolePty::PumpInput(Clock::time_point
     return patience_;
   }
   written_ = true;
+  in_flight_ += static_cast<size_t>(written);
+  last_write_ = now;
   patience_ = kPause / 2;
   looks_ = 0;
   next_write_ = now + kPause;

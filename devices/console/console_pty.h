@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -49,14 +50,18 @@ class ConsolePty {
   // Forgets what waits, for example when the kernel has ended.
   void DropInput();
 
-  // Hands the guest the next piece if it has taken the one before: a burst of 8 KB kills a UML console's input for
-  // good, so it is at most 1 KiB every 20 ms. Returns when to call again; nullopt: no timer is needed. A guest that
-  // does not read is asked less and less often, down to once a second; for its last piece only some ten seconds long,
-  // for there may be nobody inside who ever opens that console. From then on it is to be called when the guest prints.
-  std::optional<std::chrono::milliseconds> PumpInput(Clock::time_point now);
+  // Hands the guest the next piece. Some 4 KB that its kernel has taken and no process of it has read kill a UML
+  // console's input for good, so it is 1 KiB at most, 20 ms after the one before, when the kernel has taken that and
+  // the guest has been at rest since, which `at_rest` tells of this moment; a guest that always has something to do
+  // gets one a second.
+  // Returns when to call again; nullopt: no timer is needed. A guest that does not take it is asked less and less
+  // often, down to once a second; for its last piece only some ten seconds long, for there may be nobody inside who
+  // ever opens that console. From then on it is to be called when the guest prints.
+  std::optional<std::chrono::milliseconds> PumpInput(Clock::time_point now, const std::function<bool()>& at_rest);
 
  private:
   static constexpr std::chrono::milliseconds kPause{20};
+  static constexpr std::chrono::milliseconds kTurn{1000};  // within which a process of a busy guest runs
 
   ConsolePty(UniqueFd master, UniqueFd slave, std::string slave_path)
       : master_(std::move(master)), slave_(std::move(slave)), slave_path_(std::move(slave_path)) {}
@@ -66,6 +71,8 @@ class ConsolePty {
   std::string slave_path_;
   std::string queue_;
   size_t queue_begin_ = 0;  // what is before it has been written
+  size_t in_flight_ = 0;    // written since the guest was last known to have had time for it
+  Clock::time_point last_write_{};
   Clock::time_point next_write_{};
   std::chrono::milliseconds patience_{0};  // the pause before a guest that does not read is asked again
   bool written_ = false;                   // the last piece was not yet seen to be taken

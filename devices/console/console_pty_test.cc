@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <functional>
 #include <thread>
 
 #include "base/status.h"
@@ -16,6 +17,8 @@ namespace umld::devices {
 namespace {
 
 using std::chrono::milliseconds;
+
+const std::function<bool()> kAtRest = [] { return true; };
 
 int Unread(const ConsolePty& pty) {
   int unread = -1;
@@ -68,14 +71,14 @@ TEST(ConsolePty, ReadsWhatTheGuestPrints) {
 TEST(ConsolePty, NothingQueuedNeedsNoTimer) {
   auto pty = *ConsolePty::Open(24, 80);
   ConsolePty::Clock::time_point now{};
-  EXPECT_EQ(pty->PumpInput(now), std::nullopt);
+  EXPECT_EQ(pty->PumpInput(now, kAtRest), std::nullopt);
   ASSERT_TRUE(pty->Enqueue("x").ok());
-  EXPECT_EQ(pty->PumpInput(now), milliseconds(20));
+  EXPECT_EQ(pty->PumpInput(now, kAtRest), milliseconds(20));
   EXPECT_EQ(pty->queued_bytes(), 0u);
   WaitUntilReadable(pty->slave());
   EXPECT_EQ(ReadSome(pty->slave(), 10), "x");
   EXPECT_TRUE(pty->has_input());
-  EXPECT_EQ(pty->PumpInput(now + milliseconds(20)), std::nullopt);
+  EXPECT_EQ(pty->PumpInput(now + milliseconds(20), kAtRest), std::nullopt);
   EXPECT_FALSE(pty->has_input());
 }
 
@@ -83,12 +86,12 @@ TEST(ConsolePty, TheLastPieceIsWatchedForAWhile) {
   auto pty = *ConsolePty::Open(24, 80);
   ConsolePty::Clock::time_point now{};
   ASSERT_TRUE(pty->Enqueue("x").ok());
-  auto pause = pty->PumpInput(now);
+  auto pause = pty->PumpInput(now, kAtRest);
   WaitUntilReadable(pty->slave());
   bool stalled = false;
   while (pause.has_value() && now < ConsolePty::Clock::time_point() + std::chrono::minutes(1)) {
     now += *pause;
-    pause = pty->PumpInput(now);
+    pause = pty->PumpInput(now, kAtRest);
     stalled |= pty->input_stalled();
   }
   EXPECT_TRUE(stalled);
@@ -97,14 +100,14 @@ TEST(ConsolePty, TheLastPieceIsWatchedForAWhile) {
   // Looked at once whenever the guest prints, and with the old patience when more is typed.
   EXPECT_TRUE(pty->has_input());
   now += std::chrono::minutes(1);
-  EXPECT_EQ(pty->PumpInput(now), std::nullopt);
+  EXPECT_EQ(pty->PumpInput(now, kAtRest), std::nullopt);
   EXPECT_TRUE(pty->input_stalled());
   ASSERT_TRUE(pty->Enqueue("y").ok());
   now += std::chrono::minutes(1);
-  EXPECT_EQ(pty->PumpInput(now), milliseconds(1000));
+  EXPECT_EQ(pty->PumpInput(now, kAtRest), milliseconds(1000));
   EXPECT_EQ(ReadSome(pty->slave(), 10), "x");
   now += milliseconds(1000);
-  EXPECT_EQ(pty->PumpInput(now), milliseconds(20));
+  EXPECT_EQ(pty->PumpInput(now, kAtRest), milliseconds(20));
   EXPECT_EQ(pty->queued_bytes(), 0u);
 }
 
@@ -112,19 +115,19 @@ TEST(ConsolePty, PacesByClockAndByReader) {
   auto pty = *ConsolePty::Open(24, 80);
   ASSERT_TRUE(pty->Enqueue(std::string(3000, 'x')).ok());
   ConsolePty::Clock::time_point now{};
-  EXPECT_EQ(pty->PumpInput(now), milliseconds(20));
+  EXPECT_EQ(pty->PumpInput(now, kAtRest), milliseconds(20));
   EXPECT_EQ(pty->queued_bytes(), 3000u - 1024);
-  EXPECT_EQ(pty->PumpInput(now + milliseconds(5)), milliseconds(15));
+  EXPECT_EQ(pty->PumpInput(now + milliseconds(5), kAtRest), milliseconds(15));
   EXPECT_EQ(pty->queued_bytes(), 3000u - 1024);
 
   // Nobody reads: asked less and less often.
   WaitUntilReadable(pty->slave());
   now += milliseconds(20);
-  milliseconds pause = *pty->PumpInput(now);
+  milliseconds pause = *pty->PumpInput(now, kAtRest);
   EXPECT_EQ(pause, milliseconds(20));
   for (int i = 0; i < 10; ++i) {
     now += pause;
-    pause = *pty->PumpInput(now);
+    pause = *pty->PumpInput(now, kAtRest);
   }
   EXPECT_EQ(pause, milliseconds(1000));
   EXPECT_EQ(pty->queued_bytes(), 3000u - 1024);
@@ -132,8 +135,49 @@ TEST(ConsolePty, PacesByClockAndByReader) {
 
   EXPECT_EQ(ReadSome(pty->slave(), 2000).size(), 1024u);
   now += pause;
-  EXPECT_EQ(pty->PumpInput(now), milliseconds(20));
+  EXPECT_EQ(pty->PumpInput(now, kAtRest), milliseconds(20));
   EXPECT_EQ(pty->queued_bytes(), 3000u - 2048);
+}
+
+// Its kernel has taken what there was, and nobody can tell whether a process inside has read it.
+TEST(ConsolePty, ABusyGuestGetsAPieceNowAndThen) {
+  auto pty = *ConsolePty::Open(24, 80);
+  ASSERT_TRUE(pty->Enqueue(std::string(4000, 'x')).ok());
+  bool rests = false;
+  const auto at_rest = [&] { return rests; };
+  ConsolePty::Clock::time_point now{};
+  auto look = [&] {
+    now += milliseconds(20);
+    EXPECT_EQ(pty->PumpInput(now, at_rest), milliseconds(20));
+    return pty->queued_bytes();
+  };
+  auto take = [&] {
+    WaitUntilReadable(pty->slave());
+    return ReadSome(pty->slave(), 2000).size();
+  };
+  EXPECT_EQ(look(), 4000u - 1024);
+  EXPECT_EQ(take(), 1024u);
+  for (int i = 0; i < 49; ++i) EXPECT_EQ(look(), 4000u - 1024) << i;
+  EXPECT_FALSE(pty->input_stalled());
+  EXPECT_EQ(look(), 4000u - 2048) << "a turn later";
+  EXPECT_EQ(take(), 1024u);
+  EXPECT_EQ(look(), 4000u - 2048);
+  rests = true;
+  EXPECT_EQ(look(), 4000u - 3072) << "at rest";
+  // Many small pieces are as much as one.
+  EXPECT_EQ(take(), 1024u);
+  pty->DropInput();
+  rests = false;
+  now += std::chrono::minutes(1);
+  size_t got = 0;
+  for (int i = 0; i < 10; ++i) {
+    ASSERT_TRUE(pty->Enqueue(std::string(200, 'y')).ok());
+    look();
+    pollfd ready = {pty->slave(), POLLIN, 0};
+    if (poll(&ready, 1, 100) == 1) got += ReadSome(pty->slave(), 2000).size();
+  }
+  EXPECT_EQ(got, 1024u);
+  EXPECT_EQ(pty->queued_bytes(), 2000u - 1024);
 }
 
 TEST(ConsolePty, QueueIsBounded) {
@@ -164,7 +208,7 @@ TEST(ConsolePty, PasteArrivesWholeAndNeverAsABurst) {
     }
   });
   int most_unread = 0;
-  while (auto pause = pty->PumpInput(ConsolePty::Clock::now())) {
+  while (auto pause = pty->PumpInput(ConsolePty::Clock::now(), kAtRest)) {
     most_unread = std::max(most_unread, Unread(*pty));
     std::this_thread::sleep_for(*pause);
   }
