@@ -33,7 +33,7 @@ class Stand {
   // Within a second.
   bool BecomesIdle() const {
     for (int i = 0; i < 100; ++i) {
-      if (IsIdle(identity())) return true;
+      if (IsIdle(identity()).value_or(false)) return true;
       usleep(10000);
     }
     return false;
@@ -79,13 +79,13 @@ TEST(KernelIdle, NotWhileAnythingRuns) {
 }
 
 TEST(KernelIdle, NotOneThatHasGone) {
-  EXPECT_FALSE(IsIdle({}));
-  EXPECT_FALSE(IsIdle({getpid(), 1}));
+  EXPECT_FALSE(IsIdle({}).value_or(true));
+  EXPECT_FALSE(IsIdle({getpid(), 1}).value_or(true));
   const Stand stand(Suspend);
   ASSERT_TRUE(stand.BecomesIdle());
   ProcessIdentity another = stand.identity();
   ++another.start_ticks;
-  EXPECT_FALSE(IsIdle(another));
+  EXPECT_FALSE(IsIdle(another).value_or(true));
 }
 
 }  // namespace

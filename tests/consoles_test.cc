@@ -12,8 +12,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
+#include "base/process.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "kernel/kernel_idle.h"
 #include "tests/guest_login.h"
 #include "tests/host.h"
 #include "tests/shared_host.h"
@@ -154,6 +156,14 @@ TEST_F(Consoles, APasteOf30KilobytesArrivesWhole) {
     const CommandResult sum = RunToEnd(host_->MakeCommand({"md5sum"}), text);
     EXPECT_EQ(RunAt(*console, "md5sum < /tmp/paste"), sum.out);
   }
+  // It went in as the guest had time for it, which vmcore could see: not a piece a second.
+  const Json guest = host_->Describe("web1");
+  const absl::StatusOr<ProcessIdentity> kernel = IdentifyProcess(guest["processes"].value("kernel_pid", 0));
+  ASSERT_TRUE(kernel.ok()) << guest;
+  EXPECT_TRUE(WaitFor([&] { return kernel::IsIdle(*kernel).value_or(false); })) << kernel::IsIdle(*kernel).status();
+  const std::string log = guest["consoles"][1].value("log_path", "");
+  const std::string own_log = host_->Shell(absl::StrCat("cat $(dirname ", log, ")/vmcore.log")).out;
+  EXPECT_THAT(own_log, AllOf(HasSubstr("STARTING -> RUNNING"), Not(HasSubstr("goes in slowly"))));
 }
 
 TEST_F(Consoles, ASlowViewerHoldsNobodyUp) {

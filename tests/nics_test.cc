@@ -199,6 +199,24 @@ TEST_F(Nics, StaysOverRebootsAndGoesWithTheGuest) {
   EXPECT_TRUE(NicOf("web1", "eth0").value("plugged", false));
 }
 
+// It was told to make it, and does without a word what it likes: it is asked when it has booted, and not before.
+TEST_F(Nics, OneThatTheKernelDoesNotMakeIsTakenBack) {
+  for (const bool paused : {false, true}) {
+    ASSERT_TRUE(host_->Create("web1", {"--nic", "eth0=tuntap,tap0", "--nic", "vec0:transport=tap,ifname=tap1", "--arg",
+                                       "initcall_blacklist=register_tuntap"}));
+    ASSERT_TRUE(Ok(host_->Run({"start", "web1"})));
+    if (paused) {
+      ASSERT_TRUE(Ok(host_->Run({"pause", "web1"})));
+      ASSERT_TRUE(Ok(host_->Run({"resume", "web1"})));
+    }
+    EXPECT_TRUE(WaitFor([] { return Links() == "lo\ntap1\n"; })) << Links();
+    EXPECT_FALSE(NicOf("web1", "eth0").value("plugged", true)) << paused;
+    EXPECT_TRUE(NicOf("web1", "vec0").value("plugged", false)) << paused;
+    BringUp("web1", "vec0", "10.1.0.1");
+    ASSERT_TRUE(Ok(host_->Run({"delete", "web1", "--force"})));
+  }
+}
+
 // The kernel of a relaxed guest is in the host's network, and opens taps there.
 TEST_F(Nics, ATapThatWasThereIsUsedAndStays) {
   ASSERT_TRUE(Ok(host_->Shell("ip tuntap add dev mine mode tap && ip addr add 10.2.0.254/24 dev mine")));

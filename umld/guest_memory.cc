@@ -17,7 +17,7 @@ using vmcore::v1::Facts;
 using vmcore::v1::Request;
 
 // A guest that has to write its caches back first takes its time.
-constexpr absl::Duration kMemoryPatience = absl::Seconds(60);
+constexpr absl::Duration kMemoryPatience = absl::Seconds(80);
 
 // What tells, after a restart of umld, whether the change happened: a change is made whole or not at all, to one
 // kernel.

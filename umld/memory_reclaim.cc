@@ -22,8 +22,9 @@ constexpr uint64_t kWorthBytes = uint64_t{8} << 20;
 constexpr absl::Duration kWorked = absl::Milliseconds(100);
 // All guests are asked by one thread: one that answers slowly gets no more than about this part of it.
 constexpr int kShare = 10;
-// vmcore takes half a minute at most, and the guest's kernel ten seconds to leave a request unanswered.
-constexpr absl::Duration kPatience = absl::Seconds(90);
+// vmcore takes a minute at most, half of it for a guest that boots, and the guest's kernel ten seconds to leave each of
+// its requests unanswered.
+constexpr absl::Duration kPatience = absl::Seconds(110);
 
 bool IsEligible(const GuestView& view) {
   return view.alive && view.state() == v1::RUNNING && view.facts.mconsole_answers() && !view.deleting &&

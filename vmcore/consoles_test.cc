@@ -41,8 +41,8 @@ class ConsolesTest : public testing::Test {
                                                seen_.push_back(command);
                                                Answer(command, from);
                                              });
-    consoles_ =
-        std::make_unique<Consoles>(loop_.get(), Consoles::Options{16 * 1024, folder_, 1 << 20, {}, [] { return true; }}, milliseconds(300));
+    consoles_ = std::make_unique<Consoles>(
+        loop_.get(), Consoles::Options{16 * 1024, folder_, 1 << 20, {}, [] { return true; }}, milliseconds(300));
   }
   ~ConsolesTest() override {
     consoles_.reset();

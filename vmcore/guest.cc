@@ -119,7 +119,7 @@ Guest::Guest(EventLoop* loop, v1::Launch launch, int lock_fd, GuestObserver* obs
                        [this] {
                          if (came_up_ && processes_ != nullptr) processes_->Nudge();
                        },
-                       [this] { return kernel::IsIdle(kernel_); }}),
+                       [this] { return IsAtRest(); }}),
       nics_(loop, [this] { Announce(); }) {
   if (IsUnclaimed()) config_.add_kernel_args("initrd=" + launch_.waits_in());
 }
@@ -257,6 +257,15 @@ void Guest::OnKernelStarted(const ProcessIdentity& kernel) {
   kernel_ = kernel;
   Log(absl::StrCat("kernel ", kernel.pid, " started, boot ", boots_));
   Announce();
+}
+
+bool Guest::IsAtRest() {
+  const absl::StatusOr<bool> idle = kernel::IsIdle(kernel_);
+  if (!idle.ok() && !std::exchange(blind_, true)) {
+    Log(absl::StrCat("cannot see whether the guest is at rest, and what is typed goes in slowly: ",
+                     idle.status().message()));
+  }
+  return idle.value_or(false);
 }
 
 void Guest::OnMconsoleUp() {

@@ -74,7 +74,7 @@ class Guest {
   // kFailedPrecondition: not in this state. kDeadlineExceeded: the kernel does not answer.
   void Pause(Done done);
   void Resume(Done done);
-  // See Disks. In a guest that is starting they wait until it is up, ten seconds at most.
+  // See Disks. In a guest that is starting they wait until it is up, half a minute at most.
   void PlugDisk(const v1::PlugDisk& request, Done done);
   void UnplugDisk(const v1::UnplugDisk& request, Done done);
   void ReplugDisk(const v1::ReplugDisk& request, Done done);
@@ -105,6 +105,8 @@ class Guest {
   absl::Status TryStartKernel();
   void OnKernelStarted(const ProcessIdentity& kernel);
   void OnUserMessage(absl::string_view message);
+  // For what is typed: see Console::SetAtRest.
+  bool IsAtRest();
   void OnMconsoleUp();
   void AskVersion();
   void LookForMconsole(EventLoop::Clock::duration delay);
@@ -133,6 +135,7 @@ class Guest {
   void Thaw(MconsoleDone done);
   // `then` gets OK as soon as the kernel is known to take changes.
   void WhenUp(std::function<void(absl::Status)> then);
+  bool MayLook() const;
   void LookForEndOfBoot();
   void WhenChangeable(std::function<void(absl::Status)> then);
   bool IsFrozen() const;
@@ -177,6 +180,7 @@ class Guest {
   bool booted_ = false;                     // it is known to take changes; see kernel_boot.h
   bool looking_ = false;                    // for that, and soon
   std::chrono::milliseconds look_later_{};  // until the next look, when nobody waits
+  bool blind_ = false;                      // it cannot be seen whether the guest is at rest, and that has been said
   int freezing_ = 0;                        // requests to freeze it that are under way
   std::string panic_;
   std::string kernel_version_;

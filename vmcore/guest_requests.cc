@@ -129,6 +129,7 @@ void Guest::Freeze(MconsoleDone done) {
         // It may still freeze; the state says that it runs, so let it.
         mconsole_->Send("go", kMconsoleDeadline, [](const absl::StatusOr<MconsoleAnswer>&) {});
       }
+      LookForEndOfBoot();  // it has not frozen
       done(answer);
     });
   });
@@ -168,17 +169,23 @@ void Guest::WhenUp(std::function<void(absl::Status)> then) {
   LookForEndOfBoot();
 }
 
-// While somebody waits for it, and less and less often for the interfaces alone: a guest of which nothing is asked is
-// not disturbed.
+// Whether anything may be asked of the kernel now, and there is reason to: somebody waits (also a freeze does, for
+// those), or its interfaces are to be proved. A guest of which nothing is asked is not disturbed.
+bool Guest::MayLook() const {
+  if (lifecycle_.state() != LifeState::kRunning) return false;
+  return !waiters_.empty() || (nics_.unproven() && freezing_ == 0);
+}
+
+// Less and less often for the interfaces alone.
 void Guest::LookForEndOfBoot() {
-  if (looking_ || lifecycle_.state() != LifeState::kRunning) return;
-  if (waiters_.empty() && !nics_.unproven()) return;
+  if (looking_ || !MayLook()) return;
   loop_->Cancel(std::exchange(look_timer_, 0));
   looking_ = true;
   AskWhetherBooted(mconsole_.get(), kMconsoleDeadline, [this](const absl::StatusOr<bool>& booted) {
     if (absl::IsCancelled(booted.status())) return;
+    looking_ = false;
+    if (!MayLook()) return;
     if (booted.ok() && *booted) {
-      looking_ = false;
       booted_ = true;
       nics_.KernelBooted();
       return ReleaseWaiters(absl::OkStatus());

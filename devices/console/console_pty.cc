@@ -101,7 +101,8 @@ std::optional<std::chrono::milliseconds> ConsolePty::PumpInput(Clock::time_point
   }
   ssize_t written = 0;
   if (taken) {
-    if (in_flight_ > 0 && (now >= last_write_ + kTurn || at_rest())) in_flight_ = 0;
+    const bool has_room = in_flight_ + queued_bytes() <= kPieceBytes;
+    if (now >= last_write_ + kTurn || (!has_room && at_rest())) in_flight_ = 0;
     if (in_flight_ >= kPieceBytes) {
       next_write_ = now + kPause;
       return kPause;
