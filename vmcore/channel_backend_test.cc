@@ -14,8 +14,10 @@
 
 #include <chrono>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
@@ -75,9 +77,20 @@ class ChannelBackendTest : public testing::Test {
     loop_->RunAfter(time, [this] { loop_->Quit(); });
     loop_->Run();
   }
+  // Runs the loop until `holds`, at most ten seconds.
+  void RunUntil(const std::function<bool()>& holds) {
+    for (int i = 0; i < 10'000 && !holds(); ++i) RunFor(milliseconds(1));
+    EXPECT_TRUE(holds());
+  }
+  void RunUntilViewers(uint32_t count) {
+    RunUntil([&] { return console_->viewers() == count; });
+  }
+  // As the guest's kernel would, and until the console has read it: a terminal passes bytes on when the host finds time
+  // for that.
   void Print(const std::string& text) {
+    const uint64_t all = console_->facts().bytes_out() + text.size();
     ASSERT_EQ(write(console_->slave(), text.data(), text.size()), static_cast<ssize_t>(text.size()));
-    RunFor(milliseconds(20));
+    RunUntil([&] { return console_->facts().bytes_out() >= all; });
   }
   // Runs the loop until `fd` has said `text`.
   std::string ReadUntil(int fd, const std::string& text) {
@@ -131,7 +144,7 @@ TEST_F(ChannelBackendTest, APtsIsATerminalThatAnybodyCanOpen) {
   UniqueFd pts(open(backend_->reported().substr(4).c_str(), O_RDWR | O_NOCTTY | O_CLOEXEC));
   ASSERT_TRUE(pts.ok());
   Print("after\n");
-  EXPECT_EQ(ReadUntil(pts.get(), "after"), "after\n");
+  EXPECT_EQ(ReadUntil(pts.get(), "after\n"), "after\n");
   Send(pts, "typed");
   EXPECT_EQ(ReadUntil(console_->slave(), "typed"), "typed");
   // Its program leaves, and another comes: nothing is hung up.
@@ -204,8 +217,7 @@ TEST_F(ChannelBackendTest, APortTakesPlainConnections) {
   EXPECT_EQ(ReadUntil(console_->slave(), "root\n"), "root\n");
   EXPECT_EQ(console_->viewers(), 1U);
   nc.reset();
-  RunFor(milliseconds(20));
-  EXPECT_EQ(console_->viewers(), 0U);
+  RunUntilViewers(0);
 }
 
 TEST_F(ChannelBackendTest, APortTakesTelnet) {
@@ -227,9 +239,9 @@ TEST_F(ChannelBackendTest, TheFirstConnectionWrites) {
   const uint16_t port = FreePort();
   ASSERT_TRUE(Open(Channel(ConsoleChannel::Kind::kPort, "", port)).ok());
   UniqueFd first = Connect(port);
-  RunFor(milliseconds(20));
+  RunUntilViewers(1);
   UniqueFd second = Connect(port);
-  RunFor(milliseconds(20));
+  RunUntilViewers(2);
   Send(second, "no");
   ReadUntil(second.get(), "input is held by another viewer");
   Send(first, "yes");
@@ -237,8 +249,9 @@ TEST_F(ChannelBackendTest, TheFirstConnectionWrites) {
   // The other end of the console.
   console_->End();
   ReadUntil(first.get(), "the console has ended");
+  pollfd closed = {first.get(), POLLIN, 0};
+  RunUntil([&] { return poll(&closed, 1, 0) == 1; });
   char byte = 0;
-  RunFor(milliseconds(20));
   EXPECT_EQ(read(first.get(), &byte, 1), 0);
 }
 
@@ -246,9 +259,9 @@ TEST_F(ChannelBackendTest, NoMoreThanEightConnections) {
   const uint16_t port = FreePort();
   ASSERT_TRUE(Open(Channel(ConsoleChannel::Kind::kPort, "", port)).ok());
   std::vector<UniqueFd> clients;
-  for (int i = 0; i < 8; ++i) {
+  for (uint32_t i = 1; i <= 8; ++i) {
     clients.push_back(Connect(port));
-    RunFor(milliseconds(5));
+    RunUntilViewers(i);
   }
   UniqueFd ninth = Connect(port);
   ReadUntil(ninth.get(), "as many connections as it takes");
@@ -259,12 +272,9 @@ TEST_F(ChannelBackendTest, OneThatDoesNotReadHoldsNobodyUp) {
   const uint16_t port = FreePort();
   ASSERT_TRUE(Open(Channel(ConsoleChannel::Kind::kPort, "", port)).ok());
   UniqueFd deaf = Connect(port);
-  RunFor(milliseconds(20));
+  RunUntilViewers(1);
   const std::string line(1023, 'x');
-  for (int i = 0; i < 3000; ++i) {
-    ASSERT_EQ(write(console_->slave(), line.data(), line.size()), static_cast<ssize_t>(line.size()));
-    RunFor(milliseconds(1));
-  }
+  for (int i = 0; i < 3000; ++i) Print(line);
   Print("the end");
   EXPECT_THAT(console_->Tail(0, 7), "the end");
 }

@@ -1,6 +1,7 @@
 #include "devices/console/console_pty.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <termios.h>
 #include <unistd.h>
@@ -93,8 +94,9 @@ std::optional<std::chrono::milliseconds> ConsolePty::PumpInput(Clock::time_point
   if (!has_input()) return std::nullopt;
   if (now < next_write_) return std::chrono::ceil<milliseconds>(next_write_ - now);
 
-  int unread = 0;
-  const bool taken = ioctl(slave_.get(), FIONREAD, &unread) == 0 && unread == 0;
+  // Unlike FIONREAD, poll() waits for the worker of the host's kernel that carries bytes from one end to the other.
+  pollfd unread = {slave_.get(), POLLIN, 0};
+  const bool taken = poll(&unread, 1, 0) == 0;
   if (taken && queued_bytes() == 0) {
     DropInput();
     return std::nullopt;
