@@ -7,7 +7,8 @@ def e2e_test(name, size = "medium", deps = [], tags = [], data = [], env = {}, s
       name: of the test and, with .cc, of its source.
       source: that instead.
       env: in its environment.
-      size: medium ends within five minutes, large within fifteen.
+      size: medium ends within five minutes, large within fifteen, on a host that has time for it; a slow one is given
+        three times as long.
       deps: what it needs beside the harness.
       data: programs it runs beside umld's.
       tags: "soak" for what `./check --long` alone runs; "exclusive" for what measures time or counts what the host has.
@@ -15,6 +16,7 @@ def e2e_test(name, size = "medium", deps = [], tags = [], data = [], env = {}, s
     native.cc_test(
         name = name,
         size = size,
+        timeout = "long" if size == "medium" else "eternal",
         srcs = [source or name + ".cc"],
         env = env,
         data = [

@@ -20,8 +20,6 @@ using devices::ConsoleChannel;
 using devices::ConsoleDevice;
 using vmcore::v1::Request;
 
-constexpr absl::Duration kPatience = absl::Seconds(60);
-
 // A line, or "con" and "ssl" for those of the kind that have no word of their own.
 std::string DeviceOf(const ConsoleAssignment& wanted) {
   if (wanted.unit.has_value()) return devices::ConsoleName({wanted.serial, *wanted.unit});
@@ -154,7 +152,7 @@ absl::Status Guests::ChangeConsole(const GuestPtr& guest, const std::string& dev
     request.mutable_set_console()->set_live_only(live_only);
     request.mutable_set_console()->set_forget(undo ? FindConsoleRow(view.row, device) == nullptr : forget);
     request.mutable_set_console()->set_etag(view.row.version + (live_only || undo ? 0 : 1));
-    return runtime_->Call(guest, request, kPatience);
+    return runtime_->Call(guest, request, GuestRuntime::kChangePatience);
   };
   if (view.alive) {
     auto reply = set(channels, /*undo=*/false);

@@ -17,8 +17,6 @@ namespace {
 
 using vmcore::v1::Request;
 
-constexpr absl::Duration kPlugPatience = absl::Seconds(60);
-
 const state::DiskRow* FindUnit(const std::vector<state::DiskRow>& disks, uint32_t unit) {
   for (const state::DiskRow& disk : disks) {
     if (disk.unit == unit) return &disk;
@@ -140,8 +138,8 @@ absl::StatusOr<v1::Device> Guests::PlugDisk(const GuestPtr& guest, const std::st
     *request.mutable_plug_disk()->mutable_disk() = ToVmcoreDisk(disk);
     request.mutable_plug_disk()->set_live_only(live_only);
     request.mutable_plug_disk()->set_etag(view.row.version + (live_only ? 0 : 1));
-    absl::Status plugged =
-        Annotate(Annotate(runtime_->Call(guest, request, kPlugPatience).status(), "disk " + device), noun);
+    absl::Status plugged = Annotate(
+        Annotate(runtime_->Call(guest, request, GuestRuntime::kChangePatience).status(), "disk " + device), noun);
     if (!plugged.ok()) {
       operations_->Finish(begun.row, plugged);
       return plugged;
@@ -154,7 +152,7 @@ absl::StatusOr<v1::Device> Guests::PlugDisk(const GuestPtr& guest, const std::st
       Request undo;
       undo.mutable_unplug_disk()->set_unit(disk.unit);
       undo.mutable_unplug_disk()->set_etag(view.row.version);
-      absl::Status undone = runtime_->Call(guest, undo, kPlugPatience).status();
+      absl::Status undone = runtime_->Call(guest, undo, GuestRuntime::kChangePatience).status();
       if (!undone.ok()) spdlog::error("{}: undoing the plug of {}: {}", noun, device, std::string(undone.message()));
     }
     operations_->Finish(begun.row, committed);
@@ -227,8 +225,8 @@ absl::Status Guests::UnplugDisk(const GuestPtr& guest, const std::string& name, 
     request.mutable_unplug_disk()->set_unit(unit);
     request.mutable_unplug_disk()->set_live_only(live_only);
     request.mutable_unplug_disk()->set_etag(view.row.version + (live_only ? 0 : 1));
-    absl::Status status =
-        Annotate(Annotate(runtime_->Call(guest, request, kPlugPatience).status(), "disk " + device), noun);
+    absl::Status status = Annotate(
+        Annotate(runtime_->Call(guest, request, GuestRuntime::kChangePatience).status(), "disk " + device), noun);
     if (!status.ok()) {
       operations_->Finish(begun.row, status);
       return status;

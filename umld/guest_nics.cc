@@ -18,8 +18,6 @@ namespace {
 using devices::NicSpec;
 using vmcore::v1::Request;
 
-constexpr absl::Duration kPatience = absl::Seconds(60);
-
 std::string NicResource(const GuestView& view, absl::string_view device) {
   return absl::StrCat(view.name(), "/nics/", device);
 }
@@ -146,7 +144,7 @@ absl::StatusOr<v1::Device> Guests::PlugNic(const GuestPtr& guest, const std::str
     request.mutable_plug_nic()->mutable_nic()->set_spec(nic.spec);
     request.mutable_plug_nic()->set_live_only(live_only);
     request.mutable_plug_nic()->set_etag(view.row.version + (live_only || wanted != nullptr ? 0 : 1));
-    auto reply = runtime_->Call(guest, request, kPatience);
+    auto reply = runtime_->Call(guest, request, GuestRuntime::kChangePatience);
     if (!reply.ok()) {
       const absl::Status refused = Annotate(reply.status(), noun);
       operations_->Finish(begun.row, refused);
@@ -164,7 +162,7 @@ absl::StatusOr<v1::Device> Guests::PlugNic(const GuestPtr& guest, const std::str
       Request undo;
       undo.mutable_unplug_nic()->set_device(device);
       undo.mutable_unplug_nic()->set_etag(view.row.version);
-      absl::Status undone = runtime_->Call(guest, undo, kPatience).status();
+      absl::Status undone = runtime_->Call(guest, undo, GuestRuntime::kChangePatience).status();
       if (!undone.ok()) spdlog::error("{}: undoing the plug of {}: {}", noun, device, std::string(undone.message()));
     }
     operations_->Finish(begun.row, committed);
@@ -221,7 +219,7 @@ absl::Status Guests::UnplugNic(const GuestPtr& guest, const std::string& name, b
     request.mutable_unplug_nic()->set_device(name);
     request.mutable_unplug_nic()->set_live_only(live_only);
     request.mutable_unplug_nic()->set_etag(view.row.version + (live_only || !wanted ? 0 : 1));
-    auto reply = runtime_->Call(guest, request, kPatience);
+    auto reply = runtime_->Call(guest, request, GuestRuntime::kChangePatience);
     if (!reply.ok()) {
       absl::Status refused = Annotate(reply.status(), noun);
       operations_->Finish(begun.row, refused);

@@ -20,8 +20,6 @@ constexpr absl::Duration kOrderlyGrace = absl::Seconds(30);
 // What the steps after the orderly one may take together, and vmcore's own leaving.
 constexpr absl::Duration kLaterSteps = absl::Seconds(30);
 constexpr absl::Duration kReply = absl::Seconds(5);
-// What was asked of a guest that boots comes before its pause.
-constexpr absl::Duration kPausePatience = absl::Minutes(1);
 
 // Stop and Reboot remember their policy as the API's message, and Reboot the number of boots before it.
 struct PowerPayload {
@@ -248,7 +246,7 @@ absl::StatusOr<v1::Guest> Guests::Pause(const GuestPtr& guest) {
   if (!view.alive) return NotRunning(view);
   Request request;
   request.mutable_pause();
-  ASSIGN_OR_RETURN(auto reply, runtime_->Call(guest, request, kPausePatience));
+  ASSIGN_OR_RETURN(auto reply, runtime_->Call(guest, request, GuestRuntime::kChangePatience));
   table_->WaitUntil(guest, kReply, [](const GuestView& now) { return !now.alive || now.state() == v1::PAUSED; });
   return Show(guest);
 }

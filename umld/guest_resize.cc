@@ -50,8 +50,6 @@ struct Guests::Resize {
 
 namespace {
 
-constexpr absl::Duration kReplugPatience = absl::Seconds(60);
-
 devices::DiskSpec ToSpec(const state::DiskRow& row) { return {row.unit, row.flags, row.path, row.backing, row.serial}; }
 
 // What the running kernel has at the unit.
@@ -134,7 +132,7 @@ absl::StatusOr<v1::ResizeDiskResponse> Guests::RunResize(const GuestPtr& guest, 
   if (FindLive(view, resize.spec.unit) != nullptr && !KernelHas(view, resize.spec.unit, resize.size_bytes)) {
     Request request;
     request.mutable_replug_disk()->set_unit(resize.spec.unit);
-    absl::StatusOr<vmcore::v1::Reply> reply = runtime_->Call(guest, request, kReplugPatience);
+    absl::StatusOr<vmcore::v1::Reply> reply = runtime_->Call(guest, request, GuestRuntime::kChangePatience);
     replugged = reply.status();
     if (GetErrorDetail(replugged).reason == "DISK_LOST") return failed(replugged);
     if (reply.ok()) {

@@ -50,6 +50,10 @@ class GuestRuntime {
   // UNREACHABLE (and goes on trying). Blocks for at most about `patience`.
   void Recover(const GuestPtr& guest, absl::Duration patience);
 
+  // What a change to a guest's devices, or its pause, may take: vmcore waits half of that for a guest that boots, and
+  // then for each of its answers.
+  static constexpr absl::Duration kChangePatience = absl::Seconds(60);
+
   // A request to the guest's vmcore. kUnavailable: there is none to reach; it is then UNREACHABLE until it answers
   // again. Blocks at most for `timeout`.
   absl::StatusOr<vmcore::v1::Reply> Call(const GuestPtr& guest, const vmcore::v1::Request& request,

@@ -29,6 +29,7 @@
 #include "kernel/kernel_inspect.h"
 #include "spdlog/spdlog.h"
 #include "umld/admin_only.h"
+#include "umld/description.h"
 #include "umld/image_name.h"
 #include "umld/labels.h"
 #include "umld/trust.h"
@@ -106,11 +107,6 @@ bool IsOurs(absl::string_view file) {
   absl::ConsumeSuffix(&file, ".1");
   if (!absl::ConsumeSuffix(&file, ".log")) return false;
   return file == "vmcore" || devices::ParseConsoleName(file).ok();
-}
-
-absl::Status CheckDescription(const std::string& description, const std::string& name) {
-  if (description.size() <= 4096) return absl::OkStatus();
-  return Invalid("the description is longer than 4,096 bytes", "INVALID_DESCRIPTION", name, "shorten it");
 }
 
 // Snapshots are what people go back to when something went wrong: no deletion takes them along.

@@ -23,6 +23,7 @@
 #include "spdlog/spdlog.h"
 #include "umld/cow_risk.h"
 #include "umld/debian_image.h"
+#include "umld/description.h"
 #include "umld/disk_files.h"
 #include "umld/disk_room.h"
 #include "umld/host_file.h"
@@ -275,12 +276,6 @@ struct Images::Source {
 };
 
 namespace {
-
-absl::Status CheckDescription(const std::string& description, const std::string& name) {
-  if (description.size() <= 4096) return absl::OkStatus();
-  return MakeError(absl::StatusCode::kInvalidArgument, "the description is longer than 4,096 bytes",
-                   {"INVALID_DESCRIPTION", name, "shorten it"});
-}
 
 absl::StatusOr<image::Format> ChosenFormat(v1::ImageFormat format, int source) {
   switch (format) {

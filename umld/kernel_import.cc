@@ -18,6 +18,7 @@
 #include "base/status.h"
 #include "base/unique_fd.h"
 #include "spdlog/spdlog.h"
+#include "umld/description.h"
 #include "umld/fast_kernel.h"
 #include "umld/kernel_modules.h"
 #include "umld/kernels.h"
@@ -29,7 +30,6 @@ namespace {
 constexpr uint64_t kMostBinary = uint64_t{1} << 30;
 constexpr uint64_t kMostSymbols = uint64_t{4} << 30;
 constexpr size_t kChunk = 1 << 20;
-constexpr size_t kMostDescription = 4096;
 constexpr char kFastKernel[] = "fast";
 
 absl::Status CheckNewId(const std::string& id) {
@@ -114,10 +114,7 @@ absl::StatusOr<OperationView> Kernels::Import(const v1::ImportKernelRequest& req
   RETURN_IF_ERROR(CheckNewId(id));
   RETURN_IF_ERROR(CheckRelaxed(state::kKernelPrefix + id, caller));
   if (catalog_->Choose(state::kKernelPrefix + id).ok()) return Exists(id);
-  if (request.description().size() > kMostDescription) {
-    return MakeError(absl::StatusCode::kInvalidArgument, "the description is longer than 4,096 bytes",
-                     {"INVALID_DESCRIPTION", state::kKernelPrefix + id, "shorten it"});
-  }
+  RETURN_IF_ERROR(CheckDescription(request.description(), state::kKernelPrefix + id));
   auto sources = std::make_shared<Sources>();
   sources->request = request;
   sources->user = caller.user;

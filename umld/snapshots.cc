@@ -18,6 +18,7 @@
 #include "base/umid.h"
 #include "spdlog/spdlog.h"
 #include "umld/admin_only.h"
+#include "umld/description.h"
 #include "umld/labels.h"
 #include "umld/snapshot_restore.h"
 #include "umld/snapshot_views.h"
@@ -27,7 +28,6 @@ namespace {
 
 constexpr char kCreate[] = "snapshot", kRestore[] = "restore-snapshot";
 constexpr char kBetween[] = "/snapshots/";
-constexpr size_t kMaxDescription = 4096;
 constexpr size_t kDefaultPage = 100, kMaxPage = 1000;
 
 absl::Status Interrupted(const state::OperationRow& operation, absl::string_view left) {
@@ -233,10 +233,7 @@ absl::StatusOr<OperationView> Snapshots::Begin(const std::vector<GuestPtr>& gues
     wanted.set_snapshot_id(absl::FormatTime("%Y%m%dT%H%M%SZ", absl::Now(), absl::UTCTimeZone()));
   }
   RETURN_IF_ERROR(Annotate(Umid::Parse(wanted.snapshot_id()).status(), "the snapshot's name"));
-  if (wanted.description().size() > kMaxDescription) {
-    return MakeError(absl::StatusCode::kInvalidArgument, "the description is longer than 4,096 bytes",
-                     {"INVALID_DESCRIPTION", wanted.guest(), "shorten it"});
-  }
+  RETURN_IF_ERROR(CheckDescription(wanted.description(), wanted.guest()));
   CreatePayload payload;
   for (const GuestPtr& guest : guests) payload.guests.push_back(table_->View(guest).row.id);
   payload.wanted = wanted;

@@ -23,6 +23,7 @@
 #include "image/import.h"
 #include "image/raw_copy.h"
 #include "spdlog/spdlog.h"
+#include "umld/description.h"
 #include "umld/disk_room.h"
 #include "umld/host_file.h"
 #include "umld/operation_service.h"
@@ -33,7 +34,7 @@ namespace {
 
 constexpr mode_t kMode = 0600;
 constexpr uint64_t kBlock = 4096, kLeast = uint64_t{1} << 20, kMost = uint64_t{1} << 62;
-constexpr size_t kLongestDescription = 4096, kNamed = 5;
+constexpr size_t kNamed = 5;
 constexpr char kCreate[] = "create-volume", kImport[] = "import-volume", kExport[] = "export-volume",
                kResize[] = "resize-volume", kDelete[] = "delete-volume";
 
@@ -48,12 +49,6 @@ absl::StatusOr<uint64_t> WholeBlocks(const std::string& name, uint64_t size_byte
   return MakeError(absl::StatusCode::kInvalidArgument,
                    absl::StrCat("volume ", name, ": a size of ", HumanByteSize(size_bytes)),
                    {"INVALID_SIZE", "volumes/" + name, "give at least 1M, as 10G, and less than 4 EiB"});
-}
-
-absl::Status CheckDescription(const std::string& name, const std::string& description) {
-  if (description.size() <= kLongestDescription) return absl::OkStatus();
-  return MakeError(absl::StatusCode::kInvalidArgument, "the description is longer than 4,096 bytes",
-                   {"INVALID_DESCRIPTION", "volumes/" + name, "shorten it"});
 }
 
 absl::Status Interrupted(const state::OperationRow& operation) {
@@ -177,7 +172,7 @@ absl::StatusOr<OperationView> Volumes::BeginMaking(const char* verb, const std::
                                                    Fill fill) {
   state::VolumeRow row;
   ASSIGN_OR_RETURN(row.name, ParseVolumeName(id));
-  RETURN_IF_ERROR(CheckDescription(row.name, description));
+  RETURN_IF_ERROR(CheckDescription(description, "volumes/" + row.name));
   row.description = description;
   state::OperationRow operation;
   operation.verb = verb;

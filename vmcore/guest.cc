@@ -36,7 +36,6 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr milliseconds kLookForMconsole(5000);
-constexpr milliseconds kLookAtMost(60000);
 constexpr milliseconds kLookLater(250);
 constexpr milliseconds kVersionDeadline(30000);
 constexpr size_t kTailBytes = 16 * 1024;
@@ -288,7 +287,7 @@ void Guest::AskVersion() {
   });
 }
 
-// For a kernel whose notification got lost: asks, less and less often, until its mconsole answers.
+// For a kernel whose notification got lost: asks until its mconsole answers.
 void Guest::LookForMconsole(EventLoop::Clock::duration delay) {
   look_timer_ = loop_->RunAfter(delay, [this, delay] {
     mconsole_->Send("version", delay, [this](const absl::StatusOr<MconsoleAnswer>& answer) {

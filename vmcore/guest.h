@@ -94,6 +94,9 @@ class Guest {
   void Mconsole(const v1::Mconsole& request, MconsoleDone done);
 
  private:
+  // A kernel that says nothing is looked at less and less often, in the end once in this time.
+  static constexpr std::chrono::milliseconds kLookAtMost{60000};
+
   Guest(EventLoop* loop, v1::Launch launch, int lock_fd, GuestObserver* observer);
 
   absl::Status BindNotifySocket();

@@ -24,7 +24,7 @@ using std::chrono::milliseconds;
 constexpr milliseconds kMconsoleDeadline(10000);
 // A busy host's guests boot ten times as long as an idle one's.
 constexpr milliseconds kWaitUntilUp(30000);
-constexpr milliseconds kLookForEndOfBoot(30), kLookLaterAtMost(60000);
+constexpr milliseconds kLookForEndOfBoot(30);
 constexpr milliseconds kGiveOwedAgain(5000);
 
 milliseconds GraceOr(uint32_t asked_ms, milliseconds otherwise) {
@@ -193,7 +193,7 @@ void Guest::LookForEndOfBoot() {
     // Whoever comes while nobody waits does not wait for the timer.
     looking_ = !waiters_.empty();
     const milliseconds pause = looking_ ? kLookForEndOfBoot : look_later_;
-    if (!looking_) look_later_ = std::min(2 * look_later_, kLookLaterAtMost);
+    if (!looking_) look_later_ = std::min(2 * look_later_, kLookAtMost);
     look_timer_ = loop_->RunAfter(pause, [this] {
       look_timer_ = 0;
       looking_ = false;

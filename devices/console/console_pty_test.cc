@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include <cstdlib>
-#include <functional>
+#include <optional>
 #include <thread>
 
 #include "base/status.h"
@@ -18,7 +18,10 @@ namespace {
 
 using std::chrono::milliseconds;
 
-const std::function<bool()> kAtRest = [] { return true; };
+// As in a guest that has nothing to do.
+std::optional<milliseconds> PumpAtRest(ConsolePty& pty, ConsolePty::Clock::time_point now) {
+  return pty.PumpInput(now, [] { return true; });
+}
 
 int Unread(const ConsolePty& pty) {
   int unread = -1;
@@ -71,14 +74,14 @@ TEST(ConsolePty, ReadsWhatTheGuestPrints) {
 TEST(ConsolePty, NothingQueuedNeedsNoTimer) {
   auto pty = *ConsolePty::Open(24, 80);
   ConsolePty::Clock::time_point now{};
-  EXPECT_EQ(pty->PumpInput(now, kAtRest), std::nullopt);
+  EXPECT_EQ(PumpAtRest(*pty, now), std::nullopt);
   ASSERT_TRUE(pty->Enqueue("x").ok());
-  EXPECT_EQ(pty->PumpInput(now, kAtRest), milliseconds(20));
+  EXPECT_EQ(PumpAtRest(*pty, now), milliseconds(20));
   EXPECT_EQ(pty->queued_bytes(), 0u);
   WaitUntilReadable(pty->slave());
   EXPECT_EQ(ReadSome(pty->slave(), 10), "x");
   EXPECT_TRUE(pty->has_input());
-  EXPECT_EQ(pty->PumpInput(now + milliseconds(20), kAtRest), std::nullopt);
+  EXPECT_EQ(PumpAtRest(*pty, now + milliseconds(20)), std::nullopt);
   EXPECT_FALSE(pty->has_input());
 }
 
@@ -86,12 +89,12 @@ TEST(ConsolePty, TheLastPieceIsWatchedForAWhile) {
   auto pty = *ConsolePty::Open(24, 80);
   ConsolePty::Clock::time_point now{};
   ASSERT_TRUE(pty->Enqueue("x").ok());
-  auto pause = pty->PumpInput(now, kAtRest);
+  auto pause = PumpAtRest(*pty, now);
   WaitUntilReadable(pty->slave());
   bool stalled = false;
   while (pause.has_value() && now < ConsolePty::Clock::time_point() + std::chrono::minutes(1)) {
     now += *pause;
-    pause = pty->PumpInput(now, kAtRest);
+    pause = PumpAtRest(*pty, now);
     stalled |= pty->input_stalled();
   }
   EXPECT_TRUE(stalled);
@@ -100,14 +103,14 @@ TEST(ConsolePty, TheLastPieceIsWatchedForAWhile) {
   // Looked at once whenever the guest prints, and with the old patience when more is typed.
   EXPECT_TRUE(pty->has_input());
   now += std::chrono::minutes(1);
-  EXPECT_EQ(pty->PumpInput(now, kAtRest), std::nullopt);
+  EXPECT_EQ(PumpAtRest(*pty, now), std::nullopt);
   EXPECT_TRUE(pty->input_stalled());
   ASSERT_TRUE(pty->Enqueue("y").ok());
   now += std::chrono::minutes(1);
-  EXPECT_EQ(pty->PumpInput(now, kAtRest), milliseconds(1000));
+  EXPECT_EQ(PumpAtRest(*pty, now), milliseconds(1000));
   EXPECT_EQ(ReadSome(pty->slave(), 10), "x");
   now += milliseconds(1000);
-  EXPECT_EQ(pty->PumpInput(now, kAtRest), milliseconds(20));
+  EXPECT_EQ(PumpAtRest(*pty, now), milliseconds(20));
   EXPECT_EQ(pty->queued_bytes(), 0u);
 }
 
@@ -115,19 +118,19 @@ TEST(ConsolePty, PacesByClockAndByReader) {
   auto pty = *ConsolePty::Open(24, 80);
   ASSERT_TRUE(pty->Enqueue(std::string(3000, 'x')).ok());
   ConsolePty::Clock::time_point now{};
-  EXPECT_EQ(pty->PumpInput(now, kAtRest), milliseconds(20));
+  EXPECT_EQ(PumpAtRest(*pty, now), milliseconds(20));
   EXPECT_EQ(pty->queued_bytes(), 3000u - 1024);
-  EXPECT_EQ(pty->PumpInput(now + milliseconds(5), kAtRest), milliseconds(15));
+  EXPECT_EQ(PumpAtRest(*pty, now + milliseconds(5)), milliseconds(15));
   EXPECT_EQ(pty->queued_bytes(), 3000u - 1024);
 
   // Nobody reads: asked less and less often.
   WaitUntilReadable(pty->slave());
   now += milliseconds(20);
-  milliseconds pause = *pty->PumpInput(now, kAtRest);
+  milliseconds pause = *PumpAtRest(*pty, now);
   EXPECT_EQ(pause, milliseconds(20));
   for (int i = 0; i < 10; ++i) {
     now += pause;
-    pause = *pty->PumpInput(now, kAtRest);
+    pause = *PumpAtRest(*pty, now);
   }
   EXPECT_EQ(pause, milliseconds(1000));
   EXPECT_EQ(pty->queued_bytes(), 3000u - 1024);
@@ -135,7 +138,7 @@ TEST(ConsolePty, PacesByClockAndByReader) {
 
   EXPECT_EQ(ReadSome(pty->slave(), 2000).size(), 1024u);
   now += pause;
-  EXPECT_EQ(pty->PumpInput(now, kAtRest), milliseconds(20));
+  EXPECT_EQ(PumpAtRest(*pty, now), milliseconds(20));
   EXPECT_EQ(pty->queued_bytes(), 3000u - 2048);
 }
 
@@ -208,7 +211,7 @@ TEST(ConsolePty, PasteArrivesWholeAndNeverAsABurst) {
     }
   });
   int most_unread = 0;
-  while (auto pause = pty->PumpInput(ConsolePty::Clock::now(), kAtRest)) {
+  while (auto pause = PumpAtRest(*pty, ConsolePty::Clock::now())) {
     most_unread = std::max(most_unread, Unread(*pty));
     std::this_thread::sleep_for(*pause);
   }
