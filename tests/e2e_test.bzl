@@ -7,8 +7,8 @@ def e2e_test(name, size = "medium", deps = [], tags = [], data = [], env = {}, s
       name: of the test and, with .cc, of its source.
       source: that instead.
       env: in its environment.
-      size: medium ends within five minutes, large within fifteen, on a host that has time for it; a slow one is given
-        three times as long.
+      size: medium ends within five minutes, large within fifteen, on a host that has time for it; for the sake of slow
+        ones they are ended after fifteen and after sixty.
       deps: what it needs beside the harness.
       data: programs it runs beside umld's.
       tags: "soak" for what `./check --long` alone runs; "exclusive" for what measures time or counts what the host has.
