@@ -204,13 +204,27 @@ void Host::Kill9() {
 }
 
 bool Host::KillAt(const std::string& syscall, int nth) {
+  return TraceUmld(syscall, absl::StrCat("signal=KILL:when=", nth));
+}
+
+bool Host::HoldAt(const std::string& syscall, int nth) {
+  return TraceUmld(syscall, absl::StrCat("delay_enter=3600s:when=", nth));
+}
+
+void Host::LetGo() {
+  tracer_->Signal(SIGTERM);
+  EXPECT_TRUE(tracer_->Wait().has_value()) << "umld's tracer does not end";
+  tracer_.reset();
+}
+
+bool Host::TraceUmld(const std::string& syscall, const std::string& injected) {
   Command command;
   // Threads are followed, and programs that it starts are let go of: a kernel could not trace its own processes.
   command.argv = {"strace", "-f",
                   "-b",     "execve",
                   "-p",     std::to_string(pid()),
                   "-e",     "trace=" + syscall,
-                  "-e",     absl::StrCat("inject=", syscall, ":signal=KILL:when=", nth)};
+                  "-e",     absl::StrCat("inject=", syscall, ":", injected)};
   command.environment = {kPath};
   command.log_file = root_ + "/strace.log";
   tracer_ = Running::Start(command, Running::On::kPipes);

@@ -71,6 +71,9 @@ class Host {
   bool KillAt(const std::string& syscall, int nth);
   // Waits for that kill. False, and the test has failed: it has not come.
   bool WaitForKill();
+  // As KillAt, but that thread waits before the call until LetGo, and so what it does stays half done.
+  bool HoldAt(const std::string& syscall, int nth);
+  void LetGo();
   bool IsUp() const { return umld_ != nullptr; }
   pid_t pid() const { return umld_ == nullptr ? 0 : umld_->pid(); }
   void Finish();
@@ -124,6 +127,7 @@ class Host {
                          absl::Duration patience = kPatience) const;
 
  private:
+  bool TraceUmld(const std::string& syscall, const std::string& injected);
   bool UsesWarmPool() const;
   void AwaitWarmPool(const std::vector<std::string>& words) const;
   void MakeFolders();
@@ -133,7 +137,7 @@ class Host {
   const HostOptions options_;
   std::string root_, state_dir_, run_dir_, programs_;
   std::unique_ptr<Running> umld_;
-  // What kills umld at a system call.
+  // What kills or holds umld at a system call.
   std::unique_ptr<Running> tracer_;
   // Cleans up when the test program dies before it has.
   std::unique_ptr<Running> janitor_;

@@ -189,12 +189,6 @@ TEST_F(ImagesTest, BadSources) {
 TEST_F(ImagesTest, KilledInTheMiddleAndCancelled) {
   // Noise, so that it takes a while.
   ASSERT_TRUE(Ok(host_->Shell("mkdir big; head -c 300M /dev/urandom >big/noise; tar -cf big.tar big; rm -r big")));
-  const auto begin = [] {
-    auto import = host_->RunBeside({"image", "import", "big", "big.tar"});
-    for (int i = 0; i < 500 && Files().empty(); ++i) absl::SleepFor(absl::Milliseconds(10));
-    EXPECT_FALSE(Files().empty());
-    return import;
-  };
   // Its content is written; it is sealed; it gets its place.
   for (const auto& [syscall, nth] :
        std::vector<std::pair<std::string, int>>{{"pwrite64", 30}, {"fchmod", 1}, {"renameat2", 1}}) {
@@ -209,10 +203,13 @@ TEST_F(ImagesTest, KilledInTheMiddleAndCancelled) {
     EXPECT_THAT(List(), IsEmpty());
     EXPECT_THAT(import->err(), HasSubstr("restarted in the middle"));
   }
-  const auto import = begin();
+  ASSERT_TRUE(host_->HoldAt("pwrite64", 30));
+  const auto import = host_->RunBeside({"image", "import", "big", "big.tar"});
+  ASSERT_TRUE(WaitFor([] { return !Files().empty(); }));
   const Json under_way = Json::parse(host_->Run({"operations", "list", "--unfinished", "-o", "json"}).out);
   ASSERT_EQ(under_way.size(), 1u);
   EXPECT_TRUE(Ok(host_->Run({"operations", "cancel", Short(under_way[0]["name"])})));
+  host_->LetGo();
   EXPECT_NE(import->Wait(), 0);
   EXPECT_THAT(import->err(), HasSubstr("cancelled"));
   EXPECT_THAT(List(), IsEmpty());

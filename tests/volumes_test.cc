@@ -246,10 +246,12 @@ TEST_F(VolumesTest, KilledInTheMiddle) {
     EXPECT_THAT(List(), IsEmpty());
   }
   {
+    ASSERT_TRUE(host_->HoldAt("pwrite64", 30));
     const auto import = host_->RunBeside({"volume", "import", "big", "big"});
     ASSERT_TRUE(WaitFor([] { return !Files().empty(); }));
     EXPECT_TRUE(Refused(host_->Run({"create", "web9", "--disk", "ubdb=volume:big"}), kNotFound, {"big"}));
     EXPECT_TRUE(Refused(host_->Run({"volume", "create", "big", "--size", "1M"}), kWrongState, {"big", "being made"}));
+    host_->LetGo();
     EXPECT_EQ(import->Wait(absl::Seconds(120)), 0);
   }
   for (const auto& [syscall, nth] : std::vector<std::pair<std::string, int>>{{"pwrite64", 30}, {"linkat", 1}}) {

@@ -398,7 +398,12 @@ absl::StatusOr<std::unique_ptr<WarmKernel>> WarmPool::Boot(const state::PoolRow&
         warm->facts = progress->facts;
       }
       absl::MutexLock guard(&mutex_);
-      ended = ended || ending_;
+      if (ending_ && !ended) {
+        // It ends with this process, as those that wait do. Killed, it would leave a folder that nobody removes before
+        // umld is gone.
+        warm->client->Close();
+        return absl::CancelledError("umld ends");
+      }
     }
   }
   if (warm->facts.waiting()) {
