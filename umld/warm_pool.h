@@ -49,7 +49,7 @@ class WarmPool {
 
   // Removes what a killed umld may have left, reads what is wanted, and begins to boot. Blocks on the disk.
   absl::Status Begin();
-  // Boots no more; returns at once. Those that wait end with this process.
+  // Boots no more; returns at once. Those that wait, and the one that boots, end with this process.
   void End();
 
   // See pools.proto. Blocks on the disk.
