@@ -19,13 +19,16 @@ class EventLoopTest : public testing::Test {
 
 TEST_F(EventLoopTest, TimersRunInOrderAndCancelledOnesDoNot) {
   std::string order;
-  loop_->RunAfter(std::chrono::milliseconds(4), [&] { order += "b"; });
-  EventLoop::TimerId cancelled = loop_->RunAfter(std::chrono::milliseconds(2), [&] { order += "x"; });
+  // Far enough apart for a busy host, which may stop us between two of these lines.
+  loop_->RunAfter(std::chrono::milliseconds(600), [&] {
+    order += "b";
+    loop_->Quit();
+  });
+  EventLoop::TimerId cancelled = loop_->RunAfter(std::chrono::milliseconds(300), [&] { order += "x"; });
   loop_->RunAfter(std::chrono::milliseconds(1), [&] {
     order += "a";
     loop_->Cancel(cancelled);
   });
-  loop_->RunAfter(std::chrono::milliseconds(8), [&] { loop_->Quit(); });
   loop_->Run();
   EXPECT_EQ(order, "ab");
 }

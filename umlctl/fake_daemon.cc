@@ -4,7 +4,9 @@
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 
+#include <algorithm>
 #include <chrono>
+#include <string>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -58,8 +60,6 @@ class ConsolesService final : public v1::Consoles::Service {
   }
   grpc::Status ReadConsoleLog(ServerContext*, const v1::ReadConsoleLogRequest* request,
                               grpc::ServerWriter<v1::ReadConsoleLogResponse>* writer) override {
-    s_.Log(absl::StrCat("ReadConsoleLog ", request->console(), " ", request->tail_lines(),
-                        request->follow() ? " follow" : ""));
     std::string log;
     bool stay = false;
     {
@@ -67,11 +67,15 @@ class ConsolesService final : public v1::Consoles::Service {
       log = s_.log;
       stay = request->follow() && !s_.was_down;
     }
-    v1::ReadConsoleLogResponse response;
-    response.set_data(log.substr(0, 22));
-    writer->Write(response);
-    response.set_data(log.substr(22));
-    writer->Write(response);
+    // Only now: whoever waits for this call may take the daemon down as soon as it is there.
+    s_.Log(absl::StrCat("ReadConsoleLog ", request->console(), " ", request->tail_lines(),
+                        request->follow() ? " follow" : ""));
+    // In pieces, of which the first ends within the colour's escape.
+    for (const std::string& piece : {log.substr(0, 22), log.substr(std::min<size_t>(22, log.size()))}) {
+      v1::ReadConsoleLogResponse response;
+      response.set_data(piece);
+      if (!piece.empty()) writer->Write(response);
+    }
     if (stay) {
       absl::MutexLock lock(&s_.mutex);
       s_.mutex.Await(absl::Condition(&s_.down));
@@ -348,9 +352,9 @@ std::vector<std::string> FakeDaemon::request_ids() {
   return state_->request_ids;
 }
 
-void FakeDaemon::AppendLog(const std::string& text) {
+void FakeDaemon::SetLog(const std::string& text) {
   absl::MutexLock lock(&state_->mutex);
-  state_->log += text;
+  state_->log = text;
 }
 
 std::string FakeDaemon::console_input() {

@@ -34,8 +34,8 @@ class FakeDaemon {
   // Ends all operations that are under way, well.
   void Finish();
 
-  // To the log of every console. The first to follow it stays until Down(); later ones end with what there is.
-  void AppendLog(const std::string& text);
+  // All of the log of every console. The first to follow it stays until Down(); later ones end with what there is.
+  void SetLog(const std::string& text);
 
   // Of the requests that came, newest last: "StartGuest guests/web1". And the request_ids of the changes.
   std::vector<std::string> calls();

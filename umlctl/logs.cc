@@ -71,6 +71,10 @@ class LogPrinter {
       if (status.ok()) break;
       if (!Client::IsDisconnected(status) || absl::Now() >= give_up) return status;
     }
+    if (last_.empty()) {
+      session_.Note("note: umld is back");
+      return Read(options_.tail, true, /*skip=*/0);
+    }
     std::string log;
     RETURN_IF_ERROR(client_.ReadConsoleLog(Request(0, false), [&log](const v1::ReadConsoleLogResponse& response) {
       log += response.data();

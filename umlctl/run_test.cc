@@ -231,12 +231,26 @@ TEST_F(RunTest, FollowedLogFindsItsPlaceAfterARestart) {
   std::thread umlctl([&] { code = Umlctl("logs web1 -f"); });
   AwaitCall("ReadConsoleLog guests/web1/consoles/con0 0 follow");
   daemon_.Down();
-  daemon_.AppendLog("meanwhile\n");
+  daemon_.SetLog("Linux version 6.1\r\n\033[31mred\nmeanwhile\n");
   daemon_.Up();
   // The second ends: the fake only keeps the first one open.
   umlctl.join();
   EXPECT_EQ(code, 0) << err_;
   EXPECT_EQ(out_, "Linux version 6.1\r\n\033[31mred\nmeanwhile\n");
+}
+
+TEST_F(RunTest, FollowedLogThatWasEmptyIsWholeAfterARestart) {
+  daemon_.AddGuest("web1", v1::RUNNING);
+  daemon_.SetLog("");
+  int code = -1;
+  std::thread umlctl([&] { code = Umlctl("logs web1 -f"); });
+  AwaitCall("ReadConsoleLog guests/web1/consoles/con0 0 follow");
+  daemon_.Down();
+  daemon_.SetLog("its first line\n");
+  daemon_.Up();
+  umlctl.join();
+  EXPECT_EQ(code, 0) << err_;
+  EXPECT_EQ(out_, "its first line\n");
 }
 
 TEST_F(RunTest, ImagesDisksHost) {

@@ -158,7 +158,7 @@ TEST_F(ArchiveTest, TarUnpacksIt) {
 }
 
 TEST_F(ArchiveTest, WhateverIsMissingOrChangedIsFound) {
-  AddDisk("ubda", 1 << 20, {{0, 3000}, {500000, 10}});
+  AddDisk("ubda", 1 << 16, {{0, 3000}, {50000, 10}});
   AddDisk("ubdb", 4096, {});
   const std::string archive = Write();
   for (size_t size = 0; size < archive.size(); ++size) {

@@ -50,7 +50,8 @@ TEST(MconsoleWire, AnAnswerHasABound) {
 }
 
 TEST(MconsoleWire, OnlyKernelsNotify) {
-  const auto panic = ParseMconsoleNotification(Notification(kMconsoleMagic, 1, 3, "why"));
+  const std::string datagram = Notification(kMconsoleMagic, 1, 3, "why");
+  const auto panic = ParseMconsoleNotification(datagram);
   ASSERT_TRUE(panic.has_value());
   EXPECT_EQ(panic->type, MconsoleNotifyType::kPanic);
   EXPECT_EQ(panic->data, "why");

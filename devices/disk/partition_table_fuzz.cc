@@ -6,16 +6,17 @@
 #include <cstdlib>
 #include <string>
 
+#include "absl/strings/string_view.h"
 #include "devices/disk/partition_table.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  const std::string disk(reinterpret_cast<const char*>(data), size);
+  const absl::string_view disk(reinterpret_cast<const char*>(data), size);
   size_t reads = 0, bytes = 0;
   const auto table = umld::devices::ReadPartitionTable(size, [&](uint64_t offset, size_t wanted) {
     ++reads;
     bytes += wanted;
     if (wanted > 64 * 1024) abort();
-    return absl::StatusOr<std::string>(offset < disk.size() ? disk.substr(offset, wanted) : "");
+    return absl::StatusOr<std::string>(std::string(offset < disk.size() ? disk.substr(offset, wanted) : ""));
   });
   if (!table.ok() || reads > 200 || bytes > 512 * 1024) abort();
   if (table->partitions.size() > umld::devices::kMaxPartitions) abort();
