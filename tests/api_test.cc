@@ -342,6 +342,11 @@ TEST_F(Api, WatchGivesASnapshotThenEventsAndResumesWhereItWas) {
   host_->Kill9();
   ASSERT_TRUE(host_->Start());
   ASSERT_TRUE(Ok(host_->Run({"delete", "one"})));
+  // A channel may give one more call to the umld that is gone.
+  ASSERT_TRUE(WaitFor([&] {
+    v1::ListGuestsResponse listed;
+    return Call(*guests_, &v1::Guests::Stub::ListGuests, v1::ListGuestsRequest(), &listed).ok();
+  }));
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(60));
   context.set_wait_for_ready(true);

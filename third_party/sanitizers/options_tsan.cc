@@ -25,8 +25,6 @@ extern "C" const char* __tsan_default_suppressions() {
       "called_from_lib:libabsl_strings.so\n"
       // What a request is read into is made when there is room for one, and goes with the call.
       "race:CallbackCallTag::ContinueRunAfterInterception\n"
-      // gRPC closes the connection that it is given here; a file that is opened then has its number.
-      "race:umld::ApiServer::Accept\n"
       // A time zone is made once, behind a mutex that is.
       "called_from_lib:libabsl_time_zone.so\n"
       // What describes a message is made when it is first asked for, behind a once_flag of the library's.
