@@ -53,6 +53,19 @@ class RunTest : public testing::Test {
     for (int i = 0; i < 500 && !WasCalled(call); ++i) absl::SleepFor(absl::Milliseconds(10));
     ASSERT_TRUE(WasCalled(call)) << call;
   }
+  // Whoever follows a log while the daemon is away for a moment; `log` is all of it when that is back.
+  void FollowLogThroughARestart(const std::string& log) {
+    daemon_.AddGuest("web1", v1::RUNNING);
+    int code = -1;
+    std::thread umlctl([&] { code = Umlctl("logs web1 -f"); });
+    AwaitCall("ReadConsoleLog guests/web1/consoles/con0 0 follow");
+    daemon_.Down();
+    daemon_.SetLog(log);
+    daemon_.Up();
+    // The second ends: the fake only keeps the first one open.
+    umlctl.join();
+    EXPECT_EQ(code, 0) << err_;
+  }
 
   std::string socket_;
   FakeDaemon daemon_;
@@ -226,30 +239,13 @@ TEST_F(RunTest, LogsAreRawForPrograms) {
 }
 
 TEST_F(RunTest, FollowedLogFindsItsPlaceAfterARestart) {
-  daemon_.AddGuest("web1", v1::RUNNING);
-  int code = -1;
-  std::thread umlctl([&] { code = Umlctl("logs web1 -f"); });
-  AwaitCall("ReadConsoleLog guests/web1/consoles/con0 0 follow");
-  daemon_.Down();
-  daemon_.SetLog("Linux version 6.1\r\n\033[31mred\nmeanwhile\n");
-  daemon_.Up();
-  // The second ends: the fake only keeps the first one open.
-  umlctl.join();
-  EXPECT_EQ(code, 0) << err_;
+  FollowLogThroughARestart("Linux version 6.1\r\n\033[31mred\nmeanwhile\n");
   EXPECT_EQ(out_, "Linux version 6.1\r\n\033[31mred\nmeanwhile\n");
 }
 
 TEST_F(RunTest, FollowedLogThatWasEmptyIsWholeAfterARestart) {
-  daemon_.AddGuest("web1", v1::RUNNING);
   daemon_.SetLog("");
-  int code = -1;
-  std::thread umlctl([&] { code = Umlctl("logs web1 -f"); });
-  AwaitCall("ReadConsoleLog guests/web1/consoles/con0 0 follow");
-  daemon_.Down();
-  daemon_.SetLog("its first line\n");
-  daemon_.Up();
-  umlctl.join();
-  EXPECT_EQ(code, 0) << err_;
+  FollowLogThroughARestart("its first line\n");
   EXPECT_EQ(out_, "its first line\n");
 }
 
