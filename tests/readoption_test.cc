@@ -12,6 +12,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
 #include "base/process.h"
 #include "gmock/gmock.h"
@@ -117,6 +118,32 @@ TEST_F(Readoption, NoByteOfTheConsoleIsLostMeanwhile) {
       host_->Run({"console", "web1", "con1", "--read-only", "--history", "64K", "--linger", "0s"});
   EXPECT_TRUE(Ok(seen));
   EXPECT_THAT(seen.out, HasSubstr(absl::StrCat("tick", count - 30, ".")));
+}
+
+// A log of which one place looks like another.
+TEST_F(Readoption, AFollowedLogGoesOnWhereItWas) {
+  ASSERT_TRUE(host_->CreateAndStart("web1"));
+  ASSERT_EQ(
+      host_->RunInGuest("web1", "(until test -e /tmp/end; do echo tick; usleep 5000; done; echo last) & :").exit_code,
+      0);
+  std::unique_ptr<Running> follower = host_->RunBeside({"logs", "-f", "web1", "con1"});
+  ASSERT_TRUE(follower->ReadUntil([](const std::string& out) { return out.size() > 8192; })) << follower->err();
+  for (bool killed : {true, false}) {
+    const size_t known = follower->err().size();
+    killed ? host_->Kill9() : host_->Stop();
+    absl::SleepFor(absl::Milliseconds(300));
+    ASSERT_TRUE(host_->Start());
+    ASSERT_TRUE(follower->ReadUntil([&](const std::string&) {
+      return absl::StrContains(absl::string_view(follower->err()).substr(known), "umld is back");
+    })) << follower->err();
+  }
+  ASSERT_EQ(host_->RunInGuest("web1", "touch /tmp/end").exit_code, 0);
+  ASSERT_TRUE(follower->ReadUntil("last")) << follower->err();
+  ASSERT_TRUE(Ok(host_->Run({"stop", "web1"})));
+  const std::string log = host_->Run({"logs", "web1", "con1"}).out;
+  EXPECT_TRUE(follower->ReadUntil([&](const std::string& out) { return out.size() >= log.size(); }));
+  EXPECT_TRUE(follower->out() == log) << follower->out().size() << " of " << log.size() << " bytes";
+  EXPECT_FALSE(absl::StrContains(follower->err(), "missing")) << follower->err();
 }
 
 TEST_F(Readoption, APersonAtTheConsoleOnlyWaits) {

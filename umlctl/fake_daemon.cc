@@ -67,13 +67,21 @@ class ConsolesService final : public v1::Consoles::Service {
       log = s_.log;
       stay = request->follow() && !s_.was_down;
     }
+    size_t position = 0;
+    [[maybe_unused]] const bool given = absl::SimpleAtoi(request->after(), &position);
+    const bool gap = position > log.size();
+    if (gap) position = 0;
+    log.erase(0, position);
     // Only now: whoever waits for this call may take the daemon down as soon as it is there.
     s_.Log(absl::StrCat("ReadConsoleLog ", request->console(), " ", request->tail_lines(),
                         request->follow() ? " follow" : ""));
     // In pieces, of which the first ends within the colour's escape.
     for (const std::string& piece : {log.substr(0, 22), log.substr(std::min<size_t>(22, log.size()))}) {
       v1::ReadConsoleLogResponse response;
+      position += piece.size();
       response.set_data(piece);
+      response.set_position(absl::StrCat(position));
+      response.set_gap(gap && position == piece.size());
       if (!piece.empty()) writer->Write(response);
     }
     if (stay) {

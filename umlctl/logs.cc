@@ -1,6 +1,7 @@
 #include <CLI/App.hpp>
-#include <algorithm>
 #include <memory>
+#include <string>
+#include <utility>
 
 #include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
@@ -20,8 +21,6 @@ struct Options {
   uint32_t tail = 0;
 };
 
-// What is remembered of the output to find its place in the log again.
-constexpr size_t kRemembered = 4096;
 constexpr absl::Duration kRestartPatience = absl::Seconds(30);
 constexpr absl::Duration kRetryPause = absl::Milliseconds(200);
 
@@ -32,10 +31,20 @@ class LogPrinter {
       : session_(session), client_(client), options_(options), console_(std::move(console)) {}
 
   absl::Status Run() {
-    absl::Status status = Read(options_.tail, options_.follow, /*skip=*/0);
+    v1::ReadConsoleLogRequest request;
+    request.set_console(console_);
+    request.set_follow(options_.follow);
+    request.set_tail_lines(options_.tail);
+    absl::Status status = Read(request);
     while (options_.follow && Client::IsDisconnected(status) && session_.out().good()) {
       session_.Note("note: umld went away; waiting for it");
-      status = Resume();
+      status = Reconnect();
+      if (!status.ok()) break;
+      session_.Note("note: umld is back");
+      // Had it nothing to print at first, all that there is now has come since.
+      request.set_tail_lines(0);
+      request.set_after(position_);
+      status = Read(request);
     }
     if (session_.out_is_terminal()) session_.out() << printable_.Finish();
     session_.out().flush();
@@ -43,47 +52,22 @@ class LogPrinter {
   }
 
  private:
-  v1::ReadConsoleLogRequest Request(uint32_t tail, bool follow) const {
-    v1::ReadConsoleLogRequest request;
-    request.set_console(console_);
-    request.set_follow(follow);
-    request.set_tail_lines(tail);
-    return request;
-  }
-
-  // Prints all but the first `skip` bytes.
-  absl::Status Read(uint32_t tail, bool follow, size_t skip) {
-    return client_.ReadConsoleLog(Request(tail, follow), [&](const v1::ReadConsoleLogResponse& response) {
-      const absl::string_view data(response.data());
-      const size_t skipped = std::min(skip, data.size());
-      skip -= skipped;
-      Print(data.substr(skipped));
+  absl::Status Read(const v1::ReadConsoleLogRequest& request) {
+    return client_.ReadConsoleLog(request, [&](const v1::ReadConsoleLogResponse& response) {
+      if (response.gap()) session_.Note("note: some lines may be missing here");
+      Print(response.data());
+      position_ = response.position();
       return session_.out().good();
     });
   }
 
-  // The API has no offsets: what we printed last is looked for in what the log has now.
-  absl::Status Resume() {
+  absl::Status Reconnect() {
     const absl::Time give_up = absl::Now() + kRestartPatience;
     while (true) {
       absl::SleepFor(kRetryPause);
       absl::Status status = client_.Reconnect();
-      if (status.ok()) break;
-      if (!Client::IsDisconnected(status) || absl::Now() >= give_up) return status;
+      if (status.ok() || !Client::IsDisconnected(status) || absl::Now() >= give_up) return status;
     }
-    if (last_.empty()) {
-      session_.Note("note: umld is back");
-      return Read(options_.tail, true, /*skip=*/0);
-    }
-    std::string log;
-    RETURN_IF_ERROR(client_.ReadConsoleLog(Request(0, false), [&log](const v1::ReadConsoleLogResponse& response) {
-      log += response.data();
-      return true;
-    }));
-    const size_t found = log.rfind(last_);
-    session_.Note(found == std::string::npos ? "note: umld is back; some lines may be missing here"
-                                             : "note: umld is back");
-    return Read(0, true, found == std::string::npos ? 0 : found + last_.size());
   }
 
   void Print(absl::string_view data) {
@@ -92,11 +76,8 @@ class LogPrinter {
     } else {
       session_.out() << data;
     }
-    if (!options_.follow) return;
     // Whoever follows wants each line when it comes.
-    session_.out().flush();
-    last_.append(data.data(), data.size());
-    if (last_.size() > kRemembered) last_.erase(0, last_.size() - kRemembered);
+    if (options_.follow) session_.out().flush();
   }
 
   Session& session_;
@@ -104,7 +85,7 @@ class LogPrinter {
   const Options& options_;
   const std::string console_;
   PrintableStream printable_;
-  std::string last_;
+  std::string position_;  // in the log, after what was printed
 };
 
 absl::Status Logs(Session& session, const Options& options) {

@@ -241,6 +241,19 @@ TEST_F(RunTest, LogsAreRawForPrograms) {
 TEST_F(RunTest, FollowedLogFindsItsPlaceAfterARestart) {
   FollowLogThroughARestart("Linux version 6.1\r\n\033[31mred\nmeanwhile\n");
   EXPECT_EQ(out_, "Linux version 6.1\r\n\033[31mred\nmeanwhile\n");
+  EXPECT_FALSE(absl::StrContains(err_, "missing")) << err_;
+}
+
+TEST_F(RunTest, FollowedLogThatRepeatsItselfFindsItsPlaceAfterARestart) {
+  daemon_.SetLog("tick\n");
+  FollowLogThroughARestart("tick\ntick\ntick\n");
+  EXPECT_EQ(out_, "tick\ntick\ntick\n");
+}
+
+TEST_F(RunTest, FollowedLogWhosePlaceIsGoneAfterARestartSaysSo) {
+  FollowLogThroughARestart("much later\n");
+  EXPECT_EQ(out_, "Linux version 6.1\r\n\033[31mred\nmuch later\n");
+  EXPECT_TRUE(absl::StrContains(err_, "some lines may be missing here")) << err_;
 }
 
 TEST_F(RunTest, FollowedLogThatWasEmptyIsWholeAfterARestart) {

@@ -34,13 +34,16 @@ class LogStream : public grpc::ServerWriteReactor<v1::ReadConsoleLogResponse>,
         path_(std::move(path)),
         reader_(path_),
         follow_(request.follow()),
-        tail_lines_(request.tail_lines()) {}
+        tail_lines_(request.tail_lines()),
+        after_(request.after()) {}
 
   void Begin() {
     self_ = shared_from_this();
     pool_->Submit([self = shared_from_this()] {
       absl::Status status = self->follow_ ? self->Subscribe() : absl::OkStatus();
-      if (status.ok()) status = self->reader_.Start(self->tail_lines_);
+      if (status.ok()) {
+        status = self->after_.empty() ? self->reader_.Start(self->tail_lines_) : self->reader_.StartAfter(self->after_);
+      }
       if (!status.ok()) return self->End(ToGrpc(status));
       self->ReadMore();
     });
@@ -100,10 +103,12 @@ class LogStream : public grpc::ServerWriteReactor<v1::ReadConsoleLogResponse>,
         if (ended_) return;
         changed_ = false;
       }
-      absl::StatusOr<std::string> chunk = reader_.Next();
-      if (!chunk.ok()) return End(ToGrpc(chunk.status()));
-      if (!chunk->empty()) {
-        response_.set_data(*std::move(chunk));
+      absl::StatusOr<LogReader::Part> part = reader_.Next();
+      if (!part.ok()) return End(ToGrpc(part.status()));
+      if (!part->data.empty()) {
+        response_.set_data(std::move(part->data));
+        response_.set_position(std::move(part->position));
+        response_.set_gap(part->gap);
         absl::MutexLock lock(&mutex_);
         if (!ended_) StartWrite(&response_);
         return;
@@ -130,6 +135,7 @@ class LogStream : public grpc::ServerWriteReactor<v1::ReadConsoleLogResponse>,
   LogReader reader_;
   const bool follow_;
   const uint32_t tail_lines_;
+  const std::string after_;
   std::shared_ptr<LogStream> self_;
   UniqueFd inotify_;
   bool watching_ = false, done_ = false;  // the loop's thread alone
