@@ -197,6 +197,19 @@ TEST_F(Consoles, ASlowViewerHoldsNobodyUp) {
   EXPECT_THAT(slow->err(), HasSubstr("bytes were skipped"));
 }
 
+TEST_F(Consoles, WhatItSaidBeforeIsShownHoweverLongThatTakes) {
+  EXPECT_EQ(host_->RunInGuest("web1", "echo here").out, "here\n");
+  const pid_t supervisor = host_->Describe("web1")["processes"]["supervisor_pid"];
+  ASSERT_EQ(kill(supervisor, SIGSTOP), 0);
+  std::unique_ptr<Running> looker = host_->RunBeside({"console", "web1", "--read-only"});
+  looker->CloseInput();
+  // Longer than the silence after which it leaves.
+  EXPECT_FALSE(looker->ReadUntil("web1 login:", absl::Seconds(3)));
+  ASSERT_EQ(kill(supervisor, SIGCONT), 0);
+  EXPECT_EQ(looker->Wait(), kOk) << looker->err();
+  EXPECT_THAT(looker->out(), HasSubstr("web1 login:"));
+}
+
 TEST_F(Consoles, AViewerThatVanishesCostsNothing) {
   for (int i = 0; i < 5; ++i) {
     std::unique_ptr<Running> person = host_->RunBeside({"console", "web1", "--take-over"}, Running::On::kTerminal);

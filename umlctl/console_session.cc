@@ -83,6 +83,8 @@ class Attachment {
     absl::MutexLock lock(&mutex_);
     return queue_.empty() && !writing_;
   }
+  // The daemon has attached it: what the console has said before follows.
+  bool IsAttached() const { return attached_; }
   absl::Time last_output() const { return absl::FromUnixNanos(last_output_); }
 
   void SendInput(std::string data) {
@@ -148,6 +150,7 @@ class Attachment {
     v1::AttachConsoleResponse response;
     bool first = true;
     while (stream_->Read(&response)) {
+      attached_ = true;
       if (response.lost_bytes() > 0) note_(absl::StrCat("note: ", response.lost_bytes(), " bytes were skipped here"));
       if (!response.notice().empty()) note_(absl::StrCat("note: ", PrintableLine(response.notice())));
       if (first && !response.writer() && !read_only_ && response.notice().empty()) {
@@ -176,6 +179,7 @@ class Attachment {
   const UniqueFd ended_;
   const std::unique_ptr<ConsoleStream> stream_;
   std::atomic<int64_t> last_output_{absl::ToUnixNanos(absl::Now())};
+  std::atomic<bool> attached_{false};
   std::atomic<bool> over_{false};
   std::atomic<bool> output_gone_{false};
 
@@ -272,7 +276,7 @@ class Console {
 
   void Linger(Attachment& attachment) {
     const absl::Time now = absl::Now();
-    if (!attachment.IsDrained()) {
+    if (!attachment.IsDrained() || !attachment.IsAttached()) {
       input_over_since_ = now;
       return;
     }
