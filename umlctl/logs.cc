@@ -4,12 +4,12 @@
 #include <utility>
 
 #include "absl/strings/string_view.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/status.h"
 #include "umlctl/each_guest.h"
 #include "umlctl/printable.h"
 #include "umlctl/verbs.h"
+#include "umlctl/watch.h"
 
 namespace umld::umlctl {
 namespace {
@@ -22,7 +22,6 @@ struct Options {
 };
 
 constexpr absl::Duration kRestartPatience = absl::Seconds(30);
-constexpr absl::Duration kRetryPause = absl::Milliseconds(200);
 
 // Prints a log as it comes, and finds its place again after a restart of umld.
 class LogPrinter {
@@ -38,7 +37,7 @@ class LogPrinter {
     absl::Status status = Read(request);
     while (options_.follow && Client::IsDisconnected(status) && session_.out().good()) {
       session_.Note("note: umld went away; waiting for it");
-      status = Reconnect();
+      status = ReconnectWithin(client_, kRestartPatience);
       if (!status.ok()) break;
       session_.Note("note: umld is back");
       // Had it nothing to print at first, all that there is now has come since.
@@ -59,15 +58,6 @@ class LogPrinter {
       position_ = response.position();
       return session_.out().good();
     });
-  }
-
-  absl::Status Reconnect() {
-    const absl::Time give_up = absl::Now() + kRestartPatience;
-    while (true) {
-      absl::SleepFor(kRetryPause);
-      absl::Status status = client_.Reconnect();
-      if (status.ok() || !Client::IsDisconnected(status) || absl::Now() >= give_up) return status;
-    }
   }
 
   void Print(absl::string_view data) {

@@ -14,6 +14,8 @@ bool EndedByRestart(const absl::Status& status) {
   return status.ok() || Client::IsDisconnected(status) || status.code() == absl::StatusCode::kCancelled;
 }
 
+}  // namespace
+
 absl::Status ReconnectWithin(Client& client, absl::Duration patience, absl::Time deadline) {
   const absl::Time give_up = std::min(absl::Now() + patience, deadline);
   while (true) {
@@ -24,8 +26,6 @@ absl::Status ReconnectWithin(Client& client, absl::Duration patience, absl::Time
     if (absl::Now() >= give_up) return status;
   }
 }
-
-}  // namespace
 
 absl::Status WatchThroughRestarts(Client& client, const WatchOptions& options,
                                   absl::FunctionRef<bool(const v1::WatchResponse&)> take,

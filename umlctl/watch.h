@@ -19,6 +19,10 @@ struct WatchOptions {
   absl::Duration patience = absl::Seconds(30);
 };
 
+// Connects anew to an umld that went away, as soon as it is back. Its error: it has stayed away for `patience`.
+// kDeadlineExceeded: until `deadline`.
+absl::Status ReconnectWithin(Client& client, absl::Duration patience, absl::Time deadline = absl::InfiniteFuture());
+
 // Client::Watch that goes on where it was when umld restarts or this watcher was too slow. When too much was missed, a
 // new snapshot comes instead. Ends when `take` returns false (OK), at the deadline (kDeadlineExceeded), when umld stays
 // away (kUnavailable), or on any other error. `note` gets a line for the user when umld goes away or comes back.
